@@ -1,0 +1,41 @@
+# The front door. `make demo` shows the main job, `make test` is what CI runs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export OMP_WAIT_POLICY := passive
+
+.PHONY: demo test test-slow lint bench clean
+
+demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
+	$(BIN)/g2rpo demo
+
+test: lint ## lint, types, import contracts, tests
+	$(BIN)/python -m pytest
+
+test-slow: .venv/dev-installed ## the longer proofs
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its last line
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/overhead.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime-installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) torch --editable .
+	touch $@
+
+.venv/dev-installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) torch --editable '.[dev]'
+	touch $@ .venv/runtime-installed
+
+clean:
+	rm -rf .venv outputs build *.egg-info

@@ -1,0 +1,1 @@
+"""The flows that chain the stages; the only place that knows Prefect and MLflow."""

@@ -1,0 +1,93 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from stages.store import Run
+
+
+class ConsoleObserver:
+    """Shows round, stage, trained reward, held-out rewards and the time left.
+
+    Example of a plain line: `round 10/80  reward judge_a 0.781  tuning rule_strict 0.450  1:40 left`.
+    """
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._console = Console(stderr=True)
+        self._trained = self._held_out = ""
+
+    def watch(self, run: Run, num_rounds: int) -> None:
+        """Open the bar, or print the first line."""
+        self._num_rounds, self._began, self._first = num_rounds, time.monotonic(), run.num_finished
+        if self._live:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[scores]}"),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("start", total=num_rounds, completed=self._first, scores="")
+            self._bar.start()
+        else:
+            self._say(f"run {run.key}: {self._first} of {num_rounds} rounds are done ({run.path})")
+
+    def stage_started(self, stage: str, number: int) -> None:
+        """Show the stage on the bar."""
+        if self._live:
+            self._bar.update(self._task, description=f"{stage:<9}")
+
+    def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Move the bar; every tenth round is a plain line."""
+        means = {key.split("/")[1]: value for key, value in metrics.items() if _is_mean(key)}
+        self._trained = "reward " + _scores(means)
+        self._show(number + 1)
+        if not self._live and ((number + 1) % 10 == 0 or number + 1 == self._num_rounds):
+            done = f"round {number + 1}/{self._num_rounds}"
+            self._say("  ".join((done, self._trained, self._held_out, self._left(number + 1))))
+
+    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
+        """Show held-out rewards."""
+        self._held_out = f"{split} " + _scores(metrics)
+        self._show(None)
+        if not self._live:
+            self._say(f"policy after {policy_round} rounds  {self._held_out}")
+
+    def close(self, *, failed: bool) -> None:
+        """Leave the terminal as it was."""
+        if self._live:
+            self._bar.stop()
+
+    def _show(self, completed: int | None) -> None:
+        if self._live:
+            scores = f"{self._trained}  {self._held_out}"
+            self._bar.update(self._task, completed=completed, scores=scores)
+
+    def _left(self, done: int) -> str:
+        seconds = (time.monotonic() - self._began) / (done - self._first) * (self._num_rounds - done)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _is_mean(key: str) -> bool:
+    return key.startswith("reward/") and key.endswith("/mean") and key.count("/") == 2
+
+
+def _scores(metrics: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.3f}" for name, value in metrics.items() if "/" not in name)

@@ -1,0 +1,56 @@
+"""The demo: the main job under a Prefect server of its own, and what a newcomer wants to see of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from flows.prefect_server import prefect_server, quiet_environment
+from flows.report import Report, write_report
+from flows.session import Session, store_relative
+from flows.tracking import find_mlflow_run, tracking_uri
+from stages.params import Params
+from stages.store import home
+
+
+def run_demo(params: Params, out: Path) -> None:
+    """Train under a local Prefect server, write the report into `out`, print figures and ways to look closer.
+
+    The training is `g2rpo train` in a process of its own, so that it has sent everything to the server before
+    the server is stopped. Nothing is left running.
+    """
+    session = Session.of(params.model_dump(mode="json"))
+    folder = home() / "prefect"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
+    with prefect_server(folder) as url:
+        quiet = {"PREFECT_API_URL": url, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+        command = [sys.executable, "-m", "flows", "train", "--params", str(out / "params.yaml")]
+        code = subprocess.run(command, env=quiet_environment(folder) | quiet, check=False).returncode
+    if code:
+        sys.exit(code)
+    shown = find_mlflow_run(params, session.run)
+    links = {"mlflow_run_id": shown.run_id, "prefect_flow_run_id": shown.flow_run_id}
+    _show(write_report(session.run, params, out, links), params, out, folder)
+
+
+def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None:
+    table = Table(title=f"base against aligned, {report.details['split']} captions")
+    for column in ("reward", "base", "aligned", "change"):
+        table.add_column(column, justify="left" if column == "reward" else "right")
+    for name, base in report.base.items():
+        aligned = report.aligned[name]
+        trained = " (trained on)" if name in params.score.rewards else ""
+        table.add_row(name + trained, f"{base:.3f}", f"{aligned:.3f}", f"{aligned - base:+.3f}")
+    Console(width=100).print(table)
+    for name in ("metrics.json", "report.html", "before_after.png", "curves.png"):
+        print(store_relative((out / name).resolve()))
+    binaries = store_relative(Path(sys.executable).parent)
+    print(f"\nTo look closer at run {report.details['run_key']}, in two terminals:")
+    print(f"  PREFECT_HOME={store_relative(prefect_home)} {binaries}/prefect server start --host 127.0.0.1")
+    print(f"  {binaries}/mlflow server --host 127.0.0.1 --backend-store-uri {tracking_uri(params)}")
+    print(f"and open http://127.0.0.1:4200/runs/flow-run/{report.details['prefect_flow_run_id']}")
+    print(f"and http://127.0.0.1:5000, experiment {params.tracking.experiment!r}.")

@@ -1,0 +1,93 @@
+"""Pictures of a run: a grid of held-out prompts, base beside aligned, and curves over rounds."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from stages.metrics import evaluation_metrics
+from stages.params import Params
+from stages.store import Run
+from stages.tables import read_table, tensor, where
+
+_EDGE = 64
+"""Pixels to which small pictures are enlarged, by whole factors; larger ones keep their size."""
+_SHOWN = 12
+"""Prompts of the before-and-after picture."""
+
+
+def evaluation_pictures(folder: Path) -> tuple[list[str], np.ndarray]:
+    """Return texts and pictures, uint8, shape (n, h, w, 3), that an evaluation kept."""
+    kept = read_table(folder / "pictures")
+    first = where(kept, num_steps=kept["num_steps"][0].as_py())
+    return first["text"].to_pylist(), tensor(first, "image")
+
+
+def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
+    """Return pictures side by side, uint8, small ones enlarged without smoothing, two pixels apart."""
+    factor = max(1, _EDGE // pictures.shape[1])
+    tiles = np.pad(
+        pictures.repeat(factor, axis=1).repeat(factor, axis=2),
+        ((0, 0), (1, 1), (1, 1), (0, 0)),
+        constant_values=255,
+    )
+    tiles = np.pad(tiles, ((0, -len(tiles) % columns), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    rows = tiles.reshape(-1, columns, *tiles.shape[1:])
+    return rows.transpose(0, 2, 1, 3, 4).reshape(rows.shape[0] * rows.shape[2], -1, 3)
+
+
+def before_after(run: Run, params: Params, path: Path) -> None:
+    """Draw held-out prompts with the base's and the aligned policy's pictures from the same noise."""
+    base, last = (run.evaluation_folder(n, params.report.split) for n in (0, params.run.rounds))
+    texts, before = evaluation_pictures(base)
+    _, after = evaluation_pictures(last)
+    shown = [index * len(texts) // _SHOWN for index in range(_SHOWN)] if len(texts) > _SHOWN else range(len(texts))
+    half = -(-len(shown) // 2)
+    figure = Figure(figsize=(9.6, 1.25 * half), layout="constrained")
+    axes = figure.subplots(half, 6, squeeze=False, gridspec_kw={"width_ratios": [1.9, 1, 1] * 2})
+    for axis in axes.flat:
+        axis.axis("off")
+    for place, index in enumerate(shown):
+        row, side = place % half, 3 * (place // half)
+        axes[row, side].text(1, 0.5, texts[index], ha="right", va="center", fontsize=9, wrap=True)
+        for column, (name, picture) in enumerate((("base", before[index]), ("aligned", after[index]))):
+            axes[row, side + 1 + column].imshow(picture, interpolation="nearest")
+            if row == 0:
+                axes[row, side + 1 + column].set_title(name, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
+    """Return the means of the evaluations made during the run, by policy round."""
+    split = params.evaluate.split
+    rounds = range(params.run.rounds + 1)
+    folders = {n: run.evaluation_folder(n, split) for n in rounds}
+    return {n: evaluation_metrics(path) for n, path in folders.items() if (path / "evaluate.json").is_file()}
+
+
+def curves(run: Run, params: Params, path: Path) -> None:
+    """Draw trained reward, held-out rewards, spread by step and the policy's movement over rounds."""
+    metrics = run.metrics()[: params.run.rounds]
+    rounds = [row["round"] for row in metrics]
+    held = held_out_history(run, params)
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    (trained, judged), (spread, moved) = figure.subplots(2, 2)
+    for name in params.score.rewards:
+        trained.plot(rounds, [row[f"reward/{name}/mean"] for row in metrics], label=name)
+        for step in sorted(params.rollout.steps):
+            values = [row[f"reward/{name}/step_{step}/spread"] for row in metrics]
+            spread.plot(rounds, values, label=f"{name}, step {step}", linewidth=1)
+    for name in params.evaluate.rewards:
+        judged.plot(list(held), [row[name] for row in held.values()], marker="o", markersize=3, label=name)
+    moved.plot(rounds, [row["update/kl"] for row in metrics], label="KL to the base")
+    trained.set(title="Trained reward, pictures of the round", ylabel="reward")
+    judged.set(title=f"Held-out rewards, {params.evaluate.split} captions", ylabel="mean over prompts")
+    spread.set(title="Reward spread within a group, by branching step", ylabel="std, reward units")
+    moved.set(title="Distance from the base policy", ylabel="nats per latent element")
+    for axis in figure.axes:
+        axis.set_xlabel("round")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,89 @@
+"""Prefect: the train flow, its stage calls as tasks, and what its page shows of a run."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import Task, flow
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows.session import Session
+from flows.tracking import FLOW_RUN_TAG
+from stages.execute import Done
+from stages.store import Run
+
+
+def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
+    """Call a stage as a Prefect task that is named after it and its round, as `rollout-r0007`.
+
+    Nothing is cached or persisted by Prefect: what is done is told by the manifests in the store.
+    """
+    task = Task(
+        fn=work,
+        name=name,
+        task_run_name=f"{name}-r{number:04d}",
+        tags=[f"stage:{name}"],
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    return task()
+
+
+class PrefectObserver:
+    """Shows a run on the page of its flow run: a progress bar, and a table of the rounds that were judged."""
+
+    def watch(self, run: Run, num_rounds: int) -> None:
+        """Open the progress artifact."""
+        self._run, self._num_rounds = run, num_rounds
+        self._rows: list[dict[str, Any]] = []
+        self._last: Mapping[str, float] = {}
+        done = 100 * run.num_finished / num_rounds
+        key = f"progress-{run.key}"
+        made = create_progress_artifact(done, key=key, description=f"Rounds of run {run.key}")
+        self._progress = cast(UUID, made)  # outside an event loop the call is synchronous
+
+    def stage_started(self, stage: str, number: int) -> None:
+        """The task run says so itself."""
+
+    def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Move the progress bar."""
+        self._last = metrics
+        update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
+
+    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
+        """Add a row to the table of rounds."""
+        held_out = {f"held out {name}": round(value, 4) for name, value in metrics.items()}
+        trained = {
+            key.removesuffix("/mean"): round(value, 4)
+            for key, value in self._last.items()
+            if key.startswith("reward/") and key.count("/") == 2
+        }
+        self._rows.append({"rounds": policy_round, "split": split} | trained | held_out)
+        create_table_artifact(
+            self._rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}"
+        )
+
+    def close(self, *, failed: bool) -> None:
+        """Leave a card that says where things are."""
+        card = f"Run `{self._run.key}`: {self._run.num_finished} rounds are done. Tables: `{self._run.path}`."
+        create_markdown_artifact(card, key=f"run-{self._run.key}")
+
+
+@flow(name="train", flow_run_name="train-{key}")
+def train_flow(key: str, params: dict[str, Any]) -> str:
+    """Bring the run of these parameters to its number of rounds; return the id of the flow run.
+
+    Args:
+        key: The run's key, for the name of the flow run.
+        params: The tree of params.yaml.
+    """
+    session = Session.of(params)
+    session.train(call_as_task, [PrefectObserver()], {FLOW_RUN_TAG: str(flow_run.id)})
+    return str(flow_run.id)

@@ -1,0 +1,29 @@
+"""One stage of one round, by hand: for looking closely, and for runners that share a round."""
+
+from collections.abc import Sequence
+
+from flows.session import open_stored
+from stages.execute import run_stage
+from stages.registry import ROUND_STAGES
+from stages.store import find_run
+
+
+def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None, force: bool) -> str:
+    """Run a stage of a round of a stored run; return a line that says what became of it.
+
+    Raises:
+        ValueError: If there is no such stage, run or input, or the run is held by another process.
+    """
+    stages = {stage.name: stage for stage in ROUND_STAGES}
+    if name not in stages:
+        raise ValueError(f"A stage is one of {', '.join(stages)}, got {name!r}.")
+    session = open_stored(find_run(key))
+    with session.run.locked():
+        done = run_stage(
+            session.run, stages[name], number, session.params, session.resources, shards=shards, force=force
+        )
+    if done.manifest is None:
+        return f"{name} of round {number}: the asked shards are there, others are still missing."
+    rows = ", ".join(f"{table} {out['rows']} rows" for table, out in done.manifest["outputs"].items())
+    state = "was done already" if done.skipped else f"done in {done.manifest['seconds']:.2f} s"
+    return f"{name} of round {number} {state}: {rows}; {done.manifest['evaluations']} evaluations."

@@ -1,0 +1,36 @@
+"""Start a training run: under Prefect where an API is configured, as plain calls where none is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.loop import call_plainly
+from flows.session import Session
+from stages.params import Params
+
+
+@dataclass(frozen=True)
+class Started:
+    """Where a run's results are. Example: run_key "3fa9c1d20b7e4488"."""
+
+    run_key: str
+    folder: Path
+
+
+def start(params: Params) -> Started:
+    """Bring the run of these parameters to its number of rounds."""
+    tree = params.model_dump(mode="json")
+    session = Session.of(tree)
+    if prefect_api():
+        from flows.prefect_run import train_flow
+
+        train_flow(session.run.key, tree)
+    else:
+        session.train(call_plainly)
+    return Started(session.run.key, session.run.path)
+
+
+def prefect_api() -> str | None:
+    """Return the URL of the Prefect API that the environment or the active profile names, or None."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url

@@ -1,0 +1,93 @@
+"""The rewards of the shapes world: two judges that were learned and a rule that verifies."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+from g2rpo.rewards.protocol import Reward
+from g2rpo.shapes.captions import scene_of
+from g2rpo.shapes.judges import ARCHITECTURES, Judge, load_judge
+from g2rpo.shapes.parser import Found, parse
+from g2rpo.shapes.renderer import SIDE
+from g2rpo.shapes.rule import verify
+from g2rpo.types import Images, Rewards
+
+RULES = ("rule_soft", "rule_strict")
+REWARDS = (*ARCHITECTURES, *RULES)
+
+
+class JudgeReward:
+    """The cosine of picture and caption as a judge sees them, in [-1, 1]; about .9 for a true picture."""
+
+    def __init__(self, name: str, judge: Judge) -> None:
+        self.name = name
+        self._judge = judge
+
+    def score(self, images: Images, texts: Sequence[str]) -> Rewards:
+        """Return one cosine a picture.
+
+        Raises:
+            ValueError: If there are not as many texts as pictures, or a text has an unknown word.
+        """
+        return self._judge.score(images, texts)
+
+
+class RuleReward:
+    """The verdict of the rule: `rule_soft` in [0, 1], or `rule_strict`, which is 0 or 1."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def score(self, images: Images, texts: Sequence[str]) -> Rewards:
+        """Return one verdict a picture; the two rules share the parse of the last pictures.
+
+        Raises:
+            ValueError: If there are not as many texts as pictures, the pictures are not 16x16 with three
+                channels, or a text is none of the 729 captions.
+        """
+        if len(images) != len(texts):
+            raise ValueError(
+                f"The rule needs one text a picture, got {len(images)} pictures and {len(texts)} texts. "
+                "Repeat or drop texts until they match."
+            )
+        scenes = [scene_of(text) for text in texts]
+        verdicts = [verify(found, scene) for found, scene in zip(_LAST.parse(images), scenes, strict=True)]
+        values = [verdict.soft if self.name == "rule_soft" else verdict.strict for verdict in verdicts]
+        return torch.tensor(values, dtype=torch.float32, device=images.device)
+
+
+class _LastParse:
+    """The parse of the pictures seen last, kept because both rules read the same pictures."""
+
+    def __init__(self) -> None:
+        self._digest = b""
+        self._found: list[tuple[Found, ...]] = []
+
+    def parse(self, images: Images) -> list[tuple[Found, ...]]:
+        if tuple(images.shape[1:]) != (3, SIDE, SIDE):
+            raise ValueError(
+                f"The rule reads pictures of shape (n, 3, {SIDE}, {SIDE}), got {tuple(images.shape)}. "
+                "Use it with the shapes world, or choose a reward that fits the model."
+            )
+        pictures = images.detach().float().cpu().contiguous().numpy()
+        digest = hashlib.sha256(pictures.tobytes()).digest()
+        if digest != self._digest:
+            self._digest, self._found = digest, parse(pictures)
+        return self._found
+
+
+_LAST = _LastParse()
+
+
+def load_reward(name: str, device: str | torch.device = "cpu") -> Reward:
+    """Return a reward of the shapes world by its name: judge_a, judge_b, rule_soft or rule_strict.
+
+    Raises:
+        ValueError: If the shapes world has no such reward.
+    """
+    if name in RULES:
+        return RuleReward(name)
+    if name in ARCHITECTURES:
+        return JudgeReward(name, load_judge(name).to(device))
+    raise ValueError(f"The shapes world has the rewards {', '.join(REWARDS)}, got {name!r}. Name one of these.")

@@ -1,0 +1,33 @@
+"""One noise per position: (run seed, round, prompt, window, branch, step) names it, nothing else does.
+
+Noise is drawn row by row from a seed of its own, on the CPU, in fp32. So it depends neither on the batch a
+row is in, nor on the shard, the number of runners or the device.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+from g2rpo.types import Latents
+
+_SEED_BITS = 63  # the seeds are stored in signed 64-bit columns
+
+
+def position_seed(*position: int | str) -> int:
+    """Return the seed of a position, in [0, 2**63): the first 63 bits of BLAKE2b over its written form.
+
+    Example: `position_seed(run_seed, "branch", round, prompt_id, window, branch, step)`.
+    """
+    written = "\x1f".join(f"{type(part).__name__}:{part}" for part in position)
+    digest = hashlib.blake2b(written.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> (64 - _SEED_BITS)
+
+
+def noise(seeds: Sequence[int], latent_shape: Sequence[int]) -> Latents:
+    """Return standard normal latents, fp32 on the CPU, shape (len(seeds), *latent_shape), a row a seed."""
+    rows = torch.empty((len(seeds), *latent_shape))
+    generator = torch.Generator()
+    for row, seed in zip(rows, seeds, strict=True):
+        row.normal_(generator=generator.manual_seed(seed))
+    return rows

@@ -1,0 +1,10 @@
+"""The array shapes that the method speaks of, as annotations that the tests execute."""
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Latents = Float[Tensor, "b ..."]
+Levels = Float[Tensor, " b"]
+Images = Float[Tensor, "b 3 h w"]
+Rewards = Float[Tensor, " b"]
+Index = Int64[Tensor, " b"]

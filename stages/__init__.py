@@ -1,0 +1,1 @@
+"""The stages of a round: tables in, tables out."""

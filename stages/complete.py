@@ -1,0 +1,55 @@
+"""Stage `complete`: every branch is finished by the ODE, once per granularity."""
+
+import numpy as np
+import torch
+
+from g2rpo.sampler import complete
+from g2rpo.schedule import shifted_sigmas
+from g2rpo.velocity import VelocityField
+from stages.job import Job, Outcome
+from stages.resources import Resources
+from stages.tables import COMPLETIONS, arrow, check_parents, tensor, write_shard
+
+
+def run(job: Job, resources: Resources) -> Outcome:
+    """Write the completions, a shard for each shard of transitions."""
+    pending = job.pending_like("transitions", "completions")
+    if not pending:
+        return Outcome()
+    field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
+    for shard in pending:
+        _run_shard(job, field, shard)
+    return Outcome(evaluations=field.evaluations)
+
+
+def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
+    rollout, chosen = job.params.rollout, job.params.complete
+    prompts, transitions = job.read("prompts", shard), job.read("transitions", shard)
+    ids = prompts["prompt_id"].to_pylist()
+    row_of = {name: row for row, name in enumerate(ids)}
+    owners = transitions["prompt_id"].to_pylist()
+    device = field.policy.device
+    completed = complete(
+        field,
+        torch.from_numpy(tensor(transitions, "next_latents")).to(device),
+        field.policy.encode(prompts["text"].to_pylist()),
+        rows=torch.tensor([row_of[name] for name in owners], device=device),
+        starts=[step + 1 for step in transitions["step"].to_pylist()],
+        sigmas=shifted_sigmas(rollout.num_steps, rollout.shift),
+        granularities=chosen.granularities,
+        rule=chosen.stride_rule,
+    )
+    each = len(chosen.granularities)
+    completions = arrow(
+        COMPLETIONS,
+        {
+            "prompt_id": [name for name in owners for _ in range(each)],
+            "window": np.repeat(transitions["window"].to_numpy(), each),
+            "branch": np.repeat(transitions["branch"].to_numpy(), each),
+            "granularity": np.tile(chosen.granularities, len(owners)),
+            "evaluations": completed.evaluations.flatten().cpu().numpy(),
+            "latents": completed.latents.flatten(0, 1).cpu().numpy(),
+        },
+    )
+    check_parents(completions, COMPLETIONS, {"transitions": transitions})
+    write_shard(job.outputs["completions"], shard, COMPLETIONS, completions, stamp=job.stamp)

@@ -1,0 +1,75 @@
+"""Metrics of a round and of an evaluation: numbers computed from the tables, so that they can be rebuilt."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.files import read_json
+from stages.registry import ROUND_STAGES
+from stages.store import Run
+from stages.tables import read_table
+
+
+def round_metrics(run: Run, number: int) -> dict[str, float]:
+    """Return the metrics of a round whose stages are done.
+
+    `reward/*` is in the reward's own units: its mean, and its spread, the mean over groups of the std within
+    a group, by granularity and by step. `update/*` are means over the round's optimizer steps. `seconds/*`
+    are wall time by stage; they alone differ when a round is repeated.
+    """
+    folder = run.round_folder(number)
+    manifests = {stage.name: read_json(folder / f"{stage.name}.json") for stage in ROUND_STAGES}
+    metrics = {"round": float(number + 1)}
+    metrics |= _rewards(read_table(folder / "rewards").to_pandas())
+    metrics |= _advantages(read_table(folder / "advantages").to_pandas())
+    updates = read_table(folder / "updates").to_pandas().drop(columns="optimizer_step").mean()
+    metrics |= {f"update/{name}": value for name, value in updates.to_dict().items()}
+    metrics |= {"evaluations": float(sum(m["evaluations"] for m in manifests.values()))}
+    metrics |= {"bytes": float(sum(out["bytes"] for m in manifests.values() for out in m["outputs"].values()))}
+    metrics |= {"cpu_seconds": sum(m["cpu_seconds"] for m in manifests.values())}
+    return metrics | {f"seconds/{name}": manifest["seconds"] for name, manifest in manifests.items()}
+
+
+def same_numbers(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics that a repetition of the round must reproduce: all but the times."""
+    return {k: v for k, v in metrics.items() if not k.startswith("seconds/") and k != "cpu_seconds"}
+
+
+def _rewards(rewards: pd.DataFrame) -> dict[str, float]:
+    spread = rewards.groupby(["reward", "prompt_id", "window", "granularity"])["value"].std().reset_index()
+    return {
+        **_means("reward/{}/mean", rewards, "reward"),
+        **_means("reward/{}/granularity_{}/mean", rewards, "reward", "granularity"),
+        **_means("reward/{}/granularity_{}/spread", spread, "reward", "granularity"),
+        **_means("reward/{}/step_{}/spread", spread, "reward", "window"),
+    }
+
+
+def _means(name: str, frame: pd.DataFrame, *by: str) -> dict[str, float]:
+    """Return the mean value of each group, named after it."""
+    means = frame.groupby(list(by), as_index=False).agg({"value": "mean"})
+    return {name.format(*group): value for *group, value in means.itertuples(index=False)}
+
+
+def _advantages(advantages: pd.DataFrame) -> dict[str, float]:
+    heads = advantages.groupby(["prompt_id", "window"])["summands"].first()
+    stds = [summand["group_std"] for summands in heads for summand in summands]
+    return {
+        "advantage/spread": advantages["advantage"].to_numpy().std(ddof=1).item(),
+        "advantage/clamped_frac": advantages["clamped"].to_numpy().mean().item(),
+        "advantage/zero_spread_frac": sum(std == 0 for std in stds) / len(stds),
+    }
+
+
+def evaluation_metrics(folder: Path) -> dict[str, float]:
+    """Return the mean of each reward over an evaluation, by reward name.
+
+    With several numbers of inference steps the first keeps the plain name, the others read `name/steps_12`.
+    """
+    table = read_table(folder / "evaluations").to_pandas()
+    means = table.groupby(["num_steps", "reward"], sort=False)["value"].mean()
+    first = table["num_steps"].tolist()[0]
+    return {
+        (reward if num_steps == first else f"{reward}/steps_{num_steps}"): value
+        for (num_steps, reward), value in means.to_dict().items()
+    }

@@ -1,0 +1,315 @@
+"""params.yaml as frozen, strict records: a section is named after the stage that owns it.
+
+No default stands here: what params.yaml does not say is an error, and so is what it says too much.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class RunParams(Section):
+    """What makes one run another than its repetition."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    """Every noise and every draw of prompts hangs on it."""
+    rounds: Count
+    """Rounds to reach. More rounds continue the same run."""
+
+
+class ResourcesParams(Section):
+    """What the stages compute on."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    """`auto` takes CUDA where there is one."""
+    dtype: Literal["float32", "bfloat16"]
+    """What the networks compute in; weights, latents and log-probabilities stay in float32."""
+    threads: Count
+    """CPU threads of torch. It changes the last bits of float32 results."""
+
+
+class PolicyParams(Section):
+    """The model that is aligned."""
+
+    family: Literal["shapes"]
+    """`shapes` is the embedded world's Flux transformer."""
+    path: str | None
+    """Folder of the base weights; null takes those that ship with the family."""
+
+
+class PromptsParams(Section):
+    """Stage `prompts`: what a round is asked to paint."""
+
+    split: Literal["train", "tuning", "test", "all"]
+    """Captions to draw from: each once an epoch, in an order that the seed decides."""
+    num_prompts: Count
+    """Prompts a round."""
+    shard_size: Count
+    """Prompts a shard; the shard is the unit of placement, retry and resume."""
+
+
+class RolloutParams(Section):
+    """Stage `rollout`: the anchor trajectory and its stochastic branches."""
+
+    num_steps: Annotated[int, Field(ge=2)]
+    """T, steps of the trajectory."""
+    shift: Positive
+    """s of the schedule s t / (1 + (s - 1) t); 1 is even, 3 is the paper's at 720 x 720."""
+    steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    """M, the steps that branch and are trained; each below num_steps - 1, so that a completion follows."""
+    group_size: Annotated[int, Field(ge=2)]
+    """G, branches of one prompt at one step; they are compared with each other."""
+    eta: Positive
+    """Noise scale of the flow SDE; 0.7 in the paper."""
+    micro_batch: Count
+    """Rows a call of the network."""
+
+
+class CompleteParams(Section):
+    """Stage `complete`: each branch is finished by the ODE once per granularity."""
+
+    granularities: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Lambda, the strides in steps; {1,2,3} in the paper, {1,2} in its script."""
+    stride_rule: Literal["fine_first", "even", "published", "from_clean"]
+    """Which indices a stride visits; see g2rpo/schedule.py."""
+    micro_batch: Count
+    """Rows a call of the network."""
+
+
+class ScoreParams(Section):
+    """Stage `score`: every completed picture before every trained reward."""
+
+    rewards: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names of the rewards that are trained on."""
+    micro_batch: Count
+    """Pictures a call of a reward."""
+
+
+class IntegrateParams(Section):
+    """Stage `integrate`: one advantage a branch from all granularities and rewards."""
+
+    reward_weights: dict[str, NotNegative]
+    """Weight of each trained reward in the sum."""
+    clamp: Positive
+    """Largest magnitude of an advantage; 5 in the paper."""
+    std_eps: Positive
+    """Added to the spread of a group, in the units of the reward."""
+
+
+class UpdateParams(Section):
+    """Stage `update`: the optimizer steps of a round."""
+
+    learning_rate: Positive
+    """Of AdamW; 2e-6 for FLUX in the paper."""
+    betas: tuple[Fraction, Fraction]
+    """Of AdamW."""
+    weight_decay: NotNegative
+    """Of AdamW."""
+    max_grad_norm: Positive
+    """The gradient's global norm is cut to this."""
+    clip_range: Positive
+    """c of PPO-clip; 1e-4 in the paper, since log-probabilities are means over elements."""
+    cadence: Literal["iteration", "step"]
+    """One optimizer step a pass over the round, or one for each branching step k."""
+    num_epochs: Count
+    """Passes over the round."""
+    kl_weight: NotNegative
+    """beta of the KL to the base policy; 0 in the paper."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    """Average of the weights by which the policy is judged; null keeps none."""
+    micro_batch: Count
+    """Sites (prompt, step) a forward and backward."""
+    max_log_prob_gap: Positive
+    """Largest difference allowed between the rollout's log-probabilities and the update's own."""
+
+
+class EvaluateParams(Section):
+    """Stage `evaluate`: held-out prompts, fixed noise, the ODE. It never changes what is learned."""
+
+    every: Count
+    """Rounds between evaluations; the base and the last round are always evaluated."""
+    split: Literal["train", "tuning", "test", "all"]
+    """Captions evaluated during the run; `test` is kept for the report."""
+    num_prompts: Count
+    """Captions, spread evenly over the split; at most its size."""
+    num_noises: Count
+    """Noises a caption."""
+    num_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Numbers of inference steps to evaluate at."""
+    rewards: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Rewards to report, those never trained on included."""
+    num_pictures: Count
+    """Prompts whose pictures are kept."""
+    micro_batch: Count
+    """Rows a call of the network."""
+
+
+class ReportParams(Section):
+    """The final evaluation of base and aligned policy, otherwise as `evaluate` says."""
+
+    split: Literal["train", "tuning", "test", "all"]
+    """Captions never used for learning or choosing."""
+    num_prompts: Count
+    """Captions, spread evenly over the split; at most its size."""
+    num_noises: Count
+    """Noises a caption."""
+
+
+class TrackingParams(Section):
+    """Where a run is shown. It changes no number."""
+
+    experiment: str
+    """Name of the MLflow experiment."""
+    uri: str | None
+    """MLflow tracking URI; null takes MLFLOW_TRACKING_URI, else mlflow.db in the store."""
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    run: RunParams
+    resources: ResourcesParams
+    policy: PolicyParams
+    prompts: PromptsParams
+    rollout: RolloutParams
+    complete: CompleteParams
+    score: ScoreParams
+    integrate: IntegrateParams
+    update: UpdateParams
+    evaluate: EvaluateParams
+    report: ReportParams
+    tracking: TrackingParams
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        last = self.rollout.num_steps - 2
+        _refuse_repeats("rollout.steps", self.rollout.steps)
+        _refuse_repeats("complete.granularities", self.complete.granularities)
+        _refuse_repeats("score.rewards", self.score.rewards)
+        _refuse_repeats("evaluate.rewards", self.evaluate.rewards)
+        if max(self.rollout.steps) > last:
+            raise ValueError(
+                f"rollout.steps: each step must be at most num_steps - 2 = {last}, so that the ODE removes its "
+                f"noise; got {max(self.rollout.steps)}. Lower it or raise rollout.num_steps."
+            )
+        if set(self.integrate.reward_weights) != set(self.score.rewards):
+            raise ValueError(
+                "integrate.reward_weights: one weight for each of score.rewards "
+                f"{sorted(self.score.rewards)} is required, got {sorted(self.integrate.reward_weights)}. "
+                "Make them name the same rewards."
+            )
+        if not any(self.integrate.reward_weights.values()):
+            raise ValueError("integrate.reward_weights: at least one must be above 0, got none. Raise one.")
+        return self
+
+
+def for_report(params: Params) -> Params:
+    """Return the parameters by which the stage `evaluate` makes the final evaluation."""
+    final = params.evaluate.model_copy(update=params.report.model_dump())
+    return params.model_copy(update={"evaluate": final})
+
+
+def _refuse_repeats(key: str, values: Sequence[object]) -> None:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")
+
+
+def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
+    """Return params.yaml with `section.key=value` overrides, checked.
+
+    Args:
+        path: The YAML file.
+        overrides: Values in YAML, as `complete.granularities=[1,2,3]`.
+
+    Raises:
+        ValueError: If the file or an override is not valid; every fault is named with its key, what is
+            required, what was got and what to do.
+    """
+    if not path.is_file():
+        raise ValueError(f"A parameter file is required, got {path}, which does not exist. Give --params FILE.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(
+            f"{path} must hold sections of parameters, got {type(tree).__name__}. Start from params.yaml."
+        )
+    for override in overrides:
+        _override(tree, override)
+    return parse_params(tree)
+
+
+def parse_params(tree: dict[str, Any]) -> Params:
+    """Return the checked parameters of a plain tree, as read from YAML or JSON.
+
+    Raises:
+        ValueError: As `load_params`.
+    """
+    try:
+        return Params.model_validate(_tuples(tree))
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
+        raise ValueError(f"The parameters are not valid; nothing was started.\n{faults}") from None
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in the tree; unknown keys are left for the check to name."""
+    key, equals, value = override.partition("=")
+    section, dot, name = key.partition(".")
+    if not (equals and dot and name):
+        raise ValueError(f"An override has the form section.key=value, got {override!r}. As --set run.rounds=10.")
+    *inner, last = name.split(".")
+    try:
+        at = tree.setdefault(section, {})
+        for part in inner:
+            at = at.setdefault(part, {})
+        at[last] = yaml.safe_load(value)
+    except (yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"The override {override!r} could not be applied: {error}. Check key and value."
+        ) from None
+
+
+def _tuples(value: Any) -> Any:
+    """Return the tree with lists as tuples, and numbers like 1e-4, which YAML 1.1 reads as text, as floats."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(inner) for inner in value)
+    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _fault(fault: Any) -> str:
+    """Return one line of pydantic's findings: key, required, got, do."""
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        section: Any = Params
+        for part in fault["loc"][:-1]:
+            section = section.model_fields[str(part)].annotation
+        known = ", ".join(section.model_fields)
+        return f"{key}: unknown key, got {fault['input']!r}. Remove it or correct it; known here: {known}."
+    if fault["type"] == "missing":
+        return f"{key}: required, got nothing. Add it; the shipped params.yaml has a value and its meaning."
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}. Change it in params.yaml or by --set."

@@ -1,0 +1,49 @@
+"""Stage `prompts`: what a round is asked to paint, and from which noise it starts.
+
+Each epoch visits every caption of the split once, in an order that hangs on the seed; the noise index of a
+prompt is its epoch, so a caption that comes again comes with another noise.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from g2rpo.seeding import position_seed
+from g2rpo.shapes.captions import captions
+from stages.job import Job, Outcome
+from stages.resources import Resources
+from stages.tables import PROMPTS, arrow, write_shard
+
+
+def run(job: Job, resources: Resources) -> Outcome:
+    """Write the prompts of the round, `prompts.shard_size` a shard."""
+    chosen = job.params.prompts
+    texts, seed = captions(chosen.split), job.params.run.seed
+    first = job.round_number * chosen.num_prompts
+    drawn = [draw(len(texts), first + slot, seed) for slot in range(chosen.num_prompts)]
+    parts = [drawn[i : i + chosen.shard_size] for i in range(0, len(drawn), chosen.shard_size)]
+    for shard in job.pending(range(len(parts)), "prompts"):
+        ids = [prompt_id(chosen.split, caption, noise) for caption, noise in parts[shard]]
+        columns = {
+            "prompt_id": ids,
+            "text": [texts[caption] for caption, _ in parts[shard]],
+            "split": [chosen.split] * len(ids),
+            "noise_seed": [position_seed("noise", seed, job.round_number, name) for name in ids],
+        }
+        write_shard(job.outputs["prompts"], shard, PROMPTS, arrow(PROMPTS, columns), stamp=job.stamp)
+    return Outcome()
+
+
+def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:
+    """Return (caption index, noise index) of the slot-th prompt of a run, counted over all its rounds.
+
+    Example: with 3 captions, slots 0 to 2 hold captions 0, 1 and 2 in some order, each with noise 0.
+    """
+    epoch, place = divmod(slot, num_captions)
+    order = np.random.default_rng(position_seed("epoch", seed, epoch)).permutation(num_captions)
+    return int(order[place]), epoch
+
+
+def prompt_id(split: str, caption: int, noise: int) -> str:
+    """Return the name of a caption with a noise. Example: `train-0042-003`."""
+    return f"{split}-{caption:04d}-{noise:03d}"

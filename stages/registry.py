@@ -1,0 +1,70 @@
+"""The stages by name: what each reads and writes, and which parameters it depends on."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stages.job import Job, Outcome
+from stages.params import Params
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A declared stage; its code is `stages/<name>.py`, loaded when it is first run."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """Tables of the same round, or `previous_policy`: the policy that the round begins with."""
+    outputs: tuple[str, ...]
+    sections: tuple[str, ...]
+    """Sections of params.yaml that change what it writes."""
+    sharded: bool = True
+    """Whether it can be given some of its shards; the update learns from all at once."""
+
+    def load(self) -> Callable[[Job, Any], Outcome]:
+        """Return `run(job, resources)` of the stage's module."""
+        return importlib.import_module(f"stages.{self.name}").run
+
+    def parameters(self, params: Params) -> dict[str, Any]:
+        """Return what the stage's results depend on, as plain values."""
+        tree = params.model_dump(mode="json", include=set(self.sections))
+        if "run" in tree:
+            tree["run"] = {"seed": params.run.seed}
+        return tree
+
+
+ROUND_STAGES = (
+    Stage("prompts", (), ("prompts",), ("run", "prompts")),
+    Stage(
+        "rollout",
+        ("prompts", "previous_policy"),
+        ("anchors", "transitions"),
+        ("resources", "policy", "rollout"),
+    ),
+    Stage(
+        "complete",
+        ("prompts", "transitions", "previous_policy"),
+        ("completions",),
+        ("resources", "policy", "rollout", "complete"),
+    ),
+    Stage("score", ("prompts", "completions"), ("rewards",), ("resources", "policy", "score")),
+    Stage("integrate", ("rewards",), ("advantages",), ("integrate",)),
+    Stage(
+        "update",
+        ("prompts", "anchors", "transitions", "advantages", "previous_policy"),
+        ("old_log_probs", "updates", "policy"),
+        ("resources", "policy", "rollout", "update"),
+        sharded=False,
+    ),
+)
+
+EVALUATE = Stage(
+    "evaluate",
+    ("policy",),
+    ("evaluations", "pictures"),
+    ("resources", "policy", "rollout", "evaluate"),
+    sharded=False,
+)
+
+STAGES = {stage.name: stage for stage in (*ROUND_STAGES, EVALUATE)}

@@ -1,0 +1,263 @@
+"""Every Parquet table of a round: columns, key and foreign keys, declared once; read, write, check.
+
+A table is a folder of shards, `part-00000.parquet` and so on. A shard holds whole groups of prompts, is
+written at once or not at all, and carries a stamp: the digest of all that it was made from.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stages.files import atomic
+
+TENSOR = "tensor"
+"""A column of Arrow's fixed_shape_tensor, fp32 (pictures: uint8); its shape is that of the data."""
+
+_STAMP = b"g2rpo.stamp"
+_SHARD = re.compile(r"part-(\d{5})\.parquet")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A declared table. Example: `PROMPTS.key == ("prompt_id",)`."""
+
+    name: str
+    columns: Mapping[str, pa.DataType | str]
+    key: tuple[str, ...]
+    parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Foreign keys: parent table -> the columns that must be found in it."""
+
+
+_SUMMAND = pa.struct(
+    [
+        ("reward", pa.string()),
+        ("granularity", pa.int32()),
+        ("standardised", pa.float64()),
+        ("group_mean", pa.float64()),
+        ("group_std", pa.float64()),
+    ]
+)
+
+_PROMPT = {"prompt_id": pa.string()}
+_BRANCH = _PROMPT | {"window": pa.int32(), "branch": pa.int32()}
+_LEVELS = {"sigma": pa.float64(), "sigma_next": pa.float64()}
+
+PROMPTS = Table(
+    "prompts",
+    _PROMPT | {"text": pa.string(), "split": pa.string(), "noise_seed": pa.int64()},
+    key=("prompt_id",),
+)
+ANCHORS = Table(
+    "anchors",
+    _PROMPT | {"step": pa.int32()} | _LEVELS | {"latents": TENSOR, "velocity": TENSOR},
+    key=("prompt_id", "step"),
+    parents={"prompts": ("prompt_id",)},
+)
+TRANSITIONS = Table(
+    "transitions",
+    _BRANCH
+    | {"step": pa.int32(), "seed": pa.int64()}
+    | _LEVELS
+    | {"log_prob": pa.float32(), "next_latents": TENSOR},
+    key=("prompt_id", "window", "branch", "step"),
+    parents={"prompts": ("prompt_id",), "anchors": ("prompt_id", "step")},
+)
+COMPLETIONS = Table(
+    "completions",
+    _BRANCH | {"granularity": pa.int32(), "evaluations": pa.int64(), "latents": TENSOR},
+    key=("prompt_id", "window", "branch", "granularity"),
+    parents={"transitions": ("prompt_id", "window", "branch")},
+)
+REWARDS = Table(
+    "rewards",
+    _BRANCH | {"granularity": pa.int32(), "reward": pa.string(), "value": pa.float64()},
+    key=("prompt_id", "window", "branch", "granularity", "reward"),
+    parents={"completions": ("prompt_id", "window", "branch", "granularity")},
+)
+ADVANTAGES = Table(
+    "advantages",
+    _BRANCH | {"advantage": pa.float64(), "clamped": pa.bool_(), "summands": pa.list_(_SUMMAND)},
+    key=("prompt_id", "window", "branch"),
+    parents={"rewards": ("prompt_id", "window", "branch")},
+)
+OLD_LOG_PROBS = Table(
+    "old_log_probs",
+    _BRANCH | {"step": pa.int32(), "log_prob_old": pa.float32()},
+    key=("prompt_id", "window", "branch", "step"),
+    parents={"transitions": ("prompt_id", "window", "branch", "step")},
+)
+UPDATES = Table(
+    "updates",
+    {"optimizer_step": pa.int64()}
+    | dict.fromkeys(
+        (
+            "loss",
+            "ratio_mean",
+            "ratio_min",
+            "ratio_max",
+            "clip_frac",
+            "kl",
+            "grad_norm",
+            "learning_rate",
+            "log_prob_gap",
+        ),
+        pa.float64(),
+    ),
+    key=("optimizer_step",),
+)
+EVALUATIONS = Table(
+    "evaluations",
+    {"policy_round": pa.int32()}
+    | _PROMPT
+    | {"num_steps": pa.int32(), "reward": pa.string(), "text": pa.string(), "value": pa.float64()},
+    key=("policy_round", "prompt_id", "num_steps", "reward"),
+)
+PICTURES = Table(
+    "pictures",
+    {"policy_round": pa.int32()} | _PROMPT | {"num_steps": pa.int32(), "text": pa.string(), "image": TENSOR},
+    key=("policy_round", "prompt_id", "num_steps"),
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        PROMPTS,
+        ANCHORS,
+        TRANSITIONS,
+        COMPLETIONS,
+        REWARDS,
+        ADVANTAGES,
+        OLD_LOG_PROBS,
+        UPDATES,
+        EVALUATIONS,
+        PICTURES,
+    )
+}
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """Return the file of one shard of the table in a folder."""
+    return folder / f"part-{shard:05d}.parquet"
+
+
+def shard_numbers(folder: Path) -> list[int]:
+    """Return the numbers of the shards that are there, ascending."""
+    names = (_SHARD.fullmatch(path.name) for path in folder.glob("part-*.parquet"))
+    return sorted(int(name[1]) for name in names if name)
+
+
+def arrow(table: Table, columns: Mapping[str, Any]) -> pa.Table:
+    """Return columns as an Arrow table of the declared types; tensors are NumPy arrays, a row each.
+
+    Raises:
+        ValueError: If columns are missing or unknown, differ in length, hold nulls or repeat a key.
+    """
+    if set(columns) != set(table.columns):
+        odd = sorted(set(columns) ^ set(table.columns))
+        raise ValueError(f"Table {table.name} has the columns {list(table.columns)}; these differ: {odd}.")
+    arrays = {
+        name: _tensor_array(columns[name]) if kind == TENSOR else pa.array(columns[name], type=kind)
+        for name, kind in table.columns.items()
+    }
+    made = pa.table(arrays)
+    for name in made.column_names:
+        if made[name].null_count:
+            raise ValueError(f"Table {table.name} holds no nulls, got {made[name].null_count} in {name}.")
+    if len(_keys(made, table.key)) < made.num_rows:
+        raise ValueError(f"Table {table.name} holds each key {table.key} once, got one twice.")
+    return made
+
+
+def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]) -> None:
+    """Refuse rows that point to nothing: each foreign key must be found in the parent given for it.
+
+    Raises:
+        ValueError: With the table, the parent and a key that has no row there.
+    """
+    for name, columns in table.parents.items():
+        if name in parents:
+            check_found(table.name, child, name, parents[name], columns)
+
+
+def check_found(
+    child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]
+) -> None:
+    """Refuse a child row whose values in the columns no parent row has.
+
+    Raises:
+        ValueError: With both names and a key that has no row.
+    """
+    orphans = _keys(child, columns) - _keys(parent, columns)
+    if orphans:
+        raise ValueError(
+            f"Each row of {child_name} needs a row of {parent_name} with its {', '.join(columns)}, got none for "
+            f"{min(orphans)}. Run the stage that writes {parent_name} again."
+        )
+
+
+def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp: str) -> None:
+    """Write one shard, whole or not at all, uncompressed, stamped with what it was made from."""
+    stamped = rows.replace_schema_metadata({_STAMP: stamp.encode()})
+    scalars = [name for name, kind in table.columns.items() if kind == pa.string()]
+    with atomic(shard_path(folder, shard)) as temporary:
+        pq.write_table(stamped, temporary, compression="none", use_dictionary=scalars)  # pyright: ignore
+
+
+def shard_stamp(folder: Path, shard: int) -> str | None:
+    """Return the stamp of a shard, or None where there is no whole shard."""
+    path = shard_path(folder, shard)
+    if not path.is_file():
+        return None
+    metadata = pq.read_schema(path).metadata or {}
+    return metadata.get(_STAMP, b"").decode()
+
+
+def read_shard(folder: Path, shard: int) -> pa.Table:
+    """Return one shard.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    path = shard_path(folder, shard)
+    if not path.is_file():
+        raise ValueError(f"Shard {shard} of {folder.name} is required, got no file {path}. Run its stage.")
+    return pq.ParquetFile(path).read()
+
+
+def read_table(folder: Path) -> pa.Table:
+    """Return all shards of a table, one after the other.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    numbers = shard_numbers(folder)
+    if not numbers:
+        raise ValueError(f"Table {folder.name} is required, got no shard in {folder}. Run its stage.")
+    return pa.concat_tables([read_shard(folder, number) for number in numbers])
+
+
+def tensor(rows: pa.Table, column: str) -> np.ndarray[Any, Any]:
+    """Return a tensor column as a writable NumPy array, shape (rows, *shape of one tensor)."""
+    return rows[column].combine_chunks().to_numpy_ndarray().copy()
+
+
+def where(rows: pa.Table, **equal: Any) -> pa.Table:
+    """Return the rows whose columns have the given values."""
+    for column, value in equal.items():
+        rows = rows.filter(pc.field(column) == value)
+    return rows
+
+
+def _tensor_array(values: np.ndarray[Any, Any]) -> pa.Array:
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+
+
+def _keys(rows: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
+    return set(zip(*(rows[column].to_pylist() for column in columns), strict=True))

@@ -1,0 +1,75 @@
+"""One prompt's way through a round, read from its tables: every number of a report can be followed."""
+
+from typing import Any
+
+from stages.store import Run
+from stages.tables import TABLES, TENSOR, read_table, tensor, where
+
+
+def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
+    """Return, as lines of text, a prompt's anchor, branches, rewards, summands, advantages and update.
+
+    Raises:
+        ValueError: If the round has no such prompt, or its tables are not there.
+    """
+    folder = run.round_folder(number)
+    prompts = read_table(folder / "prompts")
+    prompt = where(prompts, prompt_id=prompt_id)
+    if prompt.num_rows == 0:
+        names = ", ".join(prompts["prompt_id"].to_pylist())
+        raise ValueError(f"Round {number} paints the prompts {names}, got {prompt_id!r}.")
+    anchors = where(read_table(folder / "anchors"), prompt_id=prompt_id)
+    row = prompt.to_pylist()[0]
+    lines = [f"{prompt_id}: {row['text']!r} ({row['split']}), noise seed {row['noise_seed']}", "", "anchor"]
+    norms = tensor(anchors, "latents").reshape(anchors.num_rows, -1).std(axis=1)
+    for step, norm in zip(anchors.select(["step", "sigma", "sigma_next"]).to_pylist(), norms, strict=True):
+        lines.append(
+            f"  step {step['step']}: sigma {step['sigma']:.4f} -> {step['sigma_next']:.4f}, latents std {norm:.4f}"
+        )
+    for window in sorted(set(anchors["step"].to_pylist())):
+        lines += _window(run, number, prompt_id, window)
+    return "\n".join([*lines, "", *_update(run, number)])
+
+
+def _window(run: Run, number: int, prompt_id: str, window: int) -> list[str]:
+    """Return the lines of one window: a line a branch, under the groups that they were compared in."""
+    folder = run.round_folder(number)
+
+    def rows(table: str) -> list[dict[str, Any]]:
+        chosen = where(read_table(folder / table), prompt_id=prompt_id, window=window)
+        plain = [name for name, kind in TABLES[table].columns.items() if kind != TENSOR]
+        return chosen.select(plain).to_pylist()
+
+    transitions = rows("transitions")
+    if not transitions:
+        return []
+    rewards = {(r["branch"], r["reward"], r["granularity"]): r["value"] for r in rows("rewards")}
+    old = {r["branch"]: r["log_prob_old"] for r in rows("old_log_probs")}
+    advantages = {r["branch"]: r for r in rows("advantages")}
+    paid = sum(r["evaluations"] for r in rows("completions"))
+    first = next(iter(advantages.values()))
+    lines = ["", f"branches of step {window}: {len(transitions)}, completed with {paid} evaluations"]
+    for s in first["summands"]:
+        kind = f"{s['reward']} at granularity {s['granularity']}"
+        lines.append(f"  group of {kind}: mean {s['group_mean']:.4f}, std {s['group_std']:.4f}")
+    for transition in transitions:
+        branch = transition["branch"]
+        summed = " ".join(
+            f"{s['reward']}/{s['granularity']} {rewards[branch, s['reward'], s['granularity']]:.4f} "
+            f"({s['standardised']:+.3f})"
+            for s in advantages[branch]["summands"]
+        )
+        cut = " clamped" if advantages[branch]["clamped"] else ""
+        lines.append(
+            f"  branch {branch:>2}: {summed} -> advantage {advantages[branch]['advantage']:+.3f}{cut}; "
+            f"log-prob {transition['log_prob']:.6f}, old {old[branch]:.6f}; seed {transition['seed']}"
+        )
+    return lines
+
+
+def _update(run: Run, number: int) -> list[str]:
+    lines = ["update"]
+    for row in read_table(run.round_folder(number) / "updates").to_pylist():
+        told = ", ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "optimizer_step")
+        lines.append(f"  optimizer step {row['optimizer_step']}: {told}")
+    return lines

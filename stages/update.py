@@ -1,0 +1,130 @@
+"""Stage `update`: the optimizer steps of a round, from tables to the next policy.
+
+The old log-probabilities are computed by the update's own path and stored before its first step.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
+from g2rpo.schedule import shifted_sigmas
+from g2rpo.trainer import OptimizerSettings
+from g2rpo.velocity import VelocityField
+from stages.job import Job, Outcome
+from stages.params import Params, UpdateParams
+from stages.policy_files import write_policy
+from stages.resources import Resources
+from stages.tables import (
+    OLD_LOG_PROBS,
+    UPDATES,
+    arrow,
+    check_found,
+    check_parents,
+    read_table,
+    tensor,
+    write_shard,
+)
+
+_BRANCH = ["prompt_id", "window", "branch"]
+_SITE = ["prompt_id", "step"]
+
+
+def run(job: Job, resources: Resources) -> Outcome:
+    """Write the old log-probabilities, one row an optimizer step, and the policy that comes out."""
+    chosen, previous = job.params.update, job.inputs["previous_policy"]
+    field = resources.field(previous, chosen.micro_batch)
+    base = resources.base_field(chosen.micro_batch)
+    rule = _rule(job.params)
+    transitions = read_table(job.inputs["transitions"])
+    sites = _sites(job, field, transitions)
+    fixed = old_log_probs(field, sites, rule)
+    gap = _gap(fixed, transitions, chosen)
+    columns = {name: transitions[name] for name in (*_BRANCH, "step")}
+    old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.flatten().cpu().numpy()})
+    check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
+    write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
+
+    trainer = resources.trainer(previous, _settings(chosen))
+    first_step = trainer.num_steps
+    reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=fixed, rule=rule))
+    updates = {name: [getattr(report, name) for report in reports] for name in vars(reports[0])}
+    updates |= {
+        "optimizer_step": [first_step + number for number in range(len(reports))],
+        "learning_rate": [chosen.learning_rate] * len(reports),
+        "log_prob_gap": [gap] * len(reports),
+    }
+    write_shard(job.outputs["updates"], 0, UPDATES, arrow(UPDATES, updates), stamp=job.stamp)
+    write_policy(job.outputs["policy"], trainer)
+    resources.trained(job.outputs["policy"])
+    return Outcome(evaluations=field.evaluations + base.evaluations)
+
+
+def _sites(job: Job, field: VelocityField, transitions: pa.Table) -> Sites:
+    """Return the round's sites in the order of the transitions, with the advantage of each branch."""
+    group_size = job.params.rollout.group_size
+    advantages = read_table(job.inputs["advantages"])
+    anchors = read_table(job.inputs["anchors"])
+    prompts = read_table(job.inputs["prompts"])
+    check_found("transitions", transitions, "advantages", advantages, _BRANCH)
+    check_found("transitions", transitions, "anchors", anchors, _SITE)
+    row_of_prompt = {name: row for row, name in enumerate(prompts["prompt_id"].to_pylist())}
+    row_of_anchor = {key: row for row, key in enumerate(_zip(anchors, _SITE))}
+    advantage_of = dict(zip(_zip(advantages, _BRANCH), advantages["advantage"].to_pylist(), strict=True))
+    sites = list(_zip(transitions, _SITE))
+    heads = sites[::group_size]
+    assert sites == [head for head in heads for _ in range(group_size)], "Groups lie together in transitions."
+    device, latents = field.policy.device, tensor(anchors, "latents")
+    advantage = [advantage_of[key] for key in _zip(transitions, _BRANCH)]
+    branches = torch.from_numpy(tensor(transitions, "next_latents")).unflatten(0, (len(heads), group_size))
+    return Sites(
+        latents=torch.from_numpy(latents[[row_of_anchor[head] for head in heads]]).to(device),
+        step=torch.tensor([step for _, step in heads], device=device),
+        rows=torch.tensor([row_of_prompt[name] for name, _ in heads], device=device),
+        condition=field.policy.encode(prompts["text"].to_pylist()),
+        next_latents=branches.to(device),
+        advantage=torch.tensor(advantage, dtype=torch.float32, device=device).unflatten(
+            0, (len(heads), group_size)
+        ),
+    )
+
+
+def _zip(rows: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(rows[column].to_pylist() for column in columns), strict=True)
+
+
+def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> float:
+    """Return the largest difference to the rollout's log-probabilities, refusing one that is too large."""
+    gap = float(np.abs(fixed.flatten().cpu().numpy() - transitions["log_prob"].to_numpy()).max())
+    if gap > chosen.max_log_prob_gap:
+        raise ValueError(
+            f"Rollout and update must agree on log-probabilities to {chosen.max_log_prob_gap:g}, got a "
+            f"difference of {gap:.2g}: the tables are of another policy, or the networks compute too coarsely. "
+            "Run the round again from its rollout, or raise update.max_log_prob_gap for bfloat16."
+        )
+    return gap
+
+
+def _rule(params: Params) -> UpdateRule:
+    return UpdateRule(
+        sigmas=shifted_sigmas(params.rollout.num_steps, params.rollout.shift),
+        eta=params.rollout.eta,
+        clip_range=params.update.clip_range,
+        kl_weight=params.update.kl_weight,
+        cadence=params.update.cadence,
+        num_epochs=params.update.num_epochs,
+        micro_batch=params.update.micro_batch,
+    )
+
+
+def _settings(chosen: UpdateParams) -> OptimizerSettings:
+    return OptimizerSettings(
+        learning_rate=chosen.learning_rate,
+        betas=chosen.betas,
+        weight_decay=chosen.weight_decay,
+        max_grad_norm=chosen.max_grad_norm,
+        ema_decay=chosen.ema_decay,
+    )

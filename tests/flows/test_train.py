@@ -1,0 +1,119 @@
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+
+from mlflow.tracking import MlflowClient
+from tiny import ROOT, tables
+
+from stages.files import read_json
+from stages.metrics import same_numbers
+
+
+def ask(api, path, body=None):
+    request = urllib.request.Request(
+        f"{api}/{path}", data=json.dumps(body or {}).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def metrics_of(folder):
+    return [same_numbers(read_json(path)) for path in sorted((folder / "metrics").glob("*.json"))]
+
+
+def mlflow_run(command):
+    client = MlflowClient(tracking_uri=f"sqlite:///{command.store / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("g2rpo").experiment_id])
+    return client, run
+
+
+def test_without_a_prefect_api_no_server_is_started(trained):
+    assert not list(trained.store.rglob("prefect.db"))
+
+
+def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2rpo, prefect_api):
+    g2rpo.train(PREFECT_API_URL=prefect_api)
+    plain, orchestrated = trained.run_folder(), g2rpo.run_folder()
+    assert orchestrated.name == plain.name
+    assert tables(orchestrated) == tables(plain)
+    assert metrics_of(orchestrated) == metrics_of(plain)
+
+    (flow_run,) = ask(prefect_api, "flow_runs/filter", {"flow_runs": {"name": {"any_": [f"train-{plain.name}"]}}})
+    assert flow_run["state_type"] == "COMPLETED"
+    of_this = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
+    tasks = ask(prefect_api, "task_runs/filter", of_this)
+    stages = ("prompts", "rollout", "complete", "score", "integrate", "update")
+    rounds = [f"{stage}-r000{number}" for number in (0, 1) for stage in stages]
+    evaluations = [f"evaluate-r000{number}" for number in (0, 1, 2, 0, 2)]
+    assert sorted(task["name"] for task in tasks) == sorted(rounds + evaluations)
+    artifacts = ask(prefect_api, "artifacts/latest/filter", of_this)
+    by_type = {artifact["type"]: artifact for artifact in artifacts}
+    assert by_type["progress"]["data"] == 100.0
+    table = json.loads(by_type["table"]["data"])
+    assert [row["rounds"] for row in table] == [0, 1, 2, 0, 2]
+
+    _, shown = mlflow_run(g2rpo)
+    assert shown.data.tags["g2rpo.prefect_flow_run_id"] == flow_run["id"]
+
+
+def test_mlflow_shows_each_step_of_a_run_once(trained):
+    trained.train()  # once more: nothing is left to do
+    client, run = mlflow_run(trained)
+    for metric, steps in {
+        "reward/judge_a/mean": [1, 2],
+        "reward/judge_a/step_0/spread": [1, 2],
+        "update/ratio_mean": [1, 2],
+        "update/kl": [1, 2],
+        "advantage/zero_spread_frac": [1, 2],
+        "seconds/rollout": [1, 2],
+        "held_out/tuning/rule_strict": [0, 1, 2],
+        "held_out/test/judge_b": [0, 2],
+    }.items():
+        assert [entry.step for entry in client.get_metric_history(run.info.run_id, metric)] == steps, metric
+    assert run.data.params["rollout.group_size"] == "3"
+    assert run.data.tags["g2rpo.run_key"] == trained.run_folder().name
+    assert run.info.status == "FINISHED"
+    images = client.list_artifacts(run.info.run_id, "images")
+    grids = {image.path.split("%")[0].split("/")[-1] for image in images}
+    assert grids == {"held_out_tuning", "held_out_test"}
+
+
+def test_mlflow_numbers_are_those_of_the_store(trained):
+    client, run = mlflow_run(trained)
+    last = read_json(trained.run_folder() / "metrics" / "0001.json")
+    assert {key: run.data.metrics[key] for key in last} == last
+
+
+def test_a_killed_run_goes_on_at_its_unfinished_stage_and_ends_the_same(trained, g2rpo):
+    killed = subprocess.Popen(
+        g2rpo.train_command(), cwd=ROOT, env=g2rpo.environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    runs = g2rpo.store / "runs"
+    deadline = time.monotonic() + 120
+    while not list(runs.glob("*/rounds/0001/rollout.json")):
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    folder = g2rpo.run_folder()
+    assert not (folder / "rounds/0001/update.json").exists()
+    rollout = (folder / "rounds/0001/rollout.json").read_bytes()
+
+    g2rpo.train()
+    assert (folder / "rounds/0001/rollout.json").read_bytes() == rollout  # it was not run again
+    assert tables(folder) == tables(trained.run_folder())
+    assert metrics_of(folder) == metrics_of(trained.run_folder())
+    client, run = mlflow_run(g2rpo)
+    steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "reward/judge_a/mean")]
+    assert steps == [1, 2]
+
+
+def test_more_rounds_continue_the_same_run(g2rpo, trained):
+    g2rpo.train("run.rounds=1")
+    done = g2rpo.train()
+    assert "1 of 2 rounds are done" in done.stderr
+    assert tables(g2rpo.run_folder()) == tables(trained.run_folder())

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.params import for_report, load_params
+
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
+
+
+def refusal(*overrides):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        load_params(SHIPPED, overrides)
+    return str(caught.value)
+
+
+def test_the_shipped_parameters_are_valid():
+    params = load_params(SHIPPED)
+    assert (params.rollout.group_size, params.integrate.std_eps) == (12, 1e-8)
+
+
+def test_an_override_replaces_one_value():
+    params = load_params(SHIPPED, ["complete.granularities=[1, 2, 3]", "integrate.reward_weights.judge_a=2"])
+    assert params.complete.granularities == (1, 2, 3)
+    assert params.integrate.reward_weights == {"judge_a": 2.0}
+
+
+def test_numbers_in_scientific_notation_need_no_point():
+    assert load_params(SHIPPED, ["update.learning_rate=2e-6"]).update.learning_rate == 2e-6
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("rollout.group_size=1", "rollout.group_size: input should be greater than or equal to 2, got 1. Change it"),
+        ("rollout.eta=0", "rollout.eta: input should be greater than 0, got 0"),
+        ("run.rounds=ten", "run.rounds: input should be a valid integer, got 'ten'"),
+        ("rollout.groupsize=12", "rollout.groupsize: unknown key, got 12. Remove it or correct it; known here: num_steps"),
+        ("sampling.eta=1", "sampling: unknown key"),
+        ("update.cadence=round", "update.cadence: input should be 'iteration' or 'step', got 'round'"),
+        ("rollout.steps=[7]", "each step must be at most num_steps - 2 = 6"),
+        ("rollout.steps=[0, 0]", "rollout.steps: distinct values are required"),
+        ("score.rewards=[judge_b]", "integrate.reward_weights: one weight for each of score.rewards ['judge_b']"),
+        ("integrate.reward_weights.judge_a=0", "at least one must be above 0"),
+        ("update.learning_rate=.nan", "update.learning_rate: input should be"),
+        ("rounds", "has the form section.key=value, got 'rounds'"),
+        ("run=3", "has the form section.key=value"),
+        ("run.seed.deeper=3", "could not be applied"),
+        ("run.seed=[", "could not be applied"),
+    ],
+)
+def test_bad_values_are_refused_with_key_required_got_and_do(override, said):
+    assert said in refusal(override)
+
+
+def test_every_fault_is_told_at_once():
+    said = refusal("rollout.group_size=1", "run.rounds=0")
+    assert "rollout.group_size" in said
+    assert "run.rounds" in said
+    assert said.startswith("The parameters are not valid; nothing was started.")
+
+
+def test_a_missing_key_is_named(tmp_path):
+    tree = yaml.safe_load(SHIPPED.read_text())
+    del tree["update"]["clip_range"]
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ValueError, match=r"update.clip_range: required, got nothing. Add it"):
+        load_params(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "run: [", ""])
+def test_files_that_hold_no_parameters_are_refused(tmp_path, content):
+    (tmp_path / "p.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"p\.yaml must"):
+        load_params(tmp_path / "p.yaml")
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(ValueError, match="does not exist. Give --params FILE"):
+        load_params(Path("nowhere.yaml"))
+
+
+def test_the_report_evaluates_its_own_split_and_else_as_evaluate_says():
+    params = load_params(SHIPPED, ["report.num_prompts=5", "evaluate.num_steps=[4]"])
+    final = for_report(params).evaluate
+    assert (final.split, final.num_prompts, final.num_steps) == ("test", 5, (4,))

@@ -1,0 +1,213 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import tables, tiny_params
+
+from g2rpo.tree import evaluations_per_prompt
+from stages.execute import run_stage
+from stages.files import read_json
+from stages.metrics import round_metrics
+from stages.policy_files import policy_state
+from stages.registry import ROUND_STAGES, STAGES
+from stages.resources import Resources
+from stages.store import open_run
+from stages.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
+
+
+def another(params, resources=None):
+    resources = resources or Resources(params)
+    return open_run(params, base_digest=resources.base_digest(), device="cpu", created={}), params, resources
+
+
+def run_round(run, params, resources, number=0, **how):
+    return [run_stage(run, stage, number, params, resources, **how) for stage in ROUND_STAGES]
+
+
+def test_every_table_has_its_keys_and_every_row_its_parents(finished):
+    folder = finished[0].round_folder(0)
+    there = {name: read_table(folder / name) for name in TABLES if (folder / name).is_dir()}
+    assert set(there) == set(TABLES) - {"evaluations", "pictures"}
+    for name, rows in there.items():
+        table = TABLES[name]
+        assert rows.column_names == list(table.columns)
+        assert not rows.select(table.key).to_pandas().duplicated().any()
+        check_parents(rows, table, there)
+    branches = 4 * 2 * 3  # prompts, steps, group
+    assert (there["prompts"].num_rows, there["anchors"].num_rows) == (4, 8)
+    assert (there["transitions"].num_rows, there["completions"].num_rows) == (branches, 2 * branches)
+
+
+def test_a_prompt_costs_what_the_tree_says_and_the_tables_tell_it(finished):
+    folder = finished[0].round_folder(0)
+    completed = int(np.sum(read_table(folder / "completions")["evaluations"].to_numpy()))
+    manifests = {name: read_json(folder / f"{name}.json") for name in ("rollout", "complete")}
+    assert completed == manifests["complete"]["evaluations"]
+    spent = completed + manifests["rollout"]["evaluations"]
+    assert spent == 4 * evaluations_per_prompt(4, [0, 1], 3, [1, 2])
+
+
+def test_a_stage_that_is_done_is_skipped(finished):
+    assert all(done.skipped for done in run_round(*finished))
+
+
+def test_running_a_stage_again_gives_the_same_bytes(finished):
+    run = finished[0]
+    before = tables(run.path)
+    assert not any(done.skipped for done in run_round(*finished, force=True))
+    assert tables(run.path) == before
+
+
+def test_a_process_that_resumes_makes_what_one_process_makes(finished):
+    run, params, resources = finished
+    run_round(run, params, resources, number=1)
+    straight = tables(run.path)
+    for path in run.round_folder(1).rglob("*"):
+        if path.is_file():
+            path.unlink()
+    run_round(run, params, Resources(params), number=1)  # weights and moments from disk
+    assert tables(run.path) == straight
+
+
+@pytest.mark.parametrize("ema_decay", ["null", "0.5"])
+def test_the_policy_on_disk_is_the_policy_in_memory(ema_decay):
+    run, params, resources = another(tiny_params(f"update.ema_decay={ema_decay}"))
+    run_round(run, params, resources)
+    folder = run.policy_folder(1)
+    for averaged in (True, False):
+        held = resources.policy(folder, averaged=averaged).module.state_dict()
+        fresh = Resources(params).policy(folder, averaged=averaged).module.state_dict()
+        assert all(torch.equal(held[name], fresh[name]) for name in fresh)
+    trained, base = (resources.policy(run.policy_folder(n)).module.state_dict() for n in (1, 0))
+    assert policy_state(folder).num_steps == 1
+    assert trained.keys() == base.keys()
+
+
+def test_shards_made_apart_are_the_table_made_at_once(started):
+    run, params, resources = started
+    prompts, rollout = STAGES["prompts"], STAGES["rollout"]
+    run_stage(run, prompts, 0, params, resources)
+    first = run_stage(run, rollout, 0, params, resources, shards=[1])
+    assert first.manifest is None
+    second = run_stage(run, rollout, 0, params, Resources(params), shards=[0])
+    assert second.manifest is not None
+    apart = tables(run.path)
+    run_stage(run, rollout, 0, params, resources, force=True)
+    assert tables(run.path) == apart
+
+
+def test_noise_does_not_depend_on_sharding_and_results_agree_to_rounding():
+    found = []
+    for shard_size in (1, 4):
+        run, params, resources = another(tiny_params(f"prompts.shard_size={shard_size}"))
+        run_round(run, params, resources)
+        folder = run.round_folder(0)
+        found.append({name: read_table(folder / name) for name in ("transitions", "completions", "rewards")})
+    one, four = found
+    assert one["transitions"]["seed"].to_pylist() == four["transitions"]["seed"].to_pylist()
+    for name, column in (("transitions", "next_latents"), ("completions", "latents")):
+        np.testing.assert_allclose(tensor(one[name], column), tensor(four[name], column), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(one["rewards"]["value"].to_numpy(), four["rewards"]["value"].to_numpy(), atol=1e-4)
+
+
+def test_a_branch_differs_from_its_siblings_by_its_noise_alone(finished):
+    transitions = read_table(finished[0].round_folder(0) / "transitions").to_pandas()
+    assert transitions["seed"].is_unique
+    group = transitions[(transitions.prompt_id == transitions.prompt_id[0]) & (transitions.window == 0)]
+    assert len({values.tobytes() for values in group["next_latents"]}) == 3
+
+
+def test_advantages_are_the_summed_scores_of_the_reward_table(finished):
+    folder = finished[0].round_folder(0)
+    rewards = read_table(folder / "rewards").to_pandas()
+    groups = rewards.groupby(["prompt_id", "window", "granularity"])["value"]
+    rewards["score"] = (rewards["value"] - groups.transform("mean")) / groups.transform("std")
+    key = ["prompt_id", "window", "branch"]
+    expected = rewards.groupby(key)["score"].sum()
+    found = read_table(folder / "advantages").to_pandas().set_index(key)["advantage"]
+    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), check_names=False, rtol=1e-5)
+
+
+def test_a_stage_without_its_input_says_which_stage_to_run(started):
+    run, params, resources = started
+    with pytest.raises(ValueError, match=r"Stage score reads the table prompts.*Run stage prompts of this round first"):
+        run_stage(run, STAGES["score"], 0, params, resources)
+
+
+def test_the_update_takes_no_shards(finished):
+    run, params, resources = finished
+    with pytest.raises(ValueError, match="Stage update needs all shards at once"):
+        run_stage(run, STAGES["update"], 0, params, resources, shards=[0], force=True)
+
+
+def test_a_reward_that_fails_stops_the_stage_with_its_name_and_prompt(started):
+    run, params, resources = started
+
+    class Broken:
+        name = "judge_a"
+
+        def score(self, images, texts):
+            return torch.full((len(images),), float("nan"))
+
+    resources._rewards["judge_a"] = Broken()
+    with pytest.raises(ValueError, match=r"Reward judge_a must give a finite number, got nan for prompt train-"):
+        run_round(run, params, resources)
+    assert not (run.round_folder(0) / "score.json").exists()
+
+
+def test_tables_of_another_policy_are_refused_by_the_update(finished):
+    run, params, resources = finished
+    folder = run.round_folder(0) / "transitions"
+    rows = read_table(folder)
+    moved = {name: rows[name] for name in rows.column_names if name != "next_latents"}
+    transitions = TABLES["transitions"]
+    wrong = arrow(transitions, moved | {"next_latents": tensor(rows, "next_latents") + 0.1})
+    stamp = read_json(run.round_folder(0) / "rollout.json")["stamp"]
+    write_shard(folder, 0, transitions, wrong, stamp=stamp)
+    shard_path(folder, 1).unlink()
+    with pytest.raises(ValueError, match=r"Rollout and update must agree on log-probabilities to 1e-05"):
+        run_stage(run, STAGES["update"], 0, params, resources, force=True)
+
+
+def test_metrics_tell_spread_ratio_and_cost(finished):
+    metrics = round_metrics(finished[0], 0)
+    assert metrics["update/ratio_mean"] == 1.0
+    assert metrics["update/kl"] == 0.0
+    assert metrics["advantage/zero_spread_frac"] == 0.0
+    assert metrics["reward/judge_a/step_0/spread"] > 0
+    assert {"reward/judge_a/granularity_2/spread", "seconds/complete", "bytes", "cpu_seconds"} <= set(metrics)
+    whole = sum(read_json(finished[0].round_folder(0) / f"{s.name}.json")["evaluations"] for s in ROUND_STAGES)
+    assert metrics["evaluations"] == whole
+
+
+@pytest.mark.parametrize("cadence", ["iteration", "step"])
+def test_updates_tell_one_row_an_optimizer_step(cadence):
+    run, params, resources = another(tiny_params(f"update.cadence={cadence}", "update.num_epochs=2"))
+    run_round(run, params, resources)
+    updates = read_table(run.round_folder(0) / "updates").to_pandas()
+    assert updates["optimizer_step"].tolist() == list(range(2 if cadence == "iteration" else 4))
+    assert updates["ratio_max"][0] == updates["ratio_min"][0] == 1.0
+    assert updates["ratio_max"].iloc[-1] != 1.0
+
+
+def test_another_reward_weight_leaves_the_scores_alone(finished):
+    run, params, _ = finished
+    weighted = params.integrate.model_copy(update={"reward_weights": {"judge_a": 2.0}})
+    changed = params.model_copy(update={"integrate": weighted})
+    done = run_round(run, changed, Resources(changed))
+    assert [d.stage for d in done if not d.skipped] == ["integrate", "update"]
+
+
+def test_the_optimizer_of_a_policy_holds_its_moments(finished):
+    run, params, resources = finished
+    trainer = resources.trainer(run.policy_folder(1), _settings(params))
+    assert trainer.num_steps == 1
+    assert any(float(t.abs().max()) > 0 for name, t in trainer.state().items() if name.startswith("exp_avg."))
+
+
+def _settings(params):
+    from stages.update import _settings as settings
+
+    return dataclasses.replace(settings(params.update))

@@ -1,0 +1,113 @@
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages.tables import (
+    ANCHORS,
+    PROMPTS,
+    TRANSITIONS,
+    arrow,
+    check_parents,
+    read_shard,
+    read_table,
+    shard_numbers,
+    shard_path,
+    shard_stamp,
+    tensor,
+    write_shard,
+)
+
+
+def prompts(*ids):
+    n = len(ids)
+    columns = {"prompt_id": list(ids), "text": ["a red circle"] * n, "split": ["train"] * n, "noise_seed": range(n)}
+    return arrow(PROMPTS, columns)
+
+
+def anchors(ids, steps=(0, 1)):
+    rows = [(name, step) for name in ids for step in steps]
+    latents = np.arange(len(rows) * 6, dtype=np.float32).reshape(len(rows), 2, 3)
+    columns = {
+        "prompt_id": [name for name, _ in rows],
+        "step": [step for _, step in rows],
+        "sigma": [1.0] * len(rows),
+        "sigma_next": [0.5] * len(rows),
+        "latents": latents,
+        "velocity": -latents,
+    }
+    return arrow(ANCHORS, columns)
+
+
+def test_tensors_come_back_bit_for_bit(tmp_path):
+    rows = anchors(["p", "q"])
+    write_shard(tmp_path, 0, ANCHORS, rows, stamp="s")
+    back = tensor(read_shard(tmp_path, 0), "latents")
+    assert back.dtype == np.float32
+    np.testing.assert_array_equal(back, tensor(rows, "latents"))
+    assert isinstance(pq.read_schema(shard_path(tmp_path, 0)).field("latents").type, pa.FixedShapeTensorType)
+
+
+def test_tables_open_in_plain_pandas_and_duckdb_with_tensors_as_arrays(tmp_path):
+    write_shard(tmp_path, 0, ANCHORS, anchors(["p"]), stamp="s")
+    write_shard(tmp_path, 1, ANCHORS, anchors(["q"]), stamp="s")
+    frame = pd.read_parquet(tmp_path)
+    assert frame["prompt_id"].tolist() == ["p", "p", "q", "q"]
+    np.testing.assert_array_equal(frame["latents"][1], np.arange(6, 12, dtype=np.float32))
+    found = duckdb.sql(f"select step, latents from '{tmp_path}/*.parquet' where prompt_id = 'q' order by step").fetchall()
+    assert found[1] == (1, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    for folder in ("one", "two"):
+        write_shard(tmp_path / folder, 0, ANCHORS, anchors(["p", "q"]), stamp="s")
+    assert shard_path(tmp_path / "one", 0).read_bytes() == shard_path(tmp_path / "two", 0).read_bytes()
+
+
+def test_a_shard_is_stamped_and_numbered(tmp_path):
+    write_shard(tmp_path, 3, PROMPTS, prompts("p"), stamp="made of this")
+    assert shard_stamp(tmp_path, 3) == "made of this"
+    assert shard_stamp(tmp_path, 4) is None
+    assert shard_numbers(tmp_path) == [3]
+
+
+def test_a_write_that_fails_leaves_the_old_shard_and_nothing_else(tmp_path, monkeypatch):
+    write_shard(tmp_path, 0, PROMPTS, prompts("p"), stamp="old")
+
+    def half_written(_table, path, **_):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pq, "write_table", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        write_shard(tmp_path, 0, PROMPTS, prompts("q"), stamp="new")
+    assert [path.name for path in tmp_path.iterdir()] == ["part-00000.parquet"]
+    assert read_table(tmp_path)["prompt_id"].to_pylist() == ["p"]
+
+
+def test_a_key_held_twice_is_refused():
+    with pytest.raises(ValueError, match=r"prompts holds each key \('prompt_id',\) once"):
+        prompts("p", "p")
+
+
+def test_a_null_is_refused():
+    with pytest.raises(ValueError, match="holds no nulls, got 1 in text"):
+        arrow(PROMPTS, {"prompt_id": ["p"], "text": [None], "split": ["train"], "noise_seed": [1]})
+
+
+def test_unknown_and_missing_columns_are_named():
+    with pytest.raises(ValueError, match=r"these differ: \['noise_seed', 'seed'\]"):
+        arrow(PROMPTS, {"prompt_id": ["p"], "text": ["t"], "split": ["train"], "seed": [1]})
+
+
+def test_a_row_without_its_parent_is_refused_with_its_key():
+    with pytest.raises(ValueError, match=r"Each row of anchors needs a row of prompts .*\('q',\).*Run the stage"):
+        check_parents(anchors(["p", "q"]), ANCHORS, {"prompts": prompts("p")})
+    check_parents(anchors(["p"]), ANCHORS, {"prompts": prompts("p", "q")})
+
+
+def test_a_missing_table_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"Table transitions is required, got no shard"):
+        read_table(tmp_path / TRANSITIONS.name)

@@ -1,0 +1,34 @@
+"""A whole pipeline in seconds: the shipped parameters, made small."""
+
+from pathlib import Path
+
+from stages.params import Params, load_params
+
+ROOT = Path(__file__).parents[2]
+
+TINY = (
+    "run.rounds=2",
+    "resources.threads=1",
+    "resources.device=cpu",
+    "prompts.num_prompts=4",
+    "prompts.shard_size=2",
+    "rollout.num_steps=4",
+    "rollout.steps=[0, 1]",
+    "rollout.group_size=3",
+    "evaluate.every=1",
+    "evaluate.num_prompts=4",
+    "evaluate.num_steps=[4]",
+    "evaluate.num_pictures=2",
+    "report.num_prompts=4",
+    "report.num_noises=1",
+)
+
+
+def tiny_params(*overrides: str) -> Params:
+    return load_params(ROOT / "params.yaml", [*TINY, *overrides])
+
+
+def tables(run_folder: Path) -> dict[str, bytes]:
+    """The bytes of every table, policy and metric of a run that a repetition must reproduce."""
+    kept = [p for p in run_folder.rglob("*") if p.suffix in (".parquet", ".safetensors")]
+    return {str(path.relative_to(run_folder)): path.read_bytes() for path in sorted(kept)}
