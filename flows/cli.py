@@ -22,7 +22,9 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
 ]
 RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginning of it.")]
-Round = Annotated[int, typer.Option("--round", min=0, help="The round, counted from 0.")]
+Round = Annotated[
+    int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
+]
 
 
 @app.command()
@@ -31,16 +33,18 @@ def train(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None)
 
     Under a configured Prefect API each stage call is a task; without one the same loop runs as plain calls.
     """
-    from flows.train import start
-    from stages.params import load_params
+    from stages.params_file import load_params
 
-    started = start(load_params(params, overrides or []))
+    checked = load_params(params, overrides or [])  # before the heavy imports: a typing error is told at once
+    from flows.train import start
+
+    started = start(checked)
     print(f"run {started.run_key} is done: {started.folder}")
 
 
 @app.command()
 def stage(
-    name: Annotated[str, typer.Argument(help="prompts, rollout, complete, score, integrate or update.")],
+    name: Annotated[str, typer.Argument(help="prompts, rollout, complete, score, integrate, update or evaluate.")],
     run: RunKey,
     number: Round,
     shards: Annotated[str | None, typer.Option(help="Shards to make, as 0,2; all if not given.")] = None,
@@ -62,9 +66,8 @@ def trace(
     prompt_id: Annotated[str, typer.Option("--prompt-id", help="As in the prompts table, e.g. train-0042-000.")],
 ) -> None:
     """Print one prompt's way through a round: anchor, branches, rewards, summands, advantages, update."""
-    from stages.trace import trace_prompt
-
     from stages.store import find_run
+    from stages.trace import trace_prompt
 
     print(trace_prompt(find_run(run), number, prompt_id))
 
@@ -76,10 +79,12 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("outputs/demo"),
 ) -> None:
     """Run the main job under a local Prefect server and leave a report with pictures."""
-    from flows.demo import run_demo
-    from stages.params import load_params
+    from stages.params_file import load_params
 
-    run_demo(load_params(params, overrides or []), out)
+    checked = load_params(params, overrides or [])
+    from flows.demo import run_demo
+
+    run_demo(checked, out)
 
 
 @shapes.command()

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from stages.metrics import trained_rewards
 from stages.store import Run
 
 
@@ -53,8 +54,7 @@ class ConsoleObserver:
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """Move the bar; every tenth round is a plain line."""
-        means = {key.split("/")[1]: value for key, value in metrics.items() if _is_mean(key)}
-        self._trained = "reward " + _scores(means)
+        self._trained = "reward " + _scores(trained_rewards(metrics))
         self._show(number + 1)
         if not self._live and ((number + 1) % 10 == 0 or number + 1 == self._num_rounds):
             done = f"round {number + 1}/{self._num_rounds}"
@@ -83,10 +83,6 @@ class ConsoleObserver:
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
-
-
-def _is_mean(key: str) -> bool:
-    return key.startswith("reward/") and key.endswith("/mean") and key.count("/") == 2
 
 
 def _scores(metrics: Mapping[str, float]) -> str:

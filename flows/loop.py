@@ -1,12 +1,13 @@
 """The loop over rounds, written once; a stage call may be a plain call or a Prefect task."""
 
 from collections.abc import Callable
+from functools import partial
 
 from flows.observers import Observers
-from stages.execute import Done, execute, run_stage
+from stages.execute import Done, run_stage
 from stages.metrics import evaluation_metrics, round_metrics
 from stages.params import Params, for_report
-from stages.registry import EVALUATE, ROUND_STAGES
+from stages.registry import EVALUATE, ROUND_STAGES, Stage
 from stages.resources import Resources
 from stages.store import Run
 
@@ -25,33 +26,29 @@ def train(run: Run, params: Params, resources: Resources, call: StageCall, watch
     The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`; base and last
     once more on `report.split`.
     """
-    last = params.run.rounds
+
+    def do(stage: Stage, number: int, by: Params) -> None:
+        watching.stage_started(stage.name, number)
+        call(stage.name, number, partial(run_stage, run, stage, number, by, resources))
 
     def judge(policy_round: int, by: Params) -> None:
-        folder = run.evaluation_folder(policy_round, by.evaluate.split)
-        inputs = {"policy": run.policy_folder(policy_round)}
-        watching.stage_started(EVALUATE.name, policy_round)
-        call(
-            EVALUATE.name,
-            policy_round,
-            lambda: execute(EVALUATE, folder, inputs, by, resources, number=policy_round),
-        )
-        watching.evaluated(policy_round, by.evaluate.split, evaluation_metrics(folder))
+        do(EVALUATE, policy_round, by)
+        split = by.evaluate.split
+        watching.evaluated(policy_round, split, evaluation_metrics(run.evaluation_folder(policy_round, split)))
 
     for policy_round in range(run.num_finished + 1):
         if _due(params, policy_round):
             judge(policy_round, params)
-    for number in range(run.num_finished, last):
+    for number in range(run.num_finished, params.run.rounds):
         for stage in ROUND_STAGES:
-            watching.stage_started(stage.name, number)
-            call(stage.name, number, lambda: run_stage(run, stage, number, params, resources))  # noqa: B023
+            do(stage, number, params)
         metrics = round_metrics(run, number)
         run.write_metrics(number, metrics)
         run.finish_round(number)
         watching.round_finished(number, metrics)
         if _due(params, number + 1):
             judge(number + 1, params)
-    for policy_round in (0, last):
+    for policy_round in (0, params.run.rounds):
         judge(policy_round, for_report(params))
 
 

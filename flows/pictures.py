@@ -1,6 +1,8 @@
 """Pictures of a run: a grid of held-out prompts, base beside aligned, and curves over rounds."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,15 +15,22 @@ from stages.tables import read_table, tensor, where
 
 _EDGE = 64
 """Pixels to which small pictures are enlarged, by whole factors; larger ones keep their size."""
-_SHOWN = 12
-"""Prompts of the before-and-after picture."""
 
 
-def evaluation_pictures(folder: Path) -> tuple[list[str], np.ndarray]:
-    """Return texts and pictures, uint8, shape (n, h, w, 3), that an evaluation kept."""
-    kept = read_table(folder / "pictures")
-    first = where(kept, num_steps=kept["num_steps"][0].as_py())
-    return first["text"].to_pylist(), tensor(first, "image")
+@dataclass(frozen=True)
+class Kept:
+    """Pictures that an evaluation kept, uint8, shape (n, h, w, 3), with their texts and prompt ids."""
+
+    ids: list[str]
+    texts: list[str]
+    pictures: np.ndarray
+
+    @classmethod
+    def of(cls, folder: Path) -> "Kept":
+        """Read them, at the first of the evaluation's numbers of inference steps."""
+        rows = read_table(folder / "pictures")
+        first = where(rows, num_steps=rows["num_steps"][0].as_py())
+        return cls(first["prompt_id"].to_pylist(), first["text"].to_pylist(), tensor(first, "image"))
 
 
 def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
@@ -38,24 +47,37 @@ def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
 
 
 def before_after(run: Run, params: Params, path: Path) -> None:
-    """Draw held-out prompts with the base's and the aligned policy's pictures from the same noise."""
-    base, last = (run.evaluation_folder(n, params.report.split) for n in (0, params.run.rounds))
-    texts, before = evaluation_pictures(base)
-    _, after = evaluation_pictures(last)
-    shown = [index * len(texts) // _SHOWN for index in range(_SHOWN)] if len(texts) > _SHOWN else range(len(texts))
-    half = -(-len(shown) // 2)
-    figure = Figure(figsize=(9.6, 1.25 * half), layout="constrained")
-    axes = figure.subplots(half, 6, squeeze=False, gridspec_kw={"width_ratios": [1.9, 1, 1] * 2})
+    """Draw held-out prompts with the base's and the aligned policy's pictures from the same noise.
+
+    Under each picture stands what the first trained reward says of it.
+    """
+    folders = [run.evaluation_folder(n, params.report.split) for n in (0, params.run.rounds)]
+    kept, reward = [Kept.of(folder) for folder in folders], params.score.rewards[0]
+    said = [_values(folder, reward) for folder in folders]
+    half = -(-len(kept[0].ids) // 2)
+    figure = Figure(figsize=(9.6, 1.32 * half + 0.3), layout="constrained")
+    figure.suptitle(f"{params.report.split} captions, the same noise before and after; below: {reward}", fontsize=10)
+    axes = figure.subplots(half, 6, squeeze=False, gridspec_kw={"width_ratios": [1.7, 1, 1] * 2})
     for axis in axes.flat:
         axis.axis("off")
-    for place, index in enumerate(shown):
+    for place, (name, text) in enumerate(zip(kept[0].ids, kept[0].texts, strict=True)):
         row, side = place % half, 3 * (place // half)
-        axes[row, side].text(1, 0.5, texts[index], ha="right", va="center", fontsize=9, wrap=True)
-        for column, (name, picture) in enumerate((("base", before[index]), ("aligned", after[index]))):
-            axes[row, side + 1 + column].imshow(picture, interpolation="nearest")
+        axes[row, side].text(1, 0.5, fill(text, 22), ha="right", va="center", fontsize=9)
+        for column, title in enumerate(("base", "aligned")):
+            axis = axes[row, side + 1 + column]
+            axis.imshow(kept[column].pictures[place], interpolation="nearest")
+            value = f"{said[column][name]:.2f}" if name in said[column] else ""
+            axis.text(0.5, -0.06, value, transform=axis.transAxes, ha="center", va="top", fontsize=8)
             if row == 0:
-                axes[row, side + 1 + column].set_title(name, fontsize=9)
+                axis.set_title(title, fontsize=9)
     figure.savefig(path, dpi=120)
+
+
+def _values(folder: Path, reward: str) -> dict[str, float]:
+    """Return a reward's value of each prompt; none if the evaluation did not ask for that reward."""
+    rows = read_table(folder / "evaluations")
+    first = where(rows, num_steps=rows["num_steps"][0].as_py(), reward=reward)
+    return dict(zip(first["prompt_id"].to_pylist(), first["value"].to_pylist(), strict=True))
 
 
 def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:

@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows.session import Session
 from flows.tracking import FLOW_RUN_TAG
 from stages.execute import Done
+from stages.metrics import trained_rewards
 from stages.store import Run
 
 
@@ -37,16 +38,16 @@ def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
 
 
 class PrefectObserver:
-    """Shows a run on the page of its flow run: a progress bar, and a table of the rounds that were judged."""
+    """Shows a run on the page of its flow run: a progress bar, and a table of its rounds."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
-        """Open the progress artifact."""
+        """Open the progress artifact, and take up the rounds that are done."""
         self._run, self._num_rounds = run, num_rounds
-        self._rows: list[dict[str, Any]] = []
-        self._last: Mapping[str, float] = {}
+        self._rows: dict[int, dict[str, Any]] = {}
+        for number, metrics in enumerate(run.metrics()):
+            self._add(number + 1, metrics)
         done = 100 * run.num_finished / num_rounds
-        key = f"progress-{run.key}"
-        made = create_progress_artifact(done, key=key, description=f"Rounds of run {run.key}")
+        made = create_progress_artifact(done, key=f"progress-{run.key}", description=f"Rounds of run {run.key}")
         self._progress = cast(UUID, made)  # outside an event loop the call is synchronous
 
     def stage_started(self, stage: str, number: int) -> None:
@@ -54,26 +55,25 @@ class PrefectObserver:
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """Move the progress bar."""
-        self._last = metrics
+        self._add(number + 1, metrics)
         update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
 
     def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
-        """Add a row to the table of rounds."""
-        held_out = {f"held out {name}": round(value, 4) for name, value in metrics.items()}
-        trained = {
-            key.removesuffix("/mean"): round(value, 4)
-            for key, value in self._last.items()
-            if key.startswith("reward/") and key.count("/") == 2
-        }
-        self._rows.append({"rounds": policy_round, "split": split} | trained | held_out)
-        create_table_artifact(
-            self._rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}"
-        )
+        """Complete a row with its held-out rewards, and show the table as it now is."""
+        held_out = {f"{split} {name}": round(value, 4) for name, value in metrics.items()}
+        self._rows.setdefault(policy_round, {"round": policy_round}).update(held_out)
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        create_table_artifact(rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}")
 
     def close(self, *, failed: bool) -> None:
         """Leave a card that says where things are."""
         card = f"Run `{self._run.key}`: {self._run.num_finished} rounds are done. Tables: `{self._run.path}`."
         create_markdown_artifact(card, key=f"run-{self._run.key}")
+
+    def _add(self, policy_round: int, metrics: Mapping[str, float]) -> None:
+        trained = {f"reward {name}": value for name, value in trained_rewards(metrics).items()}
+        shown = trained | {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac")}
+        self._rows[policy_round] = {"round": policy_round} | {name: round(value, 5) for name, value in shown.items()}
 
 
 @flow(name="train", flow_run_name="train-{key}")

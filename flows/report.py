@@ -32,9 +32,7 @@ class Report:
 def measure(run: Run, params: Params) -> Report:
     """Return the final figures of a run that has reached its number of rounds."""
     metrics = run.metrics()[: params.run.rounds]
-    base, aligned = (
-        evaluation_metrics(run.evaluation_folder(n, params.report.split)) for n in (0, params.run.rounds)
-    )
+    base, aligned = (evaluation_metrics(run.evaluation_folder(n, params.report.split)) for n in (0, params.run.rounds))
     spent = sum(row["evaluations"] for row in metrics)
     details = {
         "rounds": params.run.rounds,

@@ -11,7 +11,8 @@ from flows.observers import Observer, Observers
 from flows.provenance import git_state
 from flows.tracking import MlflowObserver
 from stages.evaluate import held_out
-from stages.params import Params, for_report, parse_params
+from stages.params import Params, for_report
+from stages.params_file import parse_params
 from stages.resources import Resources
 from stages.store import Run, open_run
 
@@ -45,9 +46,7 @@ class Session:
         )
         return cls(params, resources, run)
 
-    def train(
-        self, call: StageCall, observers: Sequence[Observer] = (), tags: Mapping[str, str] | None = None
-    ) -> str:
+    def train(self, call: StageCall, observers: Sequence[Observer] = (), tags: Mapping[str, str] | None = None) -> str:
         """Bring the run to its number of rounds and return the id of its MLflow run.
 
         Args:
@@ -62,6 +61,7 @@ class Session:
         tracker = MlflowObserver(self.params, named)
         watching = Observers([ConsoleObserver(), tracker, *observers])
         with self.run.locked(), watching.watching(self.run, self.params.run.rounds):
+            self.run.remember(self.params)
             train(self.run, self.params, self.resources, call, watching)
         return tracker.run_id
 

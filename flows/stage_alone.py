@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flows.session import open_stored
 from stages.execute import run_stage
-from stages.registry import ROUND_STAGES
+from stages.registry import STAGES
 from stages.store import find_run
 
 
@@ -14,13 +14,12 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
     Raises:
         ValueError: If there is no such stage, run or input, or the run is held by another process.
     """
-    stages = {stage.name: stage for stage in ROUND_STAGES}
-    if name not in stages:
-        raise ValueError(f"A stage is one of {', '.join(stages)}, got {name!r}.")
+    if name not in STAGES:
+        raise ValueError(f"A stage is one of {', '.join(STAGES)}, got {name!r}.")
     session = open_stored(find_run(key))
     with session.run.locked():
         done = run_stage(
-            session.run, stages[name], number, session.params, session.resources, shards=shards, force=force
+            session.run, STAGES[name], number, session.params, session.resources, shards=shards, force=force
         )
     if done.manifest is None:
         return f"{name} of round {number}: the asked shards are there, others are still missing."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.pictures import evaluation_pictures, grid
+from flows.pictures import Kept, grid
 from stages.params import Params
 from stages.store import Run, home
 
@@ -60,8 +60,8 @@ class MlflowObserver:
         named = {f"held_out/{split}/{name}": value for name, value in metrics.items()}
         logged = self._evaluations_logged.setdefault(split, self._steps(next(iter(named))))
         if policy_round not in logged:
-            _, pictures = evaluation_pictures(self._run.evaluation_folder(policy_round, split))
-            self._client.log_image(self.run_id, grid(pictures), key=f"held_out_{split}", step=policy_round)
+            kept = Kept.of(self._run.evaluation_folder(policy_round, split))
+            self._client.log_image(self.run_id, grid(kept.pictures), key=f"held_out_{split}", step=policy_round)
             self._log(named, step=policy_round)
             logged.add(policy_round)
 

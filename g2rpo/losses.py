@@ -23,9 +23,7 @@ class Surrogate:
     clipped: Tensor
 
 
-def clipped_surrogate(
-    log_prob: Rewards, log_prob_old: Rewards, advantage: Rewards, *, clip_range: float
-) -> Surrogate:
+def clipped_surrogate(log_prob: Rewards, log_prob_old: Rewards, advantage: Rewards, *, clip_range: float) -> Surrogate:
     """Return the PPO-clip loss, mean over the branches.
 
         L = -mean[ min( rho A, clip(rho, 1 - c, 1 + c) A ) ],    rho = exp(log_prob - log_prob_old).

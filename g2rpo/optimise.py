@@ -144,9 +144,7 @@ def optimise(
     steps = [step for _ in range(rule.num_epochs) for step in _chunks(sites, rule)]
     for number, chunks in enumerate(steps):
         num_sites = sum(map(len, chunks))
-        seen = [
-            _backward(field, base, sites.take(c), log_prob_old[c], rule, share=len(c) / num_sites) for c in chunks
-        ]
+        seen = [_backward(field, base, sites.take(c), log_prob_old[c], rule, share=len(c) / num_sites) for c in chunks]
         ratio = torch.cat([part.ratio for part in seen])
         if number == 0:
             gap = float((ratio - 1).abs().max())

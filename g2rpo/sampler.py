@@ -56,9 +56,7 @@ class Branched:
     log_prob: Levels
 
 
-def branch_transition(
-    latents: Latents, velocity: Latents, *, step: Index, sigmas: Tensor, eta: float
-) -> Transition:
+def branch_transition(latents: Latents, velocity: Latents, *, step: Index, sigmas: Tensor, eta: float) -> Transition:
     """Return the law of one flow SDE step from each row's latents at its own step of the schedule."""
     levels = sigmas.to(latents)
     sigma = levels[step]
@@ -66,9 +64,7 @@ def branch_transition(
     return sde_step(latents, velocity, sigma=sigma, sigma_next=levels[step + 1], diffusion=diffusion)
 
 
-def branch(
-    latents: Latents, velocity: Latents, eps: Latents, *, step: Index, sigmas: Tensor, eta: float
-) -> Branched:
+def branch(latents: Latents, velocity: Latents, eps: Latents, *, step: Index, sigmas: Tensor, eta: float) -> Branched:
     """Take one stochastic step a row from the anchor, with the velocity that the anchor already paid for.
 
     Args:

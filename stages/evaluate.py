@@ -53,7 +53,7 @@ def held_out(chosen: EvaluateParams) -> HeldOut:
 
 
 def run(job: Job, resources: Resources) -> Outcome:
-    """Write the scores of the policy on the held-out prompts, and pictures of some, spread evenly."""
+    """Write the scores of the policy on the held-out prompts, and pictures of some captions, spread evenly."""
     chosen = job.params.evaluate
     field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
     prompts = held_out(chosen)
@@ -104,8 +104,9 @@ def _write_scores(job: Job, shard: int, num_steps: int, prompts: HeldOut, scores
 
 
 def _write_pictures(job: Job, shard: int, num_steps: int, prompts: HeldOut, images: torch.Tensor) -> None:
-    count = min(job.params.evaluate.num_pictures, len(images))
-    shown = [index * len(images) // count for index in range(count)]
+    captions_there = job.params.evaluate.num_prompts  # the first rows hold each caption once, with its first noise
+    count = min(job.params.evaluate.num_pictures, captions_there)
+    shown = [index * captions_there // count for index in range(count)]
     columns = {
         "policy_round": [job.round_number] * count,
         "prompt_id": [prompts.ids[index] for index in shown],

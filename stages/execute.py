@@ -15,7 +15,7 @@ from stages.files import file_digest, read_json, value_digest, write_json
 from stages.job import Job
 from stages.params import Params
 from stages.policy_files import policy_state
-from stages.registry import ROUND_STAGES, Stage
+from stages.registry import POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.resources import Resources
 from stages.store import Run
 from stages.tables import shard_numbers, shard_path, shard_stamp
@@ -44,7 +44,7 @@ def run_stage(
     shards: Sequence[int] | None = None,
     force: bool = False,
 ) -> Done:
-    """Run a stage of a round, or find that it has been run.
+    """Run a stage of a round, or of a policy, or find that it has been run.
 
     Args:
         shards: Shards to make; None is all. The manifest is written once every shard is there.
@@ -53,8 +53,7 @@ def run_stage(
     Raises:
         ValueError: If an input is missing, or the stage refuses its input.
     """
-    folder = run.round_folder(number)
-    inputs = run.inputs(stage, number)
+    folder, inputs = run.stage_folder(stage, number, params), run.inputs(stage, number)
     return execute(stage, folder, inputs, params, resources, number=number, shards=shards, force=force)
 
 
@@ -79,9 +78,7 @@ def execute(
         if manifest["stamp"] == stamp and all((folder / name).is_dir() for name in stage.outputs):
             return Done(stage.name, manifest, skipped=True)
     if shards is not None and not stage.sharded:
-        raise ValueError(
-            f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out."
-        )
+        raise ValueError(f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out.")
     outputs = {name: folder / name for name in stage.outputs}
     began, cpu = time.perf_counter(), time.process_time()
     job = Job(params, number, inputs, outputs, stamp, shards, force)
@@ -104,7 +101,7 @@ def execute(
 
 def _input_digest(stage: Stage, name: str, path: Path) -> str:
     """Return the digest of an input, as the manifest of the stage that wrote it has it."""
-    if name in ("previous_policy", "policy"):
+    if name in POLICY_INPUTS:
         return policy_state(path).digest
     writer = _WRITER[name]
     manifest = path.parent / f"{writer}.json"
@@ -120,10 +117,8 @@ def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stam
     """Whether every shard of a sharded stage is there, made from the present inputs."""
     if not (stage.sharded and stage.inputs):
         return True
-    table = next(name for name in stage.inputs if name != "previous_policy")
-    return all(
-        shard_stamp(path, shard) == stamp for shard in shard_numbers(inputs[table]) for path in outputs.values()
-    )
+    table = next(name for name in stage.inputs if name not in POLICY_INPUTS)
+    return all(shard_stamp(path, shard) == stamp for shard in shard_numbers(inputs[table]) for path in outputs.values())
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Metrics of a round and of an evaluation: numbers computed from the tables, so that they can be rebuilt."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,12 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     return metrics | {f"seconds/{name}": manifest["seconds"] for name, manifest in manifests.items()}
 
 
+def trained_rewards(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean of each trained reward over a round's pictures, by reward name."""
+    parts = {tuple(key.split("/")): value for key, value in metrics.items()}
+    return {key[1]: value for key, value in parts.items() if len(key) == 3 and key[::2] == ("reward", "mean")}
+
+
 def same_numbers(metrics: dict[str, float]) -> dict[str, float]:
     """Return the metrics that a repetition of the round must reproduce: all but the times."""
     return {k: v for k, v in metrics.items() if not k.startswith("seconds/") and k != "cpu_seconds"}
@@ -41,6 +48,7 @@ def _rewards(rewards: pd.DataFrame) -> dict[str, float]:
         **_means("reward/{}/mean", rewards, "reward"),
         **_means("reward/{}/granularity_{}/mean", rewards, "reward", "granularity"),
         **_means("reward/{}/granularity_{}/spread", spread, "reward", "granularity"),
+        **_means("reward/{}/step_{}/mean", rewards, "reward", "window"),
         **_means("reward/{}/step_{}/spread", spread, "reward", "window"),
     }
 

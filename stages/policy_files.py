@@ -30,6 +30,7 @@ class PolicyState:
     digest: str
     num_steps: int
     is_base: bool
+    has_average: bool
 
 
 def policy_state(folder: Path) -> PolicyState:
@@ -45,6 +46,7 @@ def policy_state(folder: Path) -> PolicyState:
         digest=state["digest"],
         num_steps=state["num_steps"],
         is_base=not (folder / _WEIGHTS).is_file(),
+        has_average=(folder / _AVERAGE).is_file(),
     )
 
 

@@ -59,6 +59,9 @@ ROUND_STAGES = (
     ),
 )
 
+POLICY_INPUTS = ("previous_policy", "policy")
+"""Inputs that are policies and no tables: what a round begins with, and what is evaluated."""
+
 EVALUATE = Stage(
     "evaluate",
     ("policy",),

@@ -54,7 +54,7 @@ class Resources:
             self._policy = self._load_base()
             self._held = policy_state(folder).digest if policy_state(folder).is_base else None
         state = policy_state(folder)
-        wanted = f"{state.digest} averaged" if averaged and not state.is_base else state.digest
+        wanted = f"{state.digest} averaged" if averaged and state.has_average else state.digest
         if self._held != wanted:
             self._held = None
             base = self._load_base().module.state_dict() if state.is_base else None
@@ -128,7 +128,7 @@ class Resources:
         return ShapesPolicy.load(Path(path) if path else None, device=self.device)
 
 
-def weights_digest(folder: Path, names: Sequence[str] = ("*.safetensors", "*.json")) -> str:
+def weights_digest(folder: Path, names: Sequence[str] = ("*.safetensors", "config.json")) -> str:
     """Return the digest of a folder's weights and configurations, whatever the folder is called."""
     files = sorted(path for name in names for path in folder.rglob(name))
     if not files:

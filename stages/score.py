@@ -36,9 +36,7 @@ def _run_shard(job: Job, decoder: Policy, rewards: list[Reward], shard: int) -> 
             _refuse_bad(reward.name, scored, ids[part])
             values[part, column] = scored
     each = len(rewards)
-    repeated = {
-        name: np.repeat(completions[name].to_numpy(), each) for name in ("window", "branch", "granularity")
-    }
+    repeated = {name: np.repeat(completions[name].to_numpy(), each) for name in ("window", "branch", "granularity")}
     columns = {
         "prompt_id": [name for name in ids for _ in rewards],
         "reward": [reward.name for reward in rewards] * len(ids),

@@ -19,9 +19,10 @@ from typing import Any
 import yaml
 
 from stages.files import atomic, read_json, value_digest, write_json
-from stages.params import Params, parse_params
+from stages.params import Params
+from stages.params_file import parse_params
 from stages.policy_files import write_base
-from stages.registry import Stage
+from stages.registry import EVALUATE, POLICY_INPUTS, Stage
 
 ALGORITHM_VERSION = 1
 """Raised when the same parameters would give other numbers."""
@@ -77,13 +78,21 @@ class Run:
         """Return the folder of the policy after so many rounds; 0 is the base."""
         return self.path / "base" if policy_round == 0 else self.round_folder(policy_round - 1) / "policy"
 
+    def stage_folder(self, stage: Stage, number: int, params: Params) -> Path:
+        """Return the folder that a stage writes into; for `evaluate` the number is that of the policy."""
+        if stage == EVALUATE:
+            return self.evaluation_folder(number, params.evaluate.split)
+        return self.round_folder(number)
+
     def inputs(self, stage: Stage, number: int) -> dict[str, Path]:
-        """Return the folders that a stage of a round reads."""
+        """Return the folders that a stage reads: tables of its round, and the policy after `number` rounds."""
         folder = self.round_folder(number)
-        return {
-            name: self.policy_folder(number) if name == "previous_policy" else folder / name
-            for name in stage.inputs
-        }
+        return {name: self.policy_folder(number) if name in POLICY_INPUTS else folder / name for name in stage.inputs}
+
+    def remember(self, params: Params) -> None:
+        """Store the parameters that the run now goes on with; only rounds, evaluation and tracking may differ."""
+        with atomic(self.path / "params.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
 
     def write_metrics(self, number: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a round, a file a round."""
@@ -132,9 +141,8 @@ def open_run(params: Params, *, base_digest: str, device: str, created: dict[str
     if not (run.path / "run.json").is_file():
         write_base(run.policy_folder(0), base_digest)
         about = {"key": key, "algorithm_version": ALGORITHM_VERSION, "base_digest": base_digest}
+        run.remember(params)
         write_json(run.path / "run.json", about | {"device": device, "created_at": time.time()} | created)
-    with atomic(run.path / "params.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
     return run
 
 

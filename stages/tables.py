@@ -62,10 +62,7 @@ ANCHORS = Table(
 )
 TRANSITIONS = Table(
     "transitions",
-    _BRANCH
-    | {"step": pa.int32(), "seed": pa.int64()}
-    | _LEVELS
-    | {"log_prob": pa.float32(), "next_latents": TENSOR},
+    _BRANCH | {"step": pa.int32(), "seed": pa.int64()} | _LEVELS | {"log_prob": pa.float32(), "next_latents": TENSOR},
     key=("prompt_id", "window", "branch", "step"),
     parents={"prompts": ("prompt_id",), "anchors": ("prompt_id", "step")},
 )
@@ -186,9 +183,7 @@ def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]
             check_found(table.name, child, name, parents[name], columns)
 
 
-def check_found(
-    child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]
-) -> None:
+def check_found(child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]) -> None:
     """Refuse a child row whose values in the columns no parent row has.
 
     Raises:

@@ -86,9 +86,7 @@ def _sites(job: Job, field: VelocityField, transitions: pa.Table) -> Sites:
         rows=torch.tensor([row_of_prompt[name] for name, _ in heads], device=device),
         condition=field.policy.encode(prompts["text"].to_pylist()),
         next_latents=branches.to(device),
-        advantage=torch.tensor(advantage, dtype=torch.float32, device=device).unflatten(
-            0, (len(heads), group_size)
-        ),
+        advantage=torch.tensor(advantage, dtype=torch.float32, device=device).unflatten(0, (len(heads), group_size)),
     )
 
 

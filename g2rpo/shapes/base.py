@@ -107,9 +107,7 @@ def load_base(folder: Path | None = None) -> BaseModel:
         folder / "transformer", torch_dtype=torch.float32, low_cpu_mem_usage=False
     )
     words = WordTable()
-    words.load_state_dict(
-        {name: tensor.float() for name, tensor in load_file(folder / "words.safetensors").items()}
-    )
+    words.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "words.safetensors").items()})
     return BaseModel(transformer=transformer.eval(), words=words.eval())
 
 
@@ -138,9 +136,7 @@ def to_images(latents: Latents) -> Images:
     return ((unpatchify(latents) + 1) / 2).clamp(0, 1)
 
 
-def flux_velocity(
-    transformer: nn.Module, latents: Latents, sigma: Tensor, words: Tensor, pooled: Tensor
-) -> Latents:
+def flux_velocity(transformer: nn.Module, latents: Latents, sigma: Tensor, words: Tensor, pooled: Tensor) -> Latents:
     """Return `noise - data` as the transformer predicts it at each row's own sigma in [0, 1].
 
     The transformer multiplies its timestep by 1000 itself, so it is given the exact sigma. Image tokens carry

@@ -68,9 +68,7 @@ def build(
     with threads_and_seed(recipes.threads, FIGURES_SEED):
         machine = fingerprint()
         table = figures_of(out, recipes)
-    written = sorted(
-        path for path in out.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json"
-    )
+    written = sorted(path for path in out.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json")
     record = {
         "fingerprint": machine,
         "figures": table,

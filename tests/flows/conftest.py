@@ -14,7 +14,11 @@ class CommandLine:
     def __init__(self, store):
         self.store = store
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_API", "MLFLOW_TRACKING"))},
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if not key.startswith(("PREFECT_API", "MLFLOW_TRACKING"))
+            },
             "G2RPO_HOME": str(store),
             "PREFECT_HOME": str(store / "prefect"),
         }

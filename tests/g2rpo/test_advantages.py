@@ -48,15 +48,15 @@ def test_a_reward_that_is_no_number_is_refused():
 
 
 def test_integration_by_hand():
-    # weights 1 and 2: (1 + 2) + 2 * 0.5 = 4 and (-1 - 3) + 2 * (-0.5) = -5 -> clamped at 4.5
+    # weights 1 and 2: (1 + 2) + 2 * 0.5 = 4; (-1 - 3) + 2 * (-0.5) = -5 -> -4.5; (2 + 3) + 2 * 1 = 7 -> 4.5
     summands = {
-        ("hps", 1): torch.tensor([1.0, -1.0]),
-        ("hps", 2): torch.tensor([2.0, -3.0]),
-        ("clip", 1): torch.tensor([0.5, -0.5]),
+        ("hps", 1): torch.tensor([1.0, -1.0, 2.0]),
+        ("hps", 2): torch.tensor([2.0, -3.0, 3.0]),
+        ("clip", 1): torch.tensor([0.5, -0.5, 1.0]),
     }
     found = integrate(summands, reward_weights={"hps": 1.0, "clip": 2.0}, clamp=4.5)
-    assert found.advantage.tolist() == [4.0, -4.5]
-    assert found.clamped.tolist() == [False, True]
+    assert found.advantage.tolist() == [4.0, -4.5, 4.5]
+    assert found.clamped.tolist() == [False, True, True]
 
 
 def test_one_granularity_and_one_reward_is_plain_grpo():

@@ -8,7 +8,9 @@ from g2rpo.losses import clipped_surrogate
 
 def surrogate(ratio, advantage, clip_range=0.2):
     log_prob = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
-    found = clipped_surrogate(log_prob, torch.zeros(1).double(), torch.tensor([advantage]).double(), clip_range=clip_range)
+    found = clipped_surrogate(
+        log_prob, torch.zeros(1).double(), torch.tensor([advantage]).double(), clip_range=clip_range
+    )
     found.loss.backward()
     return float(found.loss.detach()), float(log_prob.grad), bool(found.clipped[0])
 

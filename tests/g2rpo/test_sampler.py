@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from linear_policy import LinearPolicy
@@ -24,7 +26,7 @@ def branches(num_prompts=2, steps=(0, 1, 2, 3), group_size=3):
 
 def follow(policy, latents, condition, path):
     """The completion of one branch, step by step, from the definition of the Euler method."""
-    for at, after in zip(path, path[1:], strict=False):
+    for at, after in itertools.pairwise(path):
         velocity = policy.velocity(latents, SIGMAS[at].float().reshape(1), condition)
         latents = latents + velocity * float(SIGMAS[after] - SIGMAS[at])
     return latents

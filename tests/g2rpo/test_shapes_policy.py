@@ -46,9 +46,7 @@ def test_a_saved_policy_is_loaded_bit_for_bit(policy: ShapesPolicy, noise: torch
     policy.save(tmp_path)
     again = ShapesPolicy.load(tmp_path)
     condition, sigma = policy.encode(TEXTS), torch.full((len(TEXTS),), 0.5)
-    assert all(
-        torch.equal(x, y) for x, y in zip(policy.module.parameters(), again.module.parameters(), strict=True)
-    )
+    assert all(torch.equal(x, y) for x, y in zip(policy.module.parameters(), again.module.parameters(), strict=True))
     with torch.no_grad():
         before = policy.velocity(noise, sigma, condition)
         after = again.velocity(noise, sigma, again.encode(TEXTS))

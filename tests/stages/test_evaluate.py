@@ -12,7 +12,7 @@ from stages.tables import read_table
 
 def judged(run, params, resources, folder="e"):
     target = run.path / folder
-    execute(EVALUATE, target, {"policy": run.policy_folder(0)}, params, resources, number=0)
+    execute(EVALUATE, target, run.inputs(EVALUATE, 0), params, resources, number=0)
     return target
 
 

@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.params import for_report, load_params
+from stages.params import for_report
+from stages.params_file import load_params
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
 def refusal(*overrides):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         load_params(SHIPPED, overrides)
     return str(caught.value)
 
@@ -32,10 +33,16 @@ def test_numbers_in_scientific_notation_need_no_point():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("rollout.group_size=1", "rollout.group_size: input should be greater than or equal to 2, got 1. Change it"),
+        (
+            "rollout.group_size=1",
+            "rollout.group_size: input should be greater than or equal to 2, got 1. Change it",
+        ),
         ("rollout.eta=0", "rollout.eta: input should be greater than 0, got 0"),
         ("run.rounds=ten", "run.rounds: input should be a valid integer, got 'ten'"),
-        ("rollout.groupsize=12", "rollout.groupsize: unknown key, got 12. Remove it or correct it; known here: num_steps"),
+        (
+            "rollout.groupsize=12",
+            "rollout.groupsize: unknown key, got 12. Remove it or correct it; known here: num_steps",
+        ),
         ("sampling.eta=1", "sampling: unknown key"),
         ("update.cadence=round", "update.cadence: input should be 'iteration' or 'step', got 'round'"),
         ("rollout.steps=[7]", "each step must be at most num_steps - 2 = 6"),

@@ -31,7 +31,9 @@ def test_other_weights_and_another_kind_of_device_change_the_key():
     assert len({key(), key(base="c"), key(device="cuda")}) == 3
 
 
-@pytest.mark.parametrize("override", ["run.rounds=99", "evaluate.every=3", "report.num_noises=2", "tracking.experiment=x"])
+@pytest.mark.parametrize(
+    "override", ["run.rounds=99", "evaluate.every=3", "report.num_noises=2", "tracking.experiment=x"]
+)
 def test_more_rounds_evaluation_and_tracking_go_on_with_the_same_run(override):
     assert key(override) == key()
 
@@ -52,7 +54,10 @@ def test_a_key_that_names_no_run_or_several_is_refused():
 
 def test_a_second_process_is_refused_with_the_id_of_the_first(store):
     run = open_run(tiny_params(), base_digest="b", device="cpu", created={})
-    hold = f"import time; from stages.store import find_run\nwith find_run('{run.key}').locked(): print('held', flush=True); time.sleep(60)"
+    hold = (
+        "import time; from stages.store import find_run\n"
+        f"with find_run('{run.key}').locked():\n    print('held', flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, cwd=ROOT) as holder:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(ValueError, match=f"held by process {holder.pid}. Wait"), run.locked():

@@ -23,7 +23,12 @@ from stages.tables import (
 
 def prompts(*ids):
     n = len(ids)
-    columns = {"prompt_id": list(ids), "text": ["a red circle"] * n, "split": ["train"] * n, "noise_seed": range(n)}
+    columns = {
+        "prompt_id": list(ids),
+        "text": ["a red circle"] * n,
+        "split": ["train"] * n,
+        "noise_seed": range(n),
+    }
     return arrow(PROMPTS, columns)
 
 
@@ -56,7 +61,9 @@ def test_tables_open_in_plain_pandas_and_duckdb_with_tensors_as_arrays(tmp_path)
     frame = pd.read_parquet(tmp_path)
     assert frame["prompt_id"].tolist() == ["p", "p", "q", "q"]
     np.testing.assert_array_equal(frame["latents"][1], np.arange(6, 12, dtype=np.float32))
-    found = duckdb.sql(f"select step, latents from '{tmp_path}/*.parquet' where prompt_id = 'q' order by step").fetchall()
+    found = duckdb.sql(
+        f"select step, latents from '{tmp_path}/*.parquet' where prompt_id = 'q' order by step"
+    ).fetchall()
     assert found[1] == (1, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
 
 

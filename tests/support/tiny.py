@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from stages.params import Params, load_params
+from stages.params import Params
+from stages.params_file import load_params
 
 ROOT = Path(__file__).parents[2]
 

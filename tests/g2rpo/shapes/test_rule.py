@@ -47,9 +47,7 @@ def test_other_captions_fail(truth: tuple[tuple[str, ...], list[tuple[Found, ...
     texts, things = truth
     others = np.random.default_rng(5).permutation(len(texts))
     verdicts = [
-        verify(seen, scene_of(texts[i]))
-        for seen, i, own in zip(things, others, texts, strict=True)
-        if texts[i] != own
+        verify(seen, scene_of(texts[i])) for seen, i, own in zip(things, others, texts, strict=True) if texts[i] != own
     ]
     assert np.mean([v.strict for v in verdicts]) < 0.03
     assert np.mean([v.soft for v in verdicts]) < 0.2
@@ -123,6 +121,12 @@ def test_things_are_named_where_they_are():
 def test_touching_things_of_two_colours_stay_two():
     seen = parse(drawn(("red", "square", 5.0, 8.0), ("blue", "square", 11.0, 8.0), radius=10 / 3))[0]
     assert describe(seen) == "red square, blue square"
+
+
+def test_a_thing_keeps_its_shape_beside_one_that_holds_its_colour_too():
+    seen = parse(drawn(("white", "square", 5.0, 8.0), ("red", "triangle", 11.0, 8.0), radius=10 / 3))[0]
+    assert {(thing.colour, thing.shape) for thing in seen} == {("white", "square"), ("red", "triangle")}
+    assert max(thing.misfit for thing in seen) < 0.05
 
 
 def test_a_bar_a_ring_and_a_wide_blur_have_no_shape():

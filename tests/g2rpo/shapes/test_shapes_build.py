@@ -133,6 +133,18 @@ def test_the_learning_rate_warms_up_holds_and_decays_to_two_per_cent():
     assert rate_at(recipe, 1000) == pytest.approx(4e-5)
 
 
+def test_a_digest_changes_with_any_value_name_or_shape():
+    state = {"a": torch.zeros(2, 3), "b": torch.ones(4)}
+    changed = (
+        {"a": torch.zeros(2, 3), "b": torch.tensor([1.0, 1.0, 1.0, 1.0 + 1e-6])},
+        {"a": torch.zeros(3, 2), "b": torch.ones(4)},
+        {"a": torch.zeros(2, 3), "c": torch.ones(4)},
+        {"a": torch.zeros(2, 3)},
+    )
+    assert digest_state(dict(reversed(state.items()))) == digest_state(state)
+    assert len({digest_state(state), *map(digest_state, changed)}) == 5
+
+
 def test_a_fingerprint_names_the_machine_and_not_its_user():
     assert set(fingerprint()) == {"torch", "numpy", "capability", "cpu", "threads"}
 

@@ -1,0 +1,183 @@
+"""What stages, Parquet, Prefect and MLflow cost over a bare loop that keeps everything in memory.
+
+Three sides do the same rounds from the same seeds: a bare loop on the functions of `g2rpo`, the plain loop over
+stages, and the same loop as a Prefect flow under a real server, logged to MLflow. Imports, the load of the
+models and the start of the server are outside the timers; a first round warms each side up.
+
+    python benchmarks/overhead.py [--rounds 8]       prints a JSON object as its last line
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def shipped(*overrides: str):
+    from stages.params_file import load_params
+
+    small = ["evaluate.every=1000", "evaluate.num_prompts=1", "report.num_prompts=1", "report.num_noises=1"]
+    return load_params(ROOT / "params.yaml", [*small, "resources.device=cpu", *overrides])
+
+
+class Bare:
+    """The same rounds with everything in memory: no tables, no digests, no files."""
+
+    def __init__(self, params) -> None:
+        from g2rpo.policies.shapes import ShapesPolicy
+        from g2rpo.rewards.shapes import load_reward
+        from g2rpo.trainer import Trainer
+        from g2rpo.velocity import VelocityField
+        from stages.update import _rule, _settings
+
+        torch.set_num_threads(params.resources.threads)
+        self.params = params
+        self.policy, base = ShapesPolicy.load(), ShapesPolicy.load()
+        base.module.requires_grad_(False)
+        self.field = VelocityField(self.policy, params.rollout.micro_batch)
+        self.base = VelocityField(base, params.update.micro_batch)
+        self.reward = load_reward("judge_a")
+        self.trainer = Trainer(self.policy.module, _settings(params.update))
+        self.rule = _rule(params)
+
+    def round(self, number: int) -> None:
+        from g2rpo.advantages import group_scores, integrate
+        from g2rpo.optimise import Sites, old_log_probs, optimise
+        from g2rpo.sampler import anchor_trajectory, branch, complete
+        from g2rpo.seeding import noise, position_seed
+        from g2rpo.shapes.captions import captions
+        from stages.prompts import draw, prompt_id
+
+        params, policy = self.params, self.policy
+        chosen, seed, texts = params.rollout, params.run.seed, captions(params.prompts.split)
+        first = number * params.prompts.num_prompts
+        drawn = [draw(len(texts), first + slot, seed) for slot in range(params.prompts.num_prompts)]
+        ids = [prompt_id(params.prompts.split, *pair) for pair in drawn]
+        painted = [texts[caption] for caption, _ in drawn]
+        seeds = [position_seed("noise", seed, number, name) for name in ids]
+        condition = policy.encode(painted)
+        start = noise(seeds, policy.latent_shape)
+        sigmas = self.rule.sigmas
+        anchor = anchor_trajectory(self.field, start, condition, sigmas=sigmas, num_visited=max(chosen.steps) + 1)
+        rows = [(p, k, b) for p in range(len(ids)) for k in chosen.steps for b in range(chosen.group_size)]
+        prompt, step, _ = torch.tensor(rows).unbind(1)
+        eps = noise([position_seed("branch", seeds[p], k, b, k) for p, k, b in rows], policy.latent_shape)
+        branched = branch(
+            anchor.latents[step, prompt],
+            anchor.velocity[step, prompt],
+            eps,
+            step=step,
+            sigmas=sigmas,
+            eta=chosen.eta,
+        )
+        done = complete(
+            self.field,
+            branched.next_latents,
+            condition,
+            rows=prompt,
+            starts=[k + 1 for _, k, _ in rows],
+            sigmas=sigmas,
+            granularities=params.complete.granularities,
+            rule=params.complete.stride_rule,
+        )
+        each = len(params.complete.granularities)
+        judged = [painted[p] for p, _, _ in rows for _ in range(each)]
+        scored = self.reward.score(policy.decode(done.latents.flatten(0, 1)), judged).double()
+        groups = scored.reshape(-1, chosen.group_size, each)
+        advantage = torch.stack(
+            [
+                integrate(
+                    {("judge_a", g): group_scores(group[:, g], eps=1e-8).standardised for g in range(each)},
+                    reward_weights={"judge_a": 1.0},
+                    clamp=params.integrate.clamp,
+                ).advantage
+                for group in groups
+            ]
+        )
+        site = torch.arange(0, len(rows), chosen.group_size)
+        sites = Sites(
+            latents=anchor.latents[step[site], prompt[site]],
+            step=step[site],
+            rows=prompt[site],
+            condition=condition,
+            next_latents=branched.next_latents.unflatten(0, (-1, chosen.group_size)),
+            advantage=advantage.float(),
+        )
+        fixed = old_log_probs(self.field, sites, self.rule)
+        list(optimise(self.field, self.base, self.trainer, sites=sites, log_prob_old=fixed, rule=self.rule))
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return wall and CPU seconds of this process."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    from stages.policy_files import read_weights
+
+    return read_weights(folder, averaged=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=8)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["G2RPO_HOME"] = str(Path(folder) / "store")
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
+        print(json.dumps(compare(Path(folder), rounds)))
+
+
+def compare(folder: Path, rounds: int) -> dict[str, float]:
+    from flows.prefect_server import prefect_server, quiet_environment
+
+    os.environ.update(quiet_environment(folder / "prefect"))
+    with prefect_server(folder / "prefect") as url:
+        os.environ["PREFECT_API_URL"] = url
+        from flows.loop import call_plainly, train
+        from flows.observers import Observers
+        from flows.prefect_run import train_flow
+        from flows.session import Session
+
+        params = shipped(f"run.rounds={rounds + 1}")
+        bare, warm = Bare(params), shipped("run.rounds=1")
+        bare.round(0)
+        plain = Session.of(params.model_dump(mode="json"))
+        train(plain.run, warm, plain.resources, call_plainly, Observers([]))
+        other = {"integrate.std_eps=1.1e-8"}  # a run of its own; the work is the same
+        theirs, theirs_warm = shipped(f"run.rounds={rounds + 1}", *other), shipped("run.rounds=1", *other)
+        key = Session.of(theirs.model_dump(mode="json")).run.key
+        train_flow(key, theirs_warm.model_dump(mode="json"))
+
+        bare_wall, bare_cpu = timed(lambda: [bare.round(n) for n in range(1, rounds + 1)])
+        plain_wall, plain_cpu = timed(lambda: train(plain.run, params, plain.resources, call_plainly, Observers([])))
+        flow_wall, flow_cpu = timed(lambda: train_flow(key, theirs.model_dump(mode="json")))
+        stored = weights_of(plain.run.policy_folder(rounds + 1))
+        own = bare.trainer.weights()
+        gap = max(float((stored[name] - own[name]).abs().max()) for name in own)
+        assert gap < 1e-6, f"Both loops must learn the same, their weights differ by {gap}."
+    return {
+        "ratio": round(plain_cpu / bare_cpu, 3),
+        "ratio_orchestrated": round(flow_wall / bare_wall, 3),
+        "rounds": rounds,
+        "bare_cpu_seconds_a_round": round(bare_cpu / rounds, 3),
+        "plain_cpu_seconds_a_round": round(plain_cpu / rounds, 3),
+        "bare_wall_seconds_a_round": round(bare_wall / rounds, 3),
+        "plain_wall_seconds_a_round": round(plain_wall / rounds, 3),
+        "orchestrated_wall_seconds_a_round": round(flow_wall / rounds, 3),
+        "orchestrated_cpu_seconds_a_round": round(flow_cpu / rounds, 3),
+        "largest_weight_difference": gap,
+    }
+
+
+if __name__ == "__main__":
+    main()
