@@ -4,16 +4,17 @@ Three sides do the same rounds from the same seeds: a bare loop on the functions
 stages, and the same loop as a Prefect flow under a real server, logged to MLflow. Imports, the load of the
 models and the start of the server are outside the timers; a first round warms each side up.
 
-    python benchmarks/overhead.py [--rounds 8]       prints a JSON object as its last line
+    python benchmarks/overhead.py prints a JSON object as its last line
 """
 
-import argparse
 import json
 import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -113,6 +114,38 @@ class Bare:
         fixed = old_log_probs(self.field, sites, self.rule)
         list(optimise(self.field, self.base, self.trainer, sites=sites, log_prob_old=fixed, rule=self.rule))
 
+    def judge(self, by) -> None:
+        """Paint and judge the held-out prompts, as the loop over stages does at the end of a run."""
+        from g2rpo.rewards.shapes import load_reward
+        from g2rpo.sampler import complete
+        from g2rpo.seeding import noise
+        from stages.evaluate import held_out
+
+        prompts = held_out(by.evaluate)
+        start = noise(prompts.seeds, self.policy.latent_shape)
+        done = complete(
+            self.field,
+            start,
+            self.policy.encode(prompts.texts),
+            rows=torch.arange(len(start)),
+            starts=[0] * len(start),
+            sigmas=self.rule.sigmas,
+            granularities=[1],
+            rule="even",
+        )
+        images = self.policy.decode(done.latents[:, 0])
+        for name in by.evaluate.rewards:
+            load_reward(name).score(images, prompts.texts)
+
+    def go_on(self, first: int, rounds: int) -> None:
+        """Do some rounds, and judge what came of them as often as the loop over stages does."""
+        from stages.params import for_report
+
+        for number in range(first, first + rounds):
+            self.round(number)
+        for by in (self.params, for_report(self.params)):
+            self.judge(by)
+
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Return wall and CPU seconds of this process."""
@@ -121,62 +154,82 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    from stages.policy_files import read_weights
-
-    return read_weights(folder, averaged=False)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=8)
-    rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["G2RPO_HOME"] = str(Path(folder) / "store")
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
-        print(json.dumps(compare(Path(folder), rounds)))
-
-
-def compare(folder: Path, rounds: int) -> dict[str, float]:
+def compare(folder: Path) -> dict[str, object]:
+    """Return the ratios; each is the median over segments in which the two sides take turns."""
     from flows.prefect_server import prefect_server, quiet_environment
 
     os.environ.update(quiet_environment(folder / "prefect"))
     with prefect_server(folder / "prefect") as url:
         os.environ["PREFECT_API_URL"] = url
-        from flows.loop import call_plainly, train
-        from flows.observers import Observers
-        from flows.prefect_run import train_flow
-        from flows.session import Session
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
 
-        params = shipped(f"run.rounds={rounds + 1}")
-        bare, warm = Bare(params), shipped("run.rounds=1")
-        bare.round(0)
-        plain = Session.of(params.model_dump(mode="json"))
-        train(plain.run, warm, plain.resources, call_plainly, Observers([]))
-        other = {"integrate.std_eps=1.1e-8"}  # a run of its own; the work is the same
-        theirs, theirs_warm = shipped(f"run.rounds={rounds + 1}", *other), shipped("run.rounds=1", *other)
-        key = Session.of(theirs.model_dump(mode="json")).run.key
-        train_flow(key, theirs_warm.model_dump(mode="json"))
-
-        bare_wall, bare_cpu = timed(lambda: [bare.round(n) for n in range(1, rounds + 1)])
-        plain_wall, plain_cpu = timed(lambda: train(plain.run, params, plain.resources, call_plainly, Observers([])))
-        flow_wall, flow_cpu = timed(lambda: train_flow(key, theirs.model_dump(mode="json")))
-        stored = weights_of(plain.run.policy_folder(rounds + 1))
-        own = bare.trainer.weights()
-        gap = max(float((stored[name] - own[name]).abs().max()) for name in own)
-        assert gap < 1e-6, f"Both loops must learn the same, their weights differ by {gap}."
+        bare_cpu, plain_cpu, gap = plain_segments()
+        bare_wall, flow_wall = orchestrated_segments()
+        APILogWorker.drain_all()
+        EventsWorker.drain_all()
     return {
-        "ratio": round(plain_cpu / bare_cpu, 3),
-        "ratio_orchestrated": round(flow_wall / bare_wall, 3),
-        "rounds": rounds,
-        "bare_cpu_seconds_a_round": round(bare_cpu / rounds, 3),
-        "plain_cpu_seconds_a_round": round(plain_cpu / rounds, 3),
-        "bare_wall_seconds_a_round": round(bare_wall / rounds, 3),
-        "plain_wall_seconds_a_round": round(plain_wall / rounds, 3),
-        "orchestrated_wall_seconds_a_round": round(flow_wall / rounds, 3),
-        "orchestrated_cpu_seconds_a_round": round(flow_cpu / rounds, 3),
+        "ratio": round(median(p / b for b, p in zip(bare_cpu, plain_cpu, strict=True)), 3),
+        "ratio_orchestrated": round(median(f / b for b, f in zip(bare_wall, flow_wall, strict=True)), 3),
+        "bare_cpu_seconds_a_round": [round(seconds, 3) for seconds in bare_cpu],
+        "plain_cpu_seconds_a_round": [round(seconds, 3) for seconds in plain_cpu],
+        "bare_wall_seconds_a_round": [round(seconds, 3) for seconds in bare_wall],
+        "orchestrated_wall_seconds_a_round": [round(seconds, 3) for seconds in flow_wall],
         "largest_weight_difference": gap,
     }
+
+
+def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], list[float], float]:
+    """Return CPU-seconds a round, bare and plain, and how far apart their weights end."""
+    from flows.loop import call_plainly, train
+    from flows.observers import Observers
+    from flows.session import Session
+    from stages.policy_files import read_weights
+
+    first = shipped("run.rounds=1")
+    bare, plain = Bare(first), Session.of(first.model_dump(mode="json"))
+
+    def stages_to(count: int) -> None:
+        train(plain.run, shipped(f"run.rounds={count}"), plain.resources, call_plainly, Observers([]))
+
+    bare.go_on(0, 1)
+    stages_to(1)
+    sides: tuple[list[float], list[float]] = ([], [])
+    for done in range(1, segments * rounds + 1, rounds):
+        sides[0].append(timed(partial(bare.go_on, done, rounds))[1] / rounds)
+        sides[1].append(timed(partial(stages_to, done + rounds))[1] / rounds)
+    stored, own = read_weights(plain.run.policy_folder(segments * rounds + 1), averaged=False), bare.trainer.weights()
+    gap = max(float((stored[name] - own[name]).abs().max()) for name in own)
+    assert gap < 1e-6, f"Both loops must learn the same, their weights differ by {gap}."
+    return *sides, gap
+
+
+def orchestrated_segments(segments: int = 3, rounds: int = 10) -> tuple[list[float], list[float]]:
+    """Return wall seconds a round, bare and as a Prefect flow with MLflow, the start of the flow included."""
+    from flows.prefect_run import train_flow
+    from flows.session import Session
+
+    own = "integrate.std_eps=1.1e-8"  # another run than that of the plain loop, with the same work
+    first = shipped("run.rounds=1", own)
+    bare, key = Bare(first), Session.of(first.model_dump(mode="json")).run.key
+
+    def flow_to(count: int) -> None:
+        train_flow(key, shipped(f"run.rounds={count}", own).model_dump(mode="json"))
+
+    bare.go_on(0, 1)
+    flow_to(1)
+    sides: tuple[list[float], list[float]] = ([], [])
+    for done in range(1, segments * rounds + 1, rounds):
+        sides[0].append(timed(partial(bare.go_on, done, rounds))[0] / rounds)
+        sides[1].append(timed(partial(flow_to, done + rounds))[0] / rounds)
+    return sides
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["G2RPO_HOME"] = str(Path(folder) / "store")
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
+        print(json.dumps(compare(Path(folder))))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ from stages.store import Run
 def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
     """Call a stage as a Prefect task that is named after it and its round, as `rollout-r0007`.
 
-    Nothing is cached or persisted by Prefect: what is done is told by the manifests in the store.
+    Nothing is cached or persisted by Prefect: what is done is told by the manifests in the store. The task has
+    no tags: Prefect asks for a concurrency slot for each tag of each call, which took about 2 s.
     """
     task = Task(
         fn=work,
         name=name,
         task_run_name=f"{name}-r{number:04d}",
-        tags=[f"stage:{name}"],
         cache_policy=NO_CACHE,
         persist_result=False,
     )

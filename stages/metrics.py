@@ -1,7 +1,8 @@
 """Metrics of a round and of an evaluation: numbers computed from the tables, so that they can be rebuilt."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -43,20 +44,24 @@ def same_numbers(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _rewards(rewards: pd.DataFrame) -> dict[str, float]:
-    spread = rewards.groupby(["reward", "prompt_id", "window", "granularity"])["value"].std().reset_index()
+    keys = ["reward", "prompt_id", "window", "granularity"]
+    table = rewards.groupby(keys, as_index=False).agg(mean=("value", "mean"), spread=("value", "std"))
+    groups = table.to_dict("records")
     return {
-        **_means("reward/{}/mean", rewards, "reward"),
-        **_means("reward/{}/granularity_{}/mean", rewards, "reward", "granularity"),
-        **_means("reward/{}/granularity_{}/spread", spread, "reward", "granularity"),
-        **_means("reward/{}/step_{}/mean", rewards, "reward", "window"),
-        **_means("reward/{}/step_{}/spread", spread, "reward", "window"),
+        **_means("reward/{reward}/mean", groups, "mean"),
+        **_means("reward/{reward}/granularity_{granularity}/mean", groups, "mean"),
+        **_means("reward/{reward}/granularity_{granularity}/spread", groups, "spread"),
+        **_means("reward/{reward}/step_{window}/mean", groups, "mean"),
+        **_means("reward/{reward}/step_{window}/spread", groups, "spread"),
     }
 
 
-def _means(name: str, frame: pd.DataFrame, *by: str) -> dict[str, float]:
-    """Return the mean value of each group, named after it."""
-    means = frame.groupby(list(by), as_index=False).agg({"value": "mean"})
-    return {name.format(*group): value for *group, value in means.itertuples(index=False)}
+def _means(name: str, groups: Sequence[Mapping[Hashable, Any]], column: str) -> dict[str, float]:
+    """Return the mean of a column over the groups that share a name; all groups are of one size."""
+    values: dict[str, list[float]] = {}
+    for row in groups:
+        values.setdefault(name.format_map(row), []).append(row[column])
+    return {key: sum(group) / len(group) for key, group in values.items()}
 
 
 def _advantages(advantages: pd.DataFrame) -> dict[str, float]:

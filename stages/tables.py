@@ -223,7 +223,7 @@ def read_shard(folder: Path, shard: int) -> pa.Table:
     path = shard_path(folder, shard)
     if not path.is_file():
         raise ValueError(f"Shard {shard} of {folder.name} is required, got no file {path}. Run its stage.")
-    return pq.ParquetFile(path).read()
+    return pq.ParquetFile(path).read(use_threads=False)
 
 
 def read_table(folder: Path) -> pa.Table:
