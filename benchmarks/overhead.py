@@ -36,7 +36,7 @@ class Bare:
         from g2rpo.rewards.shapes import load_reward
         from g2rpo.trainer import Trainer
         from g2rpo.velocity import VelocityField
-        from stages.update import _rule, _settings
+        from stages.update import optimizer_settings, update_rule
 
         torch.set_num_threads(params.resources.threads)
         self.params = params
@@ -45,8 +45,8 @@ class Bare:
         self.field = VelocityField(self.policy, params.rollout.micro_batch)
         self.base = VelocityField(base, params.update.micro_batch)
         self.reward = load_reward("judge_a")
-        self.trainer = Trainer(self.policy.module, _settings(params.update))
-        self.rule = _rule(params)
+        self.trainer = Trainer(self.policy.module, optimizer_settings(params.update))
+        self.rule = update_rule(params)
 
     def round(self, number: int) -> None:
         from g2rpo.advantages import group_scores, integrate

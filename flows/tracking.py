@@ -75,7 +75,8 @@ class MlflowObserver:
         if experiment is None:
             own = tracking_uri(self._params).startswith("sqlite:")
             location = (home() / "mlartifacts").as_uri() if own else None
-            experiment_id = self._client.create_experiment(name, artifact_location=location)
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
+            experiment_id = self._client.create_experiment(name, artifact_location=location, tags=kind)
         else:
             experiment_id = experiment.experiment_id
         found = self._client.search_runs([experiment_id], _by_key(run), max_results=1)

@@ -38,7 +38,7 @@ def run(job: Job, resources: Resources) -> Outcome:
     chosen, previous = job.params.update, job.inputs["previous_policy"]
     field = resources.field(previous, chosen.micro_batch)
     base = resources.base_field(chosen.micro_batch)
-    rule = _rule(job.params)
+    rule = update_rule(job.params)
     transitions = read_table(job.inputs["transitions"])
     sites = _sites(job, field, transitions)
     fixed = old_log_probs(field, sites, rule)
@@ -48,7 +48,7 @@ def run(job: Job, resources: Resources) -> Outcome:
     check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
     write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
 
-    trainer = resources.trainer(previous, _settings(chosen))
+    trainer = resources.trainer(previous, optimizer_settings(chosen))
     first_step = trainer.num_steps
     reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=fixed, rule=rule))
     updates = {name: [getattr(report, name) for report in reports] for name in vars(reports[0])}
@@ -106,7 +106,8 @@ def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> fl
     return gap
 
 
-def _rule(params: Params) -> UpdateRule:
+def update_rule(params: Params) -> UpdateRule:
+    """Return how a round is turned into optimizer steps."""
     return UpdateRule(
         sigmas=shifted_sigmas(params.rollout.num_steps, params.rollout.shift),
         eta=params.rollout.eta,
@@ -118,7 +119,8 @@ def _rule(params: Params) -> UpdateRule:
     )
 
 
-def _settings(chosen: UpdateParams) -> OptimizerSettings:
+def optimizer_settings(chosen: UpdateParams) -> OptimizerSettings:
+    """Return the optimizer that params.yaml asks for."""
     return OptimizerSettings(
         learning_rate=chosen.learning_rate,
         betas=chosen.betas,
