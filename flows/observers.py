@@ -1,7 +1,9 @@
 """Who watches a run: console, MLflow, Prefect. They see numbers that lie on disk already and change none."""
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 from stages.store import Run
@@ -32,31 +34,51 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Tells several observers, in order."""
+    """Tells several observers, in order.
+
+    To begin with, each must answer: a tracking server that is not there is told before anything is computed.
+    Later, one that fails is left out with a line on standard error, and the run goes on: what it would have shown
+    lies in the store, and the next start of the run shows it.
+    """
 
     def __init__(self, each: Sequence[Observer]) -> None:
-        self._each = each
+        self._each = list(each)
 
     @contextmanager
     def watching(self, run: Run, num_rounds: int) -> Generator["Observers"]:
-        """Open all, and close those that were opened, in reverse order, whatever happens."""
-        with ExitStack() as stack:
+        """Open all, and close those that still watch, in reverse order, whatever happens."""
+        opened: list[Observer] = []
+        failed = True
+        try:
             for observer in self._each:
-                stack.push(lambda kind, error, trace, observer=observer: observer.close(failed=kind is not None))
                 observer.watch(run, num_rounds)
+                opened.append(observer)
             yield self
+            failed = False
+        finally:
+            for observer in reversed(opened):
+                if observer in self._each:
+                    self._tell(observer, partial(observer.close, failed=failed))
 
     def stage_started(self, stage: str, number: int) -> None:
         """Tell all."""
-        for observer in self._each:
-            observer.stage_started(stage, number)
+        for observer in list(self._each):
+            self._tell(observer, partial(observer.stage_started, stage, number))
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """Tell all."""
-        for observer in self._each:
-            observer.round_finished(number, metrics)
+        for observer in list(self._each):
+            self._tell(observer, partial(observer.round_finished, number, metrics))
 
     def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
         """Tell all."""
-        for observer in self._each:
-            observer.evaluated(policy_round, split, metrics)
+        for observer in list(self._each):
+            self._tell(observer, partial(observer.evaluated, policy_round, split, metrics))
+
+    def _tell(self, observer: Observer, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:  # whatever a server of somebody else does must not stop a training run
+            self._each.remove(observer)
+            name = type(observer).__name__
+            print(f"warning: {name} shows this run no longer, the run goes on: {error}", file=sys.stderr, flush=True)
