@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rounds import new_run, run_round
 from tiny import tables, tiny_params
 
 from g2rpo.tree import evaluations_per_prompt
@@ -11,17 +12,7 @@ from stages.metrics import round_metrics
 from stages.policy_files import policy_state
 from stages.registry import ROUND_STAGES, STAGES
 from stages.resources import Resources
-from stages.store import open_run
 from stages.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
-
-
-def another(params, resources=None):
-    resources = resources or Resources(params)
-    return open_run(params, base_digest=resources.base_digest(), device="cpu", created={}), params, resources
-
-
-def run_round(run, params, resources, number=0, **how):
-    return [run_stage(run, stage, number, params, resources, **how) for stage in ROUND_STAGES]
 
 
 def test_every_table_has_its_keys_and_every_row_its_parents(finished):
@@ -71,7 +62,7 @@ def test_a_process_that_resumes_makes_what_one_process_makes(finished):
 
 @pytest.mark.parametrize("ema_decay", ["null", "0.5"])
 def test_the_policy_on_disk_is_the_policy_in_memory(ema_decay):
-    run, params, resources = another(tiny_params(f"update.ema_decay={ema_decay}"))
+    run, params, resources = new_run(tiny_params(f"update.ema_decay={ema_decay}"))
     run_round(run, params, resources)
     folder = run.policy_folder(1)
     for averaged in (True, False):
@@ -98,7 +89,7 @@ def test_shards_made_apart_are_the_table_made_at_once(started):
 def test_noise_does_not_depend_on_sharding_and_results_agree_to_rounding():
     found = []
     for shard_size in (1, 4):
-        run, params, resources = another(tiny_params(f"prompts.shard_size={shard_size}"))
+        run, params, resources = new_run(tiny_params(f"prompts.shard_size={shard_size}"))
         run_round(run, params, resources)
         folder = run.round_folder(0)
         found.append({name: read_table(folder / name) for name in ("transitions", "completions", "rewards")})
@@ -181,7 +172,7 @@ def test_metrics_tell_spread_ratio_and_cost(finished):
 
 @pytest.mark.parametrize("cadence", ["iteration", "step"])
 def test_updates_tell_one_row_an_optimizer_step(cadence):
-    run, params, resources = another(tiny_params(f"update.cadence={cadence}", "update.num_epochs=2"))
+    run, params, resources = new_run(tiny_params(f"update.cadence={cadence}", "update.num_epochs=2"))
     run_round(run, params, resources)
     updates = read_table(run.round_folder(0) / "updates").to_pandas()
     assert updates["optimizer_step"].tolist() == list(range(2 if cadence == "iteration" else 4))
@@ -190,7 +181,7 @@ def test_updates_tell_one_row_an_optimizer_step(cadence):
 
 
 def test_bfloat16_networks_keep_the_first_ratio_at_one(finished):
-    run, params, resources = another(tiny_params("resources.dtype=bfloat16", "update.max_log_prob_gap=0.01"))
+    run, params, resources = new_run(tiny_params("resources.dtype=bfloat16", "update.max_log_prob_gap=0.01"))
     run_round(run, params, resources)
     updates = read_table(run.round_folder(0) / "updates").to_pandas()
     assert updates["ratio_max"][0] == updates["ratio_min"][0] == 1.0
@@ -206,3 +197,13 @@ def test_another_reward_weight_leaves_the_scores_alone(finished):
     changed = params.model_copy(update={"integrate": weighted})
     done = run_round(run, changed, Resources(changed))
     assert [d.stage for d in done if not d.skipped] == ["integrate", "update"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_makes_the_round_of_the_cpu_to_rounding(finished):
+    params = tiny_params("resources.device=cuda", "update.max_log_prob_gap=1e-4")
+    run, *rest = new_run(params, device="cuda")
+    run_round(run, *rest)
+    ours, theirs = (read_table(r.round_folder(0) / "transitions") for r in (run, finished[0]))
+    assert ours["seed"].to_pylist() == theirs["seed"].to_pylist()
+    np.testing.assert_allclose(tensor(ours, "next_latents"), tensor(theirs, "next_latents"), rtol=0, atol=1e-3)

@@ -1,0 +1,16 @@
+"""Runs and rounds made in this process, without the flow."""
+
+from stages.execute import run_stage
+from stages.registry import ROUND_STAGES
+from stages.resources import Resources
+from stages.store import open_run
+
+
+def new_run(params, device="cpu"):
+    """A run of these parameters in the test's own store, and what runs it."""
+    resources = Resources(params)
+    return open_run(params, base_digest=resources.base_digest(), device=device, created={}), params, resources
+
+
+def run_round(run, params, resources, number=0, **how):
+    return [run_stage(run, stage, number, params, resources, **how) for stage in ROUND_STAGES]
