@@ -1,7 +1,10 @@
 """The command line. Heavy packages are imported inside the commands, so that help answers at once."""
 
 import os
+import signal
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +41,8 @@ def train(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None)
     checked = load_params(params, overrides or [])  # before the heavy imports: a typing error is told at once
     from flows.train import start
 
-    started = start(checked)
+    with _stoppable():
+        started = start(checked)
     print(f"run {started.run_key} is done: {started.folder}")
 
 
@@ -55,6 +59,8 @@ def stage(
     """Run one stage of one round alone."""
     from flows.stage_alone import run_alone
 
+    if shards is not None and not all(shard.strip().isdigit() for shard in shards.split(",")):
+        raise ValueError(f"Shards are numbers with commas between them, got {shards!r}. As --shards 0,2.")
     chosen = None if shards is None else [int(shard) for shard in shards.split(",")]
     print(run_alone(name, run, number, shards=chosen, force=force))
 
@@ -84,7 +90,8 @@ def demo(
     checked = load_params(params, overrides or [])
     from flows.demo import run_demo
 
-    run_demo(checked, out)
+    with _stoppable():
+        run_demo(checked, out)
 
 
 @shapes.command()
@@ -98,8 +105,24 @@ def build(
     build(out, log=log)
 
 
+@contextmanager
+def _stoppable() -> Generator[None]:
+    """Let Ctrl-C end a command with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; give the same command again to go on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
 def main() -> None:
-    """Run the command line; a refused input prints what is required, what was got and what to do."""
+    """Run the command line; a refused input prints what is required, what was got and what to do.
+
+    SIGTERM and SIGHUP end it as an exit does, so that servers and processes it started end with it.
+    G2RPO_TRACEBACK=1 in the environment shows where an error came from.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except (ValueError, FloatingPointError) as error:

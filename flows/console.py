@@ -10,9 +10,9 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from stages.metrics import trained_rewards
 from stages.store import Run
@@ -21,7 +21,7 @@ from stages.store import Run
 class ConsoleObserver:
     """Shows round, stage, trained reward, held-out rewards and the time left.
 
-    Example of a plain line: `round 10/80  reward judge_a 0.781  tuning rule_strict 0.450  1:40 left`.
+    Example of a plain line: `round 10/80  reward judge_a 0.781  tuning after 10: rule_strict 0.450  1:40 left`.
     """
 
     def __init__(self) -> None:
@@ -34,13 +34,13 @@ class ConsoleObserver:
         self._num_rounds, self._began, self._first = num_rounds, time.monotonic(), run.num_finished
         if self._live:
             self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[scores]}"),
+                TextColumn("[bold]{task.description}", table_column=Column(min_width=9, no_wrap=True)),
+                BarColumn(bar_width=16),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[scores]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
                 console=self._console,
+                expand=True,
             )
             self._task = self._bar.add_task("start", total=num_rounds, completed=self._first, scores="")
             self._bar.start()
@@ -62,10 +62,10 @@ class ConsoleObserver:
 
     def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
         """Show held-out rewards."""
-        self._held_out = f"{split} " + _scores(metrics)
+        self._held_out = f"{split} after {policy_round}: " + _scores(metrics)
         self._show(None)
         if not self._live:
-            self._say(f"policy after {policy_round} rounds  {self._held_out}")
+            self._say(self._held_out)
 
     def close(self, *, failed: bool) -> None:
         """Leave the terminal as it was."""

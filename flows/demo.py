@@ -1,16 +1,18 @@
 """The demo: the main job under a Prefect server of its own, and what a newcomer wants to see of it."""
 
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from flows.prefect_server import prefect_server, quiet_environment
+from flows.prefect_server import end_with_parent, prefect_server, quiet_environment
 from flows.report import Report, write_report
-from flows.session import Session, store_relative
+from flows.session import Session, as_typed
 from flows.tracking import find_mlflow_run, tracking_uri
 from stages.params import Params
 from stages.store import home
@@ -29,12 +31,31 @@ def run_demo(params: Params, out: Path) -> None:
     with prefect_server(folder) as url:
         quiet = {"PREFECT_API_URL": url, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
         command = [sys.executable, "-m", "flows", "train", "--params", str(out / "params.yaml")]
-        code = subprocess.run(command, env=quiet_environment(folder) | quiet, check=False).returncode
+        environment = quiet_environment(folder) | quiet
+        last_word = partial(end_with_parent, signal.SIGKILL)  # without its server it would not end by itself
+        code = _wait(subprocess.Popen(command, env=environment, preexec_fn=last_word))  # noqa: PLW1509
+    if code < 0:
+        print(f"training was ended by signal {-code}; give the same command again to go on", file=sys.stderr)
+        sys.exit(128 - code)
     if code:
         sys.exit(code)
     shown = find_mlflow_run(params, session.run)
     links = {"mlflow_run_id": shown.run_id, "prefect_flow_run_id": shown.flow_run_id}
     _show(write_report(session.run, params, out, links), params, out, folder)
+
+
+def _wait(training: "subprocess.Popen[bytes]") -> int:
+    """Return the exit status of the training; if this process is stopped, let the training close first."""
+    try:
+        return training.wait()
+    except BaseException as stopped:
+        if not isinstance(stopped, KeyboardInterrupt):  # which the terminal has sent to both
+            training.terminate()
+        try:
+            training.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            training.kill()
+        raise
 
 
 def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None:
@@ -47,10 +68,10 @@ def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None
         table.add_row(name + trained, f"{base:.3f}", f"{aligned:.3f}", f"{aligned - base:+.3f}")
     Console(width=100).print(table)
     for name in ("metrics.json", "report.html", "before_after.png", "curves.png"):
-        print(store_relative((out / name).resolve()))
-    binaries = store_relative(Path(sys.executable).parent)
+        print(as_typed((out / name).resolve()))
+    binaries = as_typed(Path(sys.executable).parent)
     print(f"\nTo look closer at run {report.details['run_key']}, in two terminals:")
-    print(f"  PREFECT_HOME={store_relative(prefect_home)} {binaries}/prefect server start --host 127.0.0.1")
+    print(f"  PREFECT_HOME={as_typed(prefect_home)} {binaries}/prefect server start --host 127.0.0.1")
     print(f"  {binaries}/mlflow server --host 127.0.0.1 --backend-store-uri {tracking_uri(params)}")
     print(f"and open http://127.0.0.1:4200/runs/flow-run/{report.details['prefect_flow_run_id']}")
     print(f"and http://127.0.0.1:5000, experiment {params.tracking.experiment!r}.")

@@ -29,14 +29,15 @@ def train(run: Run, params: Params, resources: Resources, call: StageCall, watch
 
     def do(stage: Stage, number: int, by: Params) -> None:
         watching.stage_started(stage.name, number)
-        call(stage.name, number, partial(run_stage, run, stage, number, by, resources))
+        done = call(stage.name, number, partial(run_stage, run, stage, number, by, resources))
+        assert done.manifest is not None, f"Stage {stage.name} of round {number} has left shards out."
 
     def judge(policy_round: int, by: Params) -> None:
         do(EVALUATE, policy_round, by)
         split = by.evaluate.split
         watching.evaluated(policy_round, split, evaluation_metrics(run.evaluation_folder(policy_round, split)))
 
-    for policy_round in range(run.num_finished + 1):
+    for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
         if _due(params, policy_round):
             judge(policy_round, params)
     for number in range(run.num_finished, params.run.rounds):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
@@ -80,5 +80,6 @@ class Observers:
             what()
         except Exception as error:  # whatever a server of somebody else does must not stop a training run
             self._each.remove(observer)
-            name = type(observer).__name__
-            print(f"warning: {name} shows this run no longer, the run goes on: {error}", file=sys.stderr, flush=True)
+            told = f"warning: {type(observer).__name__} shows this run no longer, the run goes on: {error}"
+            with suppress(OSError):  # standard error may be closed
+                print(told, file=sys.stderr, flush=True)

@@ -104,7 +104,7 @@ def curves(run: Run, params: Params, path: Path) -> None:
         judged.plot(list(held), [row[name] for row in held.values()], marker="o", markersize=3, label=name)
     moved.plot(rounds, [row["update/kl"] for row in metrics], label="KL to the base")
     trained.set(title="Trained reward, pictures of the round", ylabel="reward")
-    judged.set(title=f"Held-out rewards, {params.evaluate.split} captions", ylabel="mean over prompts")
+    judged.set(title=f"Rewards on held-out captions ({params.evaluate.split})", ylabel="mean over prompts")
     spread.set(title="Reward spread within a group, by branching step", ylabel="std, reward units")
     moved.set(title="Distance from the base policy", ylabel="nats per latent element")
     for axis in figure.axes:

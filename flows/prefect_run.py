@@ -46,7 +46,7 @@ class PrefectObserver:
         self._rows: dict[int, dict[str, Any]] = {}
         for number, metrics in enumerate(run.metrics()):
             self._add(number + 1, metrics)
-        done = 100 * run.num_finished / num_rounds
+        done = min(100.0, 100 * run.num_finished / num_rounds)
         made = create_progress_artifact(done, key=f"progress-{run.key}", description=f"Rounds of run {run.key}")
         self._progress = cast(UUID, made)  # outside an event loop the call is synchronous
 
@@ -62,13 +62,17 @@ class PrefectObserver:
         """Complete a row with its held-out rewards, and show the table as it now is."""
         held_out = {f"{split} {name}": round(value, 4) for name, value in metrics.items()}
         self._rows.setdefault(policy_round, {"round": policy_round}).update(held_out)
-        rows = [self._rows[number] for number in sorted(self._rows)]
-        create_table_artifact(rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}")
+        self._show()
 
     def close(self, *, failed: bool) -> None:
-        """Leave a card that says where things are."""
+        """Show the rounds as they are, and leave a card that says where things lie."""
+        self._show()
         card = f"Run `{self._run.key}`: {self._run.num_finished} rounds are done. Tables: `{self._run.path}`."
         create_markdown_artifact(card, key=f"run-{self._run.key}")
+
+    def _show(self) -> None:
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        create_table_artifact(rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}")
 
     def _add(self, policy_round: int, metrics: Mapping[str, float]) -> None:
         trained = {f"reward {name}": value for name, value in trained_rewards(metrics).items()}

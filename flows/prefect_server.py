@@ -1,6 +1,8 @@
 """A Prefect server of one's own: on the loopback, on a free port, stopped by the process that started it."""
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,9 +11,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 _START_SECONDS = 90
+_PR_SET_PDEATHSIG = 1  # of prctl, from linux/prctl.h
 
 
 def free_port() -> int:
@@ -25,6 +29,15 @@ def quiet_environment(folder: Path) -> dict[str, str]:
     """Return this process's environment with Prefect's files in `folder` and its telemetry off."""
     own = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     return {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"} | own
+
+
+def end_with_parent(by: signal.Signals) -> None:
+    """Ask Linux to send this process a signal when the one that started it dies; elsewhere do nothing.
+
+    To be given to `subprocess.Popen` as `preexec_fn`.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
 
 
 @contextmanager
@@ -41,7 +54,14 @@ def prefect_server(folder: Path) -> Generator[str]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "server.log"
     with log.open("w") as out:
-        server = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the work, which may still have to tell the server
+            preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509  it makes one system call
+        )
     try:
         _wait(server, f"{url}/health", log)
         yield url

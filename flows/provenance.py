@@ -8,6 +8,7 @@ def git_state() -> dict[str, str]:
     """Return `git_commit` and `git_dirty` ("true" or "false"); empty outside a git checkout."""
     folder = Path(__file__).resolve().parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # not somebody else's repository
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

@@ -40,9 +40,9 @@ def measure(run: Run, params: Params) -> Report:
         "seed": params.run.seed,
         "split": params.report.split,
         "evaluations_per_prompt": _evaluations_per_prompt(run),
-        "evaluations": spent,
-        "cpu_seconds": sum(row["cpu_seconds"] for row in metrics),
-        "wall_seconds": sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/")),
+        "evaluations": int(spent),
+        "cpu_seconds": round(sum(row["cpu_seconds"] for row in metrics), 2),
+        "wall_seconds": round(sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/")), 2),
     }
     about = read_json(run.path / "run.json")
     return Report(base, aligned, details | {k: about[k] for k in ("git_commit", "git_dirty") if k in about})

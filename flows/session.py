@@ -9,12 +9,13 @@ from flows.console import ConsoleObserver
 from flows.loop import StageCall, train
 from flows.observers import Observer, Observers
 from flows.provenance import git_state
-from flows.tracking import MlflowObserver
+from flows.tracking import MlflowObserver, require_tracking
 from stages.evaluate import held_out
 from stages.params import Params, for_report
 from stages.params_file import parse_params
+from stages.prompts import check_prompts
 from stages.resources import Resources
-from stages.store import Run, open_run
+from stages.store import Run, fingerprint, open_run
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Session:
         resources.check_rewards({*params.score.rewards, *params.evaluate.rewards})
         held_out(params.evaluate)
         held_out(for_report(params).evaluate)
+        check_prompts(params.prompts)
+        require_tracking(params)
         run = open_run(
             params,
             base_digest=resources.base_digest(),
@@ -67,12 +70,23 @@ class Session:
 
 
 def open_stored(run: Run) -> Session:
-    """Return a session on a run of the store, with the parameters that it was last started with."""
+    """Return a session on a run of the store, with the parameters that it was last started with.
+
+    Raises:
+        ValueError: If weights, device or version are no longer those that made the run.
+    """
     params = run.params()
-    return Session(params, Resources(params), run)
+    resources = Resources(params)
+    key = fingerprint(params, resources.base_digest(), resources.device.type)
+    if key != run.key:
+        raise ValueError(
+            f"Run {run.key} goes on only with the weights, the kind of device and the version that made it, got "
+            f"those of run {key}. Its run.json says what they were; `g2rpo train` starts a run with the present ones."
+        )
+    return Session(params, resources, run)
 
 
-def store_relative(path: Path) -> str:
+def as_typed(path: Path) -> str:
     """Return a path as a person would type it: relative to the current folder where it lies below."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

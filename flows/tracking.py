@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flows.answers import require_answer
 from flows.pictures import Kept, grid
 from stages.params import Params
 from stages.store import Run, home
@@ -82,12 +83,18 @@ class MlflowObserver:
         found = self._client.search_runs([experiment_id], _by_key(run), max_results=1)
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
+            self._log_params(found[0].info.run_id, found[0].data.params)
             return found[0].info.run_id
         tags = {_KEY_TAG: run.key, "mlflow.note.content": _note(run)}
         made = self._client.create_run(experiment_id, run_name=f"g2rpo-{run.key[:8]}", tags=tags)
-        for key, value in _flat(self._params).items():
-            self._client.log_param(made.info.run_id, key, value)
+        self._log_params(made.info.run_id, {})
         return made.info.run_id
+
+    def _log_params(self, run_id: str, logged: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        missing = {key: value for key, value in _flat(self._params).items() if key not in logged}
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in missing.items()])
 
     def _steps(self, metric: str) -> set[int]:
         return {entry.step for entry in self._client.get_metric_history(self.run_id, metric)}
@@ -97,6 +104,17 @@ class MlflowObserver:
 
         now = int(time.time() * 1000)
         self._client.log_batch(self.run_id, [Metric(key, value, now, step) for key, value in metrics.items()])
+
+
+def require_tracking(params: Params) -> None:
+    """Refuse a tracking server that does not answer, before anything is computed.
+
+    Raises:
+        ValueError: With its address.
+    """
+    uri = tracking_uri(params)
+    if uri.startswith("http"):
+        require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
 
 
 @dataclass(frozen=True)

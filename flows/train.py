@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.answers import require_answer
 from flows.loop import call_plainly
 from flows.session import Session
 from stages.params import Params
@@ -20,7 +21,9 @@ def start(params: Params) -> Started:
     """Bring the run of these parameters to its number of rounds."""
     tree = params.model_dump(mode="json")
     session = Session.of(tree)
-    if prefect_api():
+    api = prefect_api()
+    if api:
+        require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
         from flows.prefect_run import train_flow
 
         train_flow(session.run.key, tree)

@@ -17,17 +17,12 @@ from g2rpo.types import Rewards
 class GroupScores:
     """How the rewards of one group compare: one standardised value a branch, and what they were measured by.
 
-    Example: rewards (1, 2, 3) give standardised (-1, 0, 1), mean 2, std 1.
+    Example: rewards (1, 2, 3) give standardised (-1, 0, 1), mean 2, std 1. A group that says nothing has std 0.
     """
 
     standardised: Rewards
     mean: float
     std: float
-
-    @property
-    def zero_spread(self) -> bool:
-        """Whether the group says nothing: all its rewards are equal."""
-        return self.std == 0.0
 
 
 def group_scores(rewards: Rewards, *, eps: float) -> GroupScores:

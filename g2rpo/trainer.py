@@ -41,6 +41,7 @@ class Trainer:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
+        self._optimizer.zero_grad(set_to_none=True)  # an update that failed may have left its gradient
         self._ema = None if settings.ema_decay is None else self.weights()
 
     def step(self) -> float:

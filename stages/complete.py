@@ -6,20 +6,16 @@ import torch
 from g2rpo.sampler import complete
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.resources import Resources
 from stages.tables import COMPLETIONS, arrow, check_parents, tensor, write_shard
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write the completions, a shard for each shard of transitions."""
-    pending = job.pending_like("transitions", "completions")
-    if not pending:
-        return Outcome()
-    field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
-    for shard in pending:
+    for shard in job.pending_like("transitions", "completions"):
+        field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
         _run_shard(job, field, shard)
-    return Outcome(evaluations=field.evaluations)
 
 
 def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
@@ -52,4 +48,5 @@ def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
         },
     )
     check_parents(completions, COMPLETIONS, {"transitions": transitions})
-    write_shard(job.outputs["completions"], shard, COMPLETIONS, completions, stamp=job.stamp)
+    spent = field.evaluations
+    write_shard(job.outputs["completions"], shard, COMPLETIONS, completions, stamp=job.stamp, evaluations=spent)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from g2rpo.policies.protocol import Condition
@@ -16,7 +17,7 @@ from g2rpo.schedule import shifted_sigmas
 from g2rpo.seeding import noise, position_seed
 from g2rpo.shapes.captions import captions
 from g2rpo.velocity import VelocityField
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.params import EvaluateParams
 from stages.resources import Resources
 from stages.tables import EVALUATIONS, PICTURES, arrow, write_shard
@@ -52,20 +53,21 @@ def held_out(chosen: EvaluateParams) -> HeldOut:
     )
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write the scores of the policy on the held-out prompts, and pictures of some captions, spread evenly."""
     chosen = job.params.evaluate
-    field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
     prompts = held_out(chosen)
-    condition = field.policy.encode(prompts.texts)
-    start = noise(prompts.seeds, field.policy.latent_shape).to(field.policy.device)
     for shard, num_steps in enumerate(chosen.num_steps):
+        field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
+        condition = field.policy.encode(prompts.texts)
+        start = noise(prompts.seeds, field.policy.latent_shape).to(field.policy.device)
         latents = _paint(field, start, condition, num_steps, job.params.rollout.shift)
         images = field.policy.decode(latents)
         scores = {name: resources.reward(name).score(images, prompts.texts) for name in chosen.rewards}
-        _write_scores(job, shard, num_steps, prompts, scores)
         _write_pictures(job, shard, num_steps, prompts, images)
-    return Outcome(evaluations=field.evaluations)
+        rows = _scored(job.round_number, num_steps, prompts, scores)
+        spent = field.evaluations
+        write_shard(job.outputs["evaluations"], shard, EVALUATIONS, rows, stamp=job.stamp, evaluations=spent)
 
 
 def _paint(
@@ -86,21 +88,21 @@ def _paint(
     return finished.latents[:, 0]
 
 
-def _write_scores(job: Job, shard: int, num_steps: int, prompts: HeldOut, scores: dict[str, torch.Tensor]) -> None:
+def _scored(policy_round: int, num_steps: int, prompts: HeldOut, scores: dict[str, torch.Tensor]) -> pa.Table:
     values = np.stack([value.double().cpu().numpy() for value in scores.values()], axis=1)
     if not np.isfinite(values).all():
         name = list(scores)[int(np.argwhere(~np.isfinite(values))[0][1])]
         raise ValueError(f"Reward {name} must give finite numbers, got one that is not. Look at its pictures.")
     each, count = len(scores), len(prompts.ids)
     columns = {
-        "policy_round": [job.round_number] * each * count,
+        "policy_round": [policy_round] * each * count,
         "prompt_id": _repeated(prompts.ids, each),
         "num_steps": [num_steps] * each * count,
         "reward": list(scores) * count,
         "text": _repeated(prompts.texts, each),
         "value": values.flatten(),
     }
-    write_shard(job.outputs["evaluations"], shard, EVALUATIONS, arrow(EVALUATIONS, columns), stamp=job.stamp)
+    return arrow(EVALUATIONS, columns)
 
 
 def _write_pictures(job: Job, shard: int, num_steps: int, prompts: HeldOut, images: torch.Tensor) -> None:

@@ -3,8 +3,9 @@
 A stage is done when its manifest is there and names the inputs and parameters that it would have now.
 """
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from stages.policy_files import policy_state
 from stages.registry import POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.resources import Resources
 from stages.store import Run
-from stages.tables import shard_numbers, shard_path, shard_stamp
+from stages.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,16 @@ def execute(
     manifest_path = folder / f"{stage.name}.json"
     if manifest_path.is_file() and not force:
         manifest = read_json(manifest_path)
-        if manifest["stamp"] == stamp and all((folder / name).is_dir() for name in stage.outputs):
+        if manifest["stamp"] == stamp and _all_there(manifest, folder):
             return Done(stage.name, manifest, skipped=True)
     if shards is not None and not stage.sharded:
         raise ValueError(f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out.")
     outputs = {name: folder / name for name in stage.outputs}
+    manifest_path.unlink(missing_ok=True)  # from here until it is whole again, the stage is not done
+    _sweep(folder, outputs.values(), stamp)
     began, cpu = time.perf_counter(), time.process_time()
     job = Job(params, number, inputs, outputs, stamp, shards, force)
-    outcome = stage.load()(job, resources)
+    stage.load()(job, resources)
     if not _whole(stage, inputs, outputs, stamp):
         return Done(stage.name, None, skipped=False)
     manifest = {
@@ -93,7 +96,7 @@ def execute(
         "outputs": {name: _described(path) for name, path in outputs.items()},
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - cpu,
-        "evaluations": outcome.evaluations,
+        "evaluations": sum(shard_evaluations(path, n) for path in outputs.values() for n in shard_numbers(path)),
     }
     write_json(manifest_path, manifest)
     return Done(stage.name, manifest, skipped=False)
@@ -119,6 +122,24 @@ def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stam
         return True
     table = next(name for name in stage.inputs if name not in POLICY_INPUTS)
     return all(shard_stamp(path, shard) == stamp for shard in shard_numbers(inputs[table]) for path in outputs.values())
+
+
+def _all_there(manifest: dict[str, Any], folder: Path) -> bool:
+    """Whether every file that a manifest names is there."""
+    return all((folder / name / file).is_file() for name, out in manifest["outputs"].items() for file in out["files"])
+
+
+def _sweep(folder: Path, outputs: Iterable[Path], stamp: str) -> None:
+    """Remove what a killed process left half written, and shards that were made from other inputs."""
+    for path in folder.rglob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for output in outputs:
+        for shard in shard_numbers(output):
+            if shard_stamp(output, shard) != stamp:
+                shard_path(output, shard).unlink()
 
 
 def _described(folder: Path) -> dict[str, Any]:

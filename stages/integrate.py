@@ -6,13 +6,13 @@ import pandas as pd
 import torch
 
 from g2rpo.advantages import group_scores, integrate
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.params import IntegrateParams
 from stages.resources import Resources
 from stages.tables import ADVANTAGES, arrow, check_parents, write_shard
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write the advantages, a shard for each shard of rewards."""
     for shard in job.pending_like("rewards", "advantages"):
         rewards = job.read("rewards", shard)
@@ -24,7 +24,6 @@ def run(job: Job, resources: Resources) -> Outcome:
         advantages = arrow(ADVANTAGES, {name: [row[name] for row in rows] for name in ADVANTAGES.columns})
         check_parents(advantages, ADVANTAGES, {"rewards": rewards})
         write_shard(job.outputs["advantages"], shard, ADVANTAGES, advantages, stamp=job.stamp)
-    return Outcome()
 
 
 def _group(group: pd.DataFrame, params: IntegrateParams) -> list[dict[str, Any]]:

@@ -29,7 +29,14 @@ class Job:
     """Make shards again that are there already."""
 
     def pending(self, numbers: Sequence[int], *tables: str) -> list[int]:
-        """Return those of the numbered shards that are asked for and not yet written from these inputs."""
+        """Return those of the numbered shards that are asked for and not yet written from these inputs.
+
+        Raises:
+            ValueError: If a shard is asked for that there is not.
+        """
+        unknown = sorted(set(self.shards or ()) - set(numbers))
+        if unknown:
+            raise ValueError(f"This round has the shards {list(numbers)}, got {unknown}. Ask for shards that it has.")
         asked = [n for n in numbers if self.shards is None or n in self.shards]
         if self.force:
             return asked
@@ -42,11 +49,3 @@ class Job:
     def read(self, table: str, shard: int):
         """Return one shard of an input table."""
         return read_shard(self.inputs[table], shard)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a stage did. Example: `Outcome(evaluations=2720)` for the completions of a demo round."""
-
-    evaluations: int = 0
-    """Transformer evaluations: a forward counts 1, a forward with its backward 3."""

@@ -16,7 +16,8 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     """Return the metrics of a round whose stages are done.
 
     `reward/*` is in the reward's own units: its mean, and its spread, the mean over groups of the std within
-    a group, by granularity and by step. `update/*` are means over the round's optimizer steps. `seconds/*`
+    a group, by granularity and by step. `update/*` are means over the round's optimizer steps,
+    `ratio_min` and `ratio_max` the extremes. `seconds/*`
     are wall time by stage; they alone differ when a round is repeated.
     """
     folder = run.round_folder(number)
@@ -24,8 +25,9 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     metrics = {"round": float(number + 1)}
     metrics |= _rewards(read_table(folder / "rewards").to_pandas())
     metrics |= _advantages(read_table(folder / "advantages").to_pandas())
-    updates = read_table(folder / "updates").to_pandas().drop(columns="optimizer_step").mean()
-    metrics |= {f"update/{name}": value for name, value in updates.to_dict().items()}
+    updates = read_table(folder / "updates").to_pandas().drop(columns="optimizer_step")
+    extremes = {"ratio_min": updates["ratio_min"].min(), "ratio_max": updates["ratio_max"].max()}
+    metrics |= {f"update/{name}": float(value) for name, value in (updates.mean().to_dict() | extremes).items()}
     metrics |= {"evaluations": float(sum(m["evaluations"] for m in manifests.values()))}
     metrics |= {"bytes": float(sum(out["bytes"] for m in manifests.values() for out in m["outputs"].values()))}
     metrics |= {"cpu_seconds": sum(m["cpu_seconds"] for m in manifests.values())}

@@ -210,6 +210,11 @@ class Params(Section):
                 f"{sorted(self.score.rewards)} is required, got {sorted(self.integrate.reward_weights)}. "
                 "Make them name the same rewards."
             )
+        if self.report.split == self.evaluate.split:
+            raise ValueError(
+                "report.split: captions other than those of evaluate.split are required, so that what is reported was "
+                f"not used for choosing; got {self.report.split} twice. Change one."
+            )
         if not any(self.integrate.reward_weights.values()):
             raise ValueError("integrate.reward_weights: at least one must be above 0, got none. Raise one.")
         return self

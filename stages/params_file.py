@@ -90,4 +90,5 @@ def _fault(fault: Any) -> str:
         return f"{key}: required, got nothing. Add it; the shipped params.yaml has a value and its meaning."
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
-    return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}. Change it in params.yaml or by --set."
+    required = fault["msg"].lower().replace("tuple", "list")
+    return f"{key}: {required}, got {fault['input']!r}. Change it in params.yaml or by --set."

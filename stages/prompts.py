@@ -10,12 +10,13 @@ import numpy as np
 
 from g2rpo.seeding import position_seed
 from g2rpo.shapes.captions import captions
-from stages.job import Job, Outcome
+from stages.job import Job
+from stages.params import PromptsParams
 from stages.resources import Resources
 from stages.tables import PROMPTS, arrow, write_shard
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write the prompts of the round, `prompts.shard_size` a shard."""
     chosen = job.params.prompts
     texts, seed = captions(chosen.split), job.params.run.seed
@@ -31,7 +32,20 @@ def run(job: Job, resources: Resources) -> Outcome:
             "noise_seed": [position_seed("noise", seed, job.round_number, name) for name in ids],
         }
         write_shard(job.outputs["prompts"], shard, PROMPTS, arrow(PROMPTS, columns), stamp=job.stamp)
-    return Outcome()
+
+
+def check_prompts(chosen: PromptsParams) -> None:
+    """Refuse a round of more prompts than the split has captions.
+
+    Raises:
+        ValueError: With the number of captions.
+    """
+    there = len(captions(chosen.split))
+    if chosen.num_prompts > there:
+        raise ValueError(
+            f"prompts.num_prompts: at most the {there} captions of split {chosen.split} make a round, "
+            f"got {chosen.num_prompts}. Lower it."
+        )
 
 
 def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:

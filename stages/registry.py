@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.params import Params
+
+_WITHOUT_EFFECT = {("run", "rounds"), ("resources", "device"), ("policy", "path"), ("evaluate", "every")}
+"""Parameters that change no table of a stage, or whose effect is in the run's key or the policy's digest."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,21 @@ class Stage:
     sharded: bool = True
     """Whether it can be given some of its shards; the update learns from all at once."""
 
-    def load(self) -> Callable[[Job, Any], Outcome]:
+    def load(self) -> Callable[[Job, Any], None]:
         """Return `run(job, resources)` of the stage's module."""
         return importlib.import_module(f"stages.{self.name}").run
 
     def parameters(self, params: Params) -> dict[str, Any]:
         """Return what the stage's results depend on, as plain values."""
         tree = params.model_dump(mode="json", include=set(self.sections))
-        if "run" in tree:
-            tree["run"] = {"seed": params.run.seed}
-        return tree
+        return {
+            section: {key: value for key, value in keys.items() if (section, key) not in _WITHOUT_EFFECT}
+            for section, keys in tree.items()
+        }
 
 
 ROUND_STAGES = (
-    Stage("prompts", (), ("prompts",), ("run", "prompts")),
+    Stage("prompts", (), ("prompts",), ("run", "prompts"), sharded=False),
     Stage(
         "rollout",
         ("prompts", "previous_policy"),

@@ -10,20 +10,16 @@ from g2rpo.sampler import anchor_trajectory, branch
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.seeding import noise, position_seed
 from g2rpo.velocity import VelocityField
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.resources import Resources
 from stages.tables import ANCHORS, TRANSITIONS, arrow, check_parents, write_shard
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write anchors and transitions, a shard for each shard of prompts."""
-    pending = job.pending_like("prompts", "anchors", "transitions")
-    if not pending:
-        return Outcome()
-    field = resources.field(job.inputs["previous_policy"], job.params.rollout.micro_batch)
-    for shard in pending:
+    for shard in job.pending_like("prompts", "anchors", "transitions"):
+        field = resources.field(job.inputs["previous_policy"], job.params.rollout.micro_batch)
         _run_shard(job, field, shard)
-    return Outcome(evaluations=field.evaluations)
 
 
 def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
@@ -78,4 +74,5 @@ def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
     check_parents(anchors, ANCHORS, {"prompts": prompts})
     check_parents(transitions, TRANSITIONS, {"prompts": prompts, "anchors": anchors})
     write_shard(job.outputs["anchors"], shard, ANCHORS, anchors, stamp=job.stamp)
-    write_shard(job.outputs["transitions"], shard, TRANSITIONS, transitions, stamp=job.stamp)
+    spent = field.evaluations
+    write_shard(job.outputs["transitions"], shard, TRANSITIONS, transitions, stamp=job.stamp, evaluations=spent)

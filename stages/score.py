@@ -5,20 +5,16 @@ import torch
 
 from g2rpo.policies.protocol import Policy
 from g2rpo.rewards.protocol import Reward
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.resources import Resources
 from stages.tables import REWARDS, arrow, check_parents, tensor, write_shard
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write the rewards, a shard for each shard of completions."""
-    pending = job.pending_like("completions", "rewards")
-    if not pending:
-        return Outcome()
-    rewards = [resources.reward(name) for name in job.params.score.rewards]
-    for shard in pending:
+    for shard in job.pending_like("completions", "rewards"):
+        rewards = [resources.reward(name) for name in job.params.score.rewards]
         _run_shard(job, resources.decoder(), rewards, shard)
-    return Outcome()
 
 
 def _run_shard(job: Job, decoder: Policy, rewards: list[Reward], shard: int) -> None:

@@ -20,7 +20,7 @@ from stages.files import atomic
 TENSOR = "tensor"
 """A column of Arrow's fixed_shape_tensor, fp32 (pictures: uint8); its shape is that of the data."""
 
-_STAMP = b"g2rpo.stamp"
+_STAMP, _EVALUATIONS = b"g2rpo.stamp", b"g2rpo.evaluations"
 _SHARD = re.compile(r"part-(\d{5})\.parquet")
 
 
@@ -197,9 +197,9 @@ def check_found(child_name: str, child: pa.Table, parent_name: str, parent: pa.T
         )
 
 
-def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp: str) -> None:
-    """Write one shard, whole or not at all, uncompressed, stamped with what it was made from."""
-    stamped = rows.replace_schema_metadata({_STAMP: stamp.encode()})
+def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp: str, evaluations: int = 0) -> None:
+    """Write one shard, whole or not at all, uncompressed, stamped with what it was made from and what it cost."""
+    stamped = rows.replace_schema_metadata({_STAMP: stamp.encode(), _EVALUATIONS: str(evaluations).encode()})
     scalars = [name for name, kind in table.columns.items() if kind == pa.string()]
     with atomic(shard_path(folder, shard)) as temporary:
         pq.write_table(stamped, temporary, compression="none", use_dictionary=scalars)  # pyright: ignore
@@ -207,11 +207,18 @@ def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp
 
 def shard_stamp(folder: Path, shard: int) -> str | None:
     """Return the stamp of a shard, or None where there is no whole shard."""
-    path = shard_path(folder, shard)
-    if not path.is_file():
+    if not shard_path(folder, shard).is_file():
         return None
-    metadata = pq.read_schema(path).metadata or {}
-    return metadata.get(_STAMP, b"").decode()
+    return _metadata(folder, shard).get(_STAMP, b"").decode()
+
+
+def shard_evaluations(folder: Path, shard: int) -> int:
+    """Return the transformer evaluations that a shard cost."""
+    return int(_metadata(folder, shard).get(_EVALUATIONS, b"0"))
+
+
+def _metadata(folder: Path, shard: int) -> dict[bytes, bytes]:
+    return pq.read_schema(shard_path(folder, shard)).metadata or {}
 
 
 def read_shard(folder: Path, shard: int) -> pa.Table:

@@ -10,9 +10,11 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
     """Return, as lines of text, a prompt's anchor, branches, rewards, summands, advantages and update.
 
     Raises:
-        ValueError: If the round has no such prompt, or its tables are not there.
+        ValueError: If the round is not finished, or has no such prompt.
     """
     folder = run.round_folder(number)
+    if number >= run.num_finished:
+        raise ValueError(f"A finished round is required, got {number}; run {run.key} has finished {run.num_finished}.")
     prompts = read_table(folder / "prompts")
     prompt = where(prompts, prompt_id=prompt_id)
     if prompt.num_rows == 0:

@@ -14,7 +14,7 @@ from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.trainer import OptimizerSettings
 from g2rpo.velocity import VelocityField
-from stages.job import Job, Outcome
+from stages.job import Job
 from stages.params import Params, UpdateParams
 from stages.policy_files import write_policy
 from stages.resources import Resources
@@ -33,7 +33,7 @@ _BRANCH = ["prompt_id", "window", "branch"]
 _SITE = ["prompt_id", "step"]
 
 
-def run(job: Job, resources: Resources) -> Outcome:
+def run(job: Job, resources: Resources) -> None:
     """Write the old log-probabilities, one row an optimizer step, and the policy that comes out."""
     chosen, previous = job.params.update, job.inputs["previous_policy"]
     field = resources.field(previous, chosen.micro_batch)
@@ -57,10 +57,10 @@ def run(job: Job, resources: Resources) -> Outcome:
         "learning_rate": [chosen.learning_rate] * len(reports),
         "log_prob_gap": [gap] * len(reports),
     }
-    write_shard(job.outputs["updates"], 0, UPDATES, arrow(UPDATES, updates), stamp=job.stamp)
+    spent = field.evaluations + base.evaluations
+    write_shard(job.outputs["updates"], 0, UPDATES, arrow(UPDATES, updates), stamp=job.stamp, evaluations=spent)
     write_policy(job.outputs["policy"], trainer)
     resources.trained(job.outputs["policy"])
-    return Outcome(evaluations=field.evaluations + base.evaluations)
 
 
 def _sites(job: Job, field: VelocityField, transitions: pa.Table) -> Sites:

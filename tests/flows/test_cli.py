@@ -28,6 +28,11 @@ def test_help_loads_no_heavy_package():
         (["train", "--set", "evaluate.rewards=[beauty]"], "A reward is one of judge_a"),
         (["train", "--set", "evaluate.num_prompts=9999"], "evaluate.num_prompts: at most the"),
         (["train", "--set", "policy.path=/nowhere"], "A folder of weights is required, got /nowhere"),
+        (
+            ["train", "--set", "prompts.num_prompts=9999"],
+            "prompts.num_prompts: at most the 437 captions",
+        ),
+        (["train", "--set", "tracking.uri=http://127.0.0.1:1"], "the MLflow server must answer at http://127.0.0.1:1"),
         (["train", "--params", "nowhere.yaml"], "does not exist. Give --params FILE"),
         (
             ["stage", "rollout", "--run", "abc", "--round", "0"],

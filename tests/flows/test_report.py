@@ -1,9 +1,8 @@
-import contextlib
 import json
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from processes import processes_with
 
 from flows.pictures import grid
 from stages.tables import read_table
@@ -32,16 +31,6 @@ def test_a_demo_leaves_figures_pictures_and_no_process(g2rpo, tmp_path):
     assert metrics["mlflow_run_id"] in page
     assert "judge_a (trained on)" in done.stdout
     assert processes_with(f"G2RPO_HOME={g2rpo.store}") == []
-
-
-def processes_with(entry):
-    """Ids of the processes that have an entry in their environment."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if entry.encode() in path.read_bytes().split(b"\0"):
-                found.append(path.parent.name)
-    return found
 
 
 def test_a_grid_holds_each_picture_enlarged_without_smoothing():

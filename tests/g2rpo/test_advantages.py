@@ -33,7 +33,7 @@ def test_eps_damps_a_tiny_spread():
 
 def test_a_group_of_equal_rewards_says_nothing():
     scores = group_scores(torch.full((12,), 0.1), eps=1e-8)
-    assert scores.zero_spread
+    assert scores.std == 0.0
     assert scores.standardised.tolist() == [0.0] * 12
 
 

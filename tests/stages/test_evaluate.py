@@ -1,9 +1,10 @@
 import pytest
+from rounds import new_run, run_round
 from tiny import tiny_params
 
 from g2rpo.shapes.captions import captions
 from stages.evaluate import held_out
-from stages.execute import execute
+from stages.execute import execute, run_stage
 from stages.metrics import evaluation_metrics
 from stages.registry import EVALUATE
 from stages.resources import Resources
@@ -48,3 +49,29 @@ def test_held_out_captions_are_of_the_split_and_spread_over_it():
 def test_more_captions_than_the_split_has_are_refused():
     with pytest.raises(ValueError, match=r"evaluate.num_prompts: at most the \d+ captions of split tuning"):
         held_out(tiny_params("evaluate.num_prompts=100000").evaluate)
+
+
+def test_the_average_of_the_weights_is_what_is_judged(store):
+    run, params, resources = new_run(tiny_params("update.ema_decay=0.99", "update.learning_rate=0.01"))
+    run_round(run, params, resources)
+    judged = run_stage(run, EVALUATE, 1, params, resources)
+    folder = run.evaluation_folder(1, "tuning")
+    field = resources.field(run.policy_folder(1), 96, averaged=True)
+    weights = {name: p.clone() for name, p in field.policy.module.named_parameters()}
+    trained = resources.policy(run.policy_folder(1)).module.state_dict()
+    assert any(not weights[name].equal(trained[name]) for name in weights)
+    resources.policy(run.policy_folder(1), averaged=True)
+    before = read_table(folder / "evaluations")
+    (run.policy_folder(1) / "average.safetensors").unlink()
+    again = run_stage(run, EVALUATE, 1, params, Resources(params), force=True)
+    assert judged.manifest["outputs"]["pictures"]["digest"] != again.manifest["outputs"]["pictures"]["digest"]
+    assert not before.equals(read_table(folder / "evaluations"))
+
+
+def test_fewer_numbers_of_steps_leave_no_old_shard_behind(started):
+    run, _, resources = started
+    for steps in ("[2, 4]", "[4]"):
+        params = tiny_params(f"evaluate.num_steps={steps}")
+        folder = judged(run, params, resources)
+    assert set(read_table(folder / "evaluations")["num_steps"].to_pylist()) == {4}
+    assert read_table(folder / "pictures").num_rows == 2

@@ -50,6 +50,8 @@ def test_numbers_in_scientific_notation_need_no_point():
         ("score.rewards=[judge_b]", "integrate.reward_weights: one weight for each of score.rewards ['judge_b']"),
         ("integrate.reward_weights.judge_a=0", "at least one must be above 0"),
         ("update.learning_rate=.nan", "update.learning_rate: input should be"),
+        ("rollout.steps=3", "rollout.steps: input should be a valid list, got 3"),
+        ("report.split=tuning", "report.split: captions other than those of evaluate.split are required"),
         ("rounds", "has the form section.key=value, got 'rounds'"),
         ("run=3", "has the form section.key=value"),
         ("run.seed.deeper=3", "could not be applied"),

@@ -124,6 +124,65 @@ def test_a_stage_without_its_input_says_which_stage_to_run(started):
         run_stage(run, STAGES["score"], 0, params, resources)
 
 
+def test_a_stage_killed_between_shards_goes_on_and_tells_the_whole_cost(started):
+    run, params, resources = started
+    prompts, rollout, complete = (STAGES[name] for name in ("prompts", "rollout", "complete"))
+    run_stage(run, prompts, 0, params, resources)
+    for stage in (rollout, complete):
+        assert run_stage(run, stage, 0, params, resources, shards=[1]).manifest is None
+        folder = run.round_folder(0) / stage.outputs[0]
+        (folder / ".part-00000.parquet.999.tmp").write_bytes(b"half")
+        before = shard_path(folder, 1).stat().st_mtime_ns
+        whole = run_stage(run, stage, 0, params, Resources(params)).manifest
+        assert shard_path(folder, 1).stat().st_mtime_ns == before  # it was not made again
+        assert not list(folder.glob(".*"))
+        again = run_stage(run, stage, 0, params, resources, force=True).manifest
+        assert whole["evaluations"] == again["evaluations"]
+    assert run_stage(run, rollout, 0, params, resources).manifest["evaluations"] == 4 * 2  # prompts, visited steps
+
+
+def test_a_stage_whose_shard_has_vanished_is_run_again(finished):
+    run, params, resources = finished
+    before = tables(run.path)
+    shard_path(run.round_folder(0) / "transitions", 1).unlink()
+    assert not run_stage(run, STAGES["rollout"], 0, params, resources).skipped
+    assert tables(run.path) == before
+
+
+def test_a_forced_stage_that_is_interrupted_is_not_done(finished):
+    run, params, resources = finished
+    run_stage(run, STAGES["rollout"], 0, params, resources)
+
+    class Interrupted(Resources):
+        def field(self, *words, **named):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(run, STAGES["rollout"], 0, params, Interrupted(params), force=True)
+    assert not run_stage(run, STAGES["rollout"], 0, params, resources).skipped
+
+
+def test_a_shard_that_the_round_has_not_is_refused(finished):
+    run, params, resources = finished
+    with pytest.raises(ValueError, match=r"This round has the shards \[0, 1\], got \[7\]"):
+        run_stage(run, STAGES["score"], 0, params, resources, shards=[7], force=True)
+
+
+def test_groups_of_equal_rewards_have_no_advantage_and_are_counted():
+    # the strict rule is 0 or 1: a group of three is often all wrong
+    rule = ["score.rewards=[rule_strict]", "integrate.reward_weights={rule_strict: 1.0}"]
+    run, params, resources = new_run(tiny_params(*rule))
+    run_round(run, params, resources)
+    rewards = read_table(run.round_folder(0) / "rewards").to_pandas()
+    spread = rewards.groupby(["prompt_id", "window", "granularity"])["value"].std()
+    metrics = round_metrics(run, 0)
+    assert metrics["advantage/zero_spread_frac"] == (spread == 0).mean() > 0
+    advantages = read_table(run.round_folder(0) / "advantages").to_pandas()
+    flat = spread.groupby(["prompt_id", "window"]).max() == 0
+    quiet = advantages.set_index(["prompt_id", "window"]).loc[flat[flat].index]
+    assert (quiet["advantage"] == 0.0).all()
+
+
 def test_the_update_takes_no_shards(finished):
     run, params, resources = finished
     with pytest.raises(ValueError, match="Stage update needs all shards at once"):

@@ -6,6 +6,7 @@ from stages.trace import trace_prompt
 
 def test_a_trace_holds_the_numbers_of_the_tables(finished):
     run = finished[0]
+    run.finish_round(0)
     folder = run.round_folder(0)
     name = read_table(folder / "prompts")["prompt_id"][0].as_py()
     told = trace_prompt(run, 0, name)
@@ -23,5 +24,8 @@ def test_a_trace_holds_the_numbers_of_the_tables(finished):
 
 def test_a_prompt_that_the_round_does_not_paint_is_refused_with_those_it_does(finished):
     run = finished[0]
+    with pytest.raises(ValueError, match=r"A finished round is required, got 0; run \w+ has finished 0"):
+        trace_prompt(run, 0, "train-x")
+    run.finish_round(0)
     with pytest.raises(ValueError, match=r"Round 0 paints the prompts train-.*, got 'train-x'"):
         trace_prompt(run, 0, "train-x")
