@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 from processes import processes_with
@@ -13,7 +14,13 @@ def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
     words = [word for word in g2rpo.train_command("run.rounds=1000")[3:] if word != "train"]
     command = g2rpo.command("demo", "--out", str(tmp_path / "demo"), *words)
     demo = subprocess.Popen(
-        command, cwd=ROOT, env=g2rpo.environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=g2rpo.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  a shell's `&` ignores it
     )
     wait_for(lambda: list(g2rpo.store.glob("runs/*/rounds/0000/update.json")), 120)
     if number == signal.SIGINT:
