@@ -118,7 +118,7 @@ def _input_digest(stage: Stage, name: str, path: Path) -> str:
 
 def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stamp: str) -> bool:
     """Whether every shard of a sharded stage is there, made from the present inputs."""
-    if not (stage.sharded and stage.inputs):
+    if not stage.sharded:
         return True
     table = next(name for name in stage.inputs if name not in POLICY_INPUTS)
     return all(shard_stamp(path, shard) == stamp for shard in shard_numbers(inputs[table]) for path in outputs.values())

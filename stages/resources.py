@@ -50,10 +50,10 @@ class Resources:
 
     def policy(self, folder: Path, *, averaged: bool = False) -> Policy:
         """Return the trained network with the weights of a stored policy in it."""
+        state = policy_state(folder)
         if self._policy is None:
             self._policy = self._load_base()
-            self._held = policy_state(folder).digest if policy_state(folder).is_base else None
-        state = policy_state(folder)
+            self._held = state.digest if state.is_base else None
         wanted = f"{state.digest} averaged" if averaged and state.has_average else state.digest
         if self._held != wanted:
             self._held = None
