@@ -120,7 +120,7 @@ class Bare:
         from g2rpo.seeding import noise
         from stages.evaluate import held_out
 
-        prompts = held_out(by.evaluate)
+        prompts = held_out(by)
         start = noise(prompts.seeds, self.policy.latent_shape)
         done = complete(
             self.field,

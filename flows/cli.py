@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from stages.files import StoreWriteError
+
 app = typer.Typer(
     name="g2rpo",
     help="Align flow-matching text-to-image models with human preferences by G²RPO (arXiv:2510.01982).",
@@ -24,26 +26,98 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file."
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
 ]
-RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginning of it.")]
+RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginning of it, or a folder that holds it.")]
 Round = Annotated[
     int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
 ]
 
 
 @app.command()
-def train(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None) -> None:
+def train(
+    params: Annotated[Path | None, typer.Option("--params", help="The parameter file. [default: params.yaml]")] = None,
+    overrides: Overrides = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Go on with this run, by its own parameters if --params is not given; or refuse."),
+    ] = None,
+    export: Annotated[Path | None, typer.Option(help="Folder to link the run into when it is done.")] = None,
+    final: Annotated[bool, typer.Option(help="Judge base and last policy on report.split at the end.")] = True,
+) -> None:
     """Align a policy: bring the run of these parameters to run.rounds, going on where it stopped.
 
     Under a configured Prefect API each stage call is a task; without one the same loop runs as plain calls.
     """
     from stages.params_file import load_params
 
-    checked = load_params(params, overrides or [])  # before the heavy imports: a typing error is told at once
+    file, changes = params or Path("params.yaml"), overrides or []
+    named = None
+    if run:
+        from stages.store import find_run
+
+        named = find_run(run)
+        if params is None:
+            file, changes = named.path / "params.yaml", [f"prompts.path={named.prompts}", *changes]
+    checked = load_params(file, changes)  # before the heavy imports: a typing error is told at once
     from flows.train import start
 
     with _stoppable():
-        started = start(checked)
+        started = start(checked, named=named, final=final, out=export)
     print(f"run {started.run_key} is done: {started.folder}")
+
+
+@app.command()
+def prompts(
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder of the lists.")] = Path("outputs/prompts"),
+) -> None:
+    """Write the lists of prompts that a run, its evaluations and its report draw from, as Parquet."""
+    from stages.params_file import load_params
+    from stages.prompt_lists import write_prompt_lists
+
+    for split, length in write_prompt_lists(load_params(params, overrides or []), out).items():
+        print(f"{out / split}: {length} texts")
+
+
+@app.command()
+def evaluate(
+    run: RunKey,
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder of tables and metrics.json.")] = Path("outputs/evaluation"),
+) -> None:
+    """Judge the base and the last policy of a run as the sections evaluate and report say."""
+    from stages.params_file import load_params
+
+    checked = load_params(params, overrides or [])
+    from flows.evaluate import evaluate_run
+
+    print(evaluate_run(run, checked, out))
+
+
+@app.command()
+def report(
+    run: RunKey,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote; else what `g2rpo train` left in the run.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/report"),
+) -> None:
+    """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
+    from flows.evaluate import report_run
+
+    print(report_run(run, evaluation, out))
+
+
+@app.command()
+def policy(
+    run: RunKey,
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("outputs/policy"),
+) -> None:
+    """Save the last policy of a run as a model of its family, for `policy.path` or for other programs."""
+    from flows.evaluate import save_policy
+
+    print(save_policy(run, out))
 
 
 @app.command()
@@ -63,6 +137,25 @@ def stage(
         raise ValueError(f"Shards are numbers with commas between them, got {shards!r}. As --shards 0,2.")
     chosen = None if shards is None else [int(shard) for shard in shards.split(",")]
     print(run_alone(name, run, number, shards=chosen, force=force))
+
+
+@app.command("one-round")
+def one_round(
+    name: Annotated[str, typer.Argument(help="prompts, rollout, complete, score, integrate or update.")],
+    number: Round,
+    *,
+    folder: Annotated[Path, typer.Option(help="Where the round lies: a folder a stage.")] = Path(),
+    policy: Annotated[Path | None, typer.Option(help="The stored policy that it begins with; else the base.")] = None,
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Run one stage of a round that lies in a folder of its own, outside the store."""
+    from stages.params_file import load_params
+
+    checked = load_params(params, overrides or [])
+    from flows.one_round import run_in_folder
+
+    print(run_in_folder(name, folder, number, policy, checked))
 
 
 @app.command()
@@ -92,6 +185,44 @@ def demo(
 
     with _stoppable():
         run_demo(checked, out)
+
+
+@app.command()
+def verify(run: RunKey) -> None:
+    """Check every file of a run against its manifests, and the manifests against each other."""
+    from flows.keeping import verified
+
+    print(verified(run))
+
+
+@app.command()
+def prune(
+    run: RunKey,
+    rounds: Annotated[int | None, typer.Option(min=1, help="In place of the run's retention.rounds.")] = None,
+) -> None:
+    """Let go of the latents and policies of earlier rounds; scores, advantages and metrics stay."""
+    from flows.keeping import pruned
+
+    print(pruned(run, rounds))
+
+
+@app.command()
+def sync(
+    run: Annotated[str | None, typer.Option("--run", help="The run's key; all runs if not given.")] = None,
+) -> None:
+    """Log to MLflow what it lacks of a run, or of all runs of the store."""
+    from flows.sync import synced
+
+    for line in synced(run):
+        print(line)
+
+
+@app.command()
+def adopt(folder: Annotated[Path, typer.Argument(help="A run outside the store.")] = Path("outputs/run")) -> None:
+    """Take a run that lies in a folder into the store, as `dvc pull` brings it, so that it can go on."""
+    from flows.keeping import adopted
+
+    print(adopted(folder))
 
 
 @shapes.command()
@@ -125,7 +256,7 @@ def main() -> None:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         app()
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, StoreWriteError) as error:
         if os.environ.get("G2RPO_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

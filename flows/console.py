@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from flows.observers import Ending, Judged
 from stages.metrics import trained_rewards
 from stages.store import Run
 
@@ -60,14 +61,14 @@ class ConsoleObserver:
             done = f"round {number + 1}/{self._num_rounds}"
             self._say("  ".join((done, self._trained, self._held_out, self._left(number + 1))))
 
-    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
+    def evaluated(self, judged: Judged) -> None:
         """Show held-out rewards."""
-        self._held_out = f"{split} after {policy_round}: " + _scores(metrics)
+        self._held_out = f"{judged.split} after {judged.policy_round}: " + _scores(judged.metrics)
         self._show(None)
         if not self._live:
             self._say(self._held_out)
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """Leave the terminal as it was."""
         if self._live:
             self._bar.stop()

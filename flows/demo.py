@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.prefect_server import end_with_parent, prefect_server, quiet_environment
-from flows.report import Report, write_report
+from flows.report import BaseAndAligned, Report, write_report
 from flows.session import Session, as_typed
-from flows.tracking import find_mlflow_run, tracking_uri
+from flows.tracking import tracking_uri
 from stages.params import Params
 from stages.store import home
 
@@ -39,9 +39,8 @@ def run_demo(params: Params, out: Path) -> None:
         sys.exit(128 - code)
     if code:
         sys.exit(code)
-    shown = find_mlflow_run(params, session.run)
-    links = {"mlflow_run_id": shown.run_id, "prefect_flow_run_id": shown.flow_run_id}
-    _show(write_report(session.run, params, out, links), params, out, folder)
+    judged = BaseAndAligned.within(session.run, params)
+    _show(write_report(session.run, params, judged, out), params, out, folder)
 
 
 def _wait(training: "subprocess.Popen[bytes]") -> int:

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 
-from flows.observers import Observers
+from flows.observers import Judged, Observers
 from stages.execute import Done, run_stage
-from stages.metrics import evaluation_metrics, round_metrics
+from stages.manifest import manifest_path
+from stages.metrics import round_metrics
 from stages.params import Params, for_report
+from stages.policy_files import missing_files
 from stages.registry import EVALUATE, ROUND_STAGES, Stage
 from stages.resources import Resources
+from stages.retention import prune
 from stages.store import Run
 
 StageCall = Callable[[str, int, Callable[[], Done]], Done]
@@ -20,11 +23,13 @@ def call_plainly(name: str, number: int, work: Callable[[], Done]) -> Done:
     return work()
 
 
-def train(run: Run, params: Params, resources: Resources, call: StageCall, watching: Observers) -> None:
+def train(
+    run: Run, params: Params, resources: Resources, call: StageCall, watching: Observers, *, final: bool = True
+) -> None:
     """Bring a run to `run.rounds`, going on at its first unfinished stage, and judge it on held-out prompts.
 
     The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`; base and last
-    once more on `report.split`.
+    once more on `report.split`, unless `final` is false.
     """
 
     def do(stage: Stage, number: int, by: Params) -> None:
@@ -35,10 +40,11 @@ def train(run: Run, params: Params, resources: Resources, call: StageCall, watch
     def judge(policy_round: int, by: Params) -> None:
         do(EVALUATE, policy_round, by)
         split = by.evaluate.split
-        watching.evaluated(policy_round, split, evaluation_metrics(run.evaluation_folder(policy_round, split)))
+        watching.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
 
+    prune(run, params)
     for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
-        if _due(params, policy_round):
+        if _due(params, policy_round) and _can_be_judged(run, params, policy_round):
             judge(policy_round, params)
     for number in range(run.num_finished, params.run.rounds):
         for stage in ROUND_STAGES:
@@ -49,8 +55,15 @@ def train(run: Run, params: Params, resources: Resources, call: StageCall, watch
         watching.round_finished(number, metrics)
         if _due(params, number + 1):
             judge(number + 1, params)
-    for policy_round in (0, params.run.rounds):
+        prune(run, params)
+    for policy_round in (0, params.run.rounds) if final else ():
         judge(policy_round, for_report(params))
+
+
+def _can_be_judged(run: Run, params: Params, policy_round: int) -> bool:
+    """Whether a policy has been judged or is still there; a shorter `evaluate.every` comes too late for the others."""
+    judged = manifest_path(run.evaluation_folder(policy_round, params.evaluate.split), EVALUATE).is_file()
+    return judged or not missing_files(run.policy_folder(policy_round))
 
 
 def _due(params: Params, policy_round: int) -> bool:

@@ -3,10 +3,31 @@
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
+from stages.metrics import evaluation_metrics
 from stages.store import Run
+
+Ending = Literal["finished", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A policy on held-out prompts. Example: policy_round 10, split "tuning", rule_strict 0.45."""
+
+    policy_round: int
+    """0 is the base."""
+    split: str
+    folder: Path
+    """Where its tables lie."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean of each reward."""
+        return evaluation_metrics(self.folder)
 
 
 class Observer(Protocol):
@@ -24,11 +45,11 @@ class Observer(Protocol):
         """A round, counted from 0, is whole."""
         ...
 
-    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
-        """A policy has been judged on held-out prompts; policy_round 0 is the base."""
+    def evaluated(self, judged: Judged) -> None:
+        """A policy has been judged on held-out prompts."""
         ...
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """The run goes no further in this process."""
         ...
 
@@ -48,17 +69,20 @@ class Observers:
     def watching(self, run: Run, num_rounds: int) -> Generator["Observers"]:
         """Open all, and close those that still watch, in reverse order, whatever happens."""
         opened: list[Observer] = []
-        failed = True
+        ending: Ending = "stopped"
         try:
             for observer in self._each:
                 observer.watch(run, num_rounds)
                 opened.append(observer)
             yield self
-            failed = False
+            ending = "finished"
+        except Exception:
+            ending = "failed"
+            raise
         finally:
             for observer in reversed(opened):
                 if observer in self._each:
-                    self._tell(observer, partial(observer.close, failed=failed))
+                    self._tell(observer, partial(observer.close, ending))
 
     def stage_started(self, stage: str, number: int) -> None:
         """Tell all."""
@@ -70,10 +94,10 @@ class Observers:
         for observer in list(self._each):
             self._tell(observer, partial(observer.round_finished, number, metrics))
 
-    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
+    def evaluated(self, judged: Judged) -> None:
         """Tell all."""
         for observer in list(self._each):
-            self._tell(observer, partial(observer.evaluated, policy_round, split, metrics))
+            self._tell(observer, partial(observer.evaluated, judged))
 
     def _tell(self, observer: Observer, what: Callable[[], None]) -> None:
         try:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stages.files import atomic
 from stages.metrics import evaluation_metrics
 from stages.params import Params
 from stages.store import Run
@@ -46,12 +47,17 @@ def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
     return rows.transpose(0, 2, 1, 3, 4).reshape(rows.shape[0] * rows.shape[2], -1, 3)
 
 
-def before_after(run: Run, params: Params, path: Path) -> None:
+def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
     """Draw held-out prompts with the base's and the aligned policy's pictures from the same noise.
 
-    Under each picture stands what the first trained reward says of it.
+    Args:
+        base: Folder of the base's evaluation.
+        aligned: Folder of the aligned policy's evaluation.
+        params: Which reward was trained, and which split was judged.
+        path: The picture.
+
     """
-    folders = [run.evaluation_folder(n, params.report.split) for n in (0, params.run.rounds)]
+    folders = [base, aligned]
     kept, reward = [Kept.of(folder) for folder in folders], params.score.rewards[0]
     said = [_values(folder, reward) for folder in folders]
     half = -(-len(kept[0].ids) // 2)
@@ -70,7 +76,8 @@ def before_after(run: Run, params: Params, path: Path) -> None:
             axis.text(0.5, -0.06, value, transform=axis.transAxes, ha="center", va="top", fontsize=8)
             if row == 0:
                 axis.set_title(title, fontsize=9)
-    figure.savefig(path, dpi=120)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
 
 
 def _values(folder: Path, reward: str) -> dict[str, float]:
@@ -112,4 +119,5 @@ def curves(run: Run, params: Params, path: Path) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -14,8 +14,8 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from flows.observers import Ending, Judged
 from flows.session import Session
-from flows.tracking import FLOW_RUN_TAG
 from stages.execute import Done
 from stages.metrics import trained_rewards
 from stages.store import Run
@@ -58,17 +58,16 @@ class PrefectObserver:
         self._add(number + 1, metrics)
         update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
 
-    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
+    def evaluated(self, judged: Judged) -> None:
         """Complete a row with its held-out rewards, and show the table as it now is."""
-        held_out = {f"{split} {name}": round(value, 4) for name, value in metrics.items()}
-        self._rows.setdefault(policy_round, {"round": policy_round}).update(held_out)
+        held_out = {f"{judged.split} {name}": round(value, 4) for name, value in judged.metrics.items()}
+        self._rows.setdefault(judged.policy_round, {"round": judged.policy_round}).update(held_out)
         self._show()
 
-    def close(self, *, failed: bool) -> None:
-        """Show the rounds as they are, and leave a card that says where things lie."""
+    def close(self, ending: Ending) -> None:
+        """Show the rounds as they are, and leave a card that says where things lie and what they are called."""
         self._show()
-        card = f"Run `{self._run.key}`: {self._run.num_finished} rounds are done. Tables: `{self._run.path}`."
-        create_markdown_artifact(card, key=f"run-{self._run.key}")
+        create_markdown_artifact(_card(self._run, ending), key=f"run-{self._run.key}")
 
     def _show(self) -> None:
         rows = [self._rows[number] for number in sorted(self._rows)]
@@ -80,14 +79,21 @@ class PrefectObserver:
         self._rows[policy_round] = {"round": policy_round} | {name: round(value, 5) for name, value in shown.items()}
 
 
+def _card(run: Run, ending: Ending) -> str:
+    """Return what to know of a run, in Markdown: how far it is, where it lies, its ids elsewhere."""
+    ids = "\n".join(f"| {name.replace('_', ' ')} | `{value}` |" for name, value in run.links.items())
+    rounds = f"{run.num_finished} rounds are done, this session has {ending}."
+    return f"Run `{run.key}`: {rounds} Tables: `{run.path}`.\n\n| id | |\n|---|---|\n{ids}\n"
+
+
 @flow(name="train", flow_run_name="train-{key}")
-def train_flow(key: str, params: dict[str, Any]) -> str:
-    """Bring the run of these parameters to its number of rounds; return the id of the flow run.
+def train_flow(key: str, params: dict[str, Any], final: bool = True) -> None:
+    """Bring the run of these parameters to its number of rounds.
 
     Args:
         key: The run's key, for the name of the flow run.
         params: The tree of params.yaml.
+        final: Whether base and last policy are judged on `report.split` at the end.
     """
-    session = Session.of(params)
-    session.train(call_as_task, [PrefectObserver()], {FLOW_RUN_TAG: str(flow_run.id)})
-    return str(flow_run.id)
+    links = {"prefect_flow_run_id": str(flow_run.id)}
+    Session.of(params).train(call_as_task, observers=[PrefectObserver()], links=links, final=final)

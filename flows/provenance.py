@@ -1,10 +1,19 @@
-"""Which code made a run: the git commit of this package, and whether files differed from it."""
+"""Where a run comes from: the git commit of this package, and the DVC experiment that started it."""
 
+import os
 import subprocess
 from pathlib import Path
 
+_DVC = {"DVC_EXP_NAME": "dvc_experiment", "DVC_EXP_BASELINE_REV": "dvc_baseline"}
+"""What DVC tells the commands of an experiment."""
 
-def git_state() -> dict[str, str]:
+
+def origin_links() -> dict[str, str]:
+    """Return `git_commit` and `git_dirty`, and within a DVC experiment `dvc_experiment` and `dvc_baseline`."""
+    return _git_state() | {name: os.environ[key] for key, name in _DVC.items() if os.environ.get(key)}
+
+
+def _git_state() -> dict[str, str]:
     """Return `git_commit` and `git_dirty` ("true" or "false"); empty outside a git checkout."""
     folder = Path(__file__).resolve().parent
     try:

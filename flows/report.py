@@ -1,18 +1,34 @@
-"""The report of a finished run: one table, two pictures, one page, one JSON file."""
+"""The report of a finished run: a table, pictures, a page, and the numbers as JSON and CSV."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment
 
 from flows.pictures import before_after, curves, held_out_history
-from stages.files import atomic, read_json, write_json
-from stages.metrics import evaluation_metrics
+from stages.files import atomic, write_json, write_text
+from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.params import Params
+from stages.registry import STAGES
 from stages.store import Run
 from stages.tables import read_table
+
+
+@dataclass(frozen=True)
+class BaseAndAligned:
+    """The evaluations of a run's base and of its last policy on `report.split`, as folders of tables."""
+
+    base: Path
+    aligned: Path
+
+    @classmethod
+    def within(cls, run: Run, params: Params) -> "BaseAndAligned":
+        """Return those that `g2rpo train` leaves in the run itself."""
+        return cls(*(run.evaluation_folder(number, params.report.split) for number in (0, params.run.rounds)))
 
 
 @dataclass(frozen=True)
@@ -29,10 +45,9 @@ class Report:
         return {"base": self.base, "aligned": self.aligned, **self.details}
 
 
-def measure(run: Run, params: Params) -> Report:
+def measure(run: Run, params: Params, judged: BaseAndAligned) -> Report:
     """Return the final figures of a run that has reached its number of rounds."""
     metrics = run.metrics()[: params.run.rounds]
-    base, aligned = (evaluation_metrics(run.evaluation_folder(n, params.report.split)) for n in (0, params.run.rounds))
     spent = sum(row["evaluations"] for row in metrics)
     details = {
         "rounds": params.run.rounds,
@@ -44,39 +59,48 @@ def measure(run: Run, params: Params) -> Report:
         "cpu_seconds": round(sum(row["cpu_seconds"] for row in metrics), 2),
         "wall_seconds": round(sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/")), 2),
     }
-    about = read_json(run.path / "run.json")
-    return Report(base, aligned, details | {k: about[k] for k in ("git_commit", "git_dirty") if k in about})
+    return Report(evaluation_metrics(judged.base), evaluation_metrics(judged.aligned), details | run.links)
 
 
 def _evaluations_per_prompt(run: Run) -> float:
     """Return the transformer evaluations without gradient that a prompt of the first round cost."""
     folder = run.round_folder(0)
-    spent = sum(read_json(folder / f"{stage}.json")["evaluations"] for stage in ("rollout", "complete"))
+    spent = sum(finished_manifest(folder, STAGES[name])["evaluations"] for name in ("rollout", "complete"))
     return spent / read_table(folder / "prompts").num_rows
 
 
-def write_report(run: Run, params: Params, out: Path, links: dict[str, str]) -> Report:
-    """Write metrics.json, before_after.png, curves.png and report.html; return the figures.
-
-    Args:
-        links: Ids of this run elsewhere, such as `mlflow_run_id`.
-    """
+def write_report(run: Run, params: Params, judged: BaseAndAligned, out: Path) -> Report:
+    """Write report.html, metrics.json, rounds.csv, held_out.csv and two pictures; return the figures."""
     out.mkdir(parents=True, exist_ok=True)
-    measured = measure(run, params)
-    report = Report(measured.base, measured.aligned, measured.details | links)
+    report = measure(run, params, judged)
+    history = held_out_history(run, params)
     write_json(out / "metrics.json", report.values)
-    before_after(run, params, out / "before_after.png")
+    _write_csv(out / "rounds.csv", [_round(row, params) for row in run.metrics()[: params.run.rounds]])
+    _write_csv(out / "held_out.csv", [{"round": number} | means for number, means in history.items()])
+    before_after(judged.base, judged.aligned, params, out / "before_after.png")
     curves(run, params, out / "curves.png")
     template = files("flows").joinpath("templates/report.html").read_text()
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    with atomic(out / "report.html") as temporary:
-        temporary.write_text(
-            page.render(
-                report=report,
-                history=held_out_history(run, params),
-                trained=params.score.rewards,
-                params=(run.path / "params.yaml").read_text(),
-                title=f"Run {run.key}",
-            )
-        )
+    shown = page.render(
+        report=report,
+        history=history,
+        trained=params.score.rewards,
+        params=(run.path / "params.yaml").read_text(),
+        title=f"Run {run.key}",
+    )
+    write_text(out / "report.html", shown)
     return report
+
+
+def _round(metrics: Mapping[str, float], params: Params) -> dict[str, float]:
+    """Return a round as a row of rounds.csv: the trained reward as it is weighted, and how far the policy has moved."""
+    rewards = trained_rewards(metrics)
+    weights = params.integrate.reward_weights
+    weighted = sum(weights[name] * value for name, value in rewards.items()) / sum(weights.values())
+    moved = {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac", "loss")}
+    return {"round": int(metrics["round"]), "trained_reward": weighted} | rewards | moved
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with atomic(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -1,5 +1,6 @@
-"""One training session: parameters checked, run opened and locked, observers called, the loop run."""
+"""One training session: parameters checked, run opened, locked and verified, observers called, the loop run."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,21 @@ from typing import Any
 from flows.console import ConsoleObserver
 from flows.loop import StageCall, train
 from flows.observers import Observer, Observers
-from flows.provenance import git_state
+from flows.provenance import origin_links
 from flows.tracking import MlflowObserver, require_tracking
 from stages.evaluate import held_out
+from stages.exchange import adopt, is_run
+from stages.fingerprint import Fingerprint
 from stages.params import Params, for_report
 from stages.params_file import parse_params
 from stages.prompts import check_prompts
+from stages.repair import repair
 from stages.resources import Resources
-from stages.store import Run, fingerprint, open_run
+from stages.store import Run, open_run
+from stages.verify import verify
+
+EXPORTED = Path("outputs/run")
+"""Where dvc.yaml has a run lie outside the store."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,15 @@ class Session:
     run: Run
 
     @classmethod
-    def of(cls, tree: Mapping[str, Any]) -> "Session":
+    def of(cls, tree: Mapping[str, Any], named: Run | None = None) -> "Session":
         """Return the session of a tree of parameters, after every check that needs no computing.
+
+        A run that lies in `outputs/run`, as `dvc pull` brings it, is taken into the store if it is of these
+        parameters and has got further.
+
+        Args:
+            tree: The tree of params.yaml.
+            named: The run that they must be those of; it may lie outside the store.
 
         Raises:
             ValueError: If the parameters, the device, a reward, the base weights or the held-out prompts
@@ -37,36 +52,52 @@ class Session:
         params = parse_params(dict(tree))
         resources = Resources(params)
         resources.check_rewards({*params.score.rewards, *params.evaluate.rewards})
-        held_out(params.evaluate)
-        held_out(for_report(params).evaluate)
-        check_prompts(params.prompts)
+        held_out(params)
+        held_out(for_report(params))
+        check_prompts(params)
         require_tracking(params)
-        run = open_run(
-            params,
-            base_digest=resources.base_digest(),
-            device=resources.device.type,
-            created=git_state(),
-        )
+        if named:
+            require_same(named, params, resources)
+        run = open_run(params, device=resources.device.type)
+        for copy in (EXPORTED, *([named.path] if named else [])):
+            if copy != run.path and is_run(copy) and Run(copy).key == run.key:
+                adopt(Run(copy))
         return cls(params, resources, run)
 
-    def train(self, call: StageCall, observers: Sequence[Observer] = (), tags: Mapping[str, str] | None = None) -> str:
-        """Bring the run to its number of rounds and return the id of its MLflow run.
+    def train(
+        self,
+        call: StageCall,
+        *,
+        observers: Sequence[Observer] = (),
+        links: Mapping[str, str] | None = None,
+        final: bool = True,
+    ) -> None:
+        """Bring the run to its number of rounds.
 
         Args:
             call: How a stage is called.
             observers: Who watches beside the console and MLflow.
-            tags: What MLflow is to know beside the git state.
+            links: Ids of this session elsewhere, beside git, DVC and MLflow.
+            final: Whether base and last policy are judged on `report.split` at the end.
         """
-        commit = git_state()
-        named = {f"g2rpo.{name}": value for name, value in commit.items()} | dict(tags or {})
-        if "git_commit" in commit:
-            named["mlflow.source.git.commit"] = commit["git_commit"]
-        tracker = MlflowObserver(self.params, named)
-        watching = Observers([ConsoleObserver(), tracker, *observers])
-        with self.run.locked(), watching.watching(self.run, self.params.run.rounds):
-            self.run.remember(self.params)
-            train(self.run, self.params, self.resources, call, watching)
-        return tracker.run_id
+        run = self.run
+        with run.locked():
+            run.remember(self.params)
+            params = run.params()
+            self._mend(params)
+            run.begin_session(origin_links() | dict(links or {}))
+            watching = Observers([ConsoleObserver(), MlflowObserver(params), *observers])
+            with watching.watching(run, params.run.rounds):
+                train(run, params, self.resources, call, watching, final=final)
+
+    def _mend(self, params: Params) -> None:
+        """Find what is damaged, say it on standard error, and make it again."""
+        found = verify(self.run)
+        for damage in found:
+            print(f"damaged: {damage}", file=sys.stderr)
+        if found:
+            print("what is damaged is made again from its inputs", file=sys.stderr, flush=True)
+            repair(self.run, found, params, self.resources)
 
 
 def open_stored(run: Run) -> Session:
@@ -77,13 +108,23 @@ def open_stored(run: Run) -> Session:
     """
     params = run.params()
     resources = Resources(params)
-    key = fingerprint(params, resources.base_digest(), resources.device.type)
-    if key != run.key:
-        raise ValueError(
-            f"Run {run.key} goes on only with the weights, the kind of device and the version that made it, got "
-            f"those of run {key}. Its run.json says what they were; `g2rpo train` starts a run with the present ones."
-        )
+    require_same(run, params, resources)
     return Session(params, resources, run)
+
+
+def require_same(run: Run, params: Params, resources: Resources) -> None:
+    """Refuse to go on with a run by parameters, weights or a kind of device that are not those that made it.
+
+    Raises:
+        ValueError: With every key that differs.
+    """
+    differences = run.fingerprint.differences(Fingerprint.of(params, resources.device.type))
+    if differences:
+        told = "\n".join(f"  {line}" for line in differences)
+        raise ValueError(
+            f"Run {run.key} goes on only with what made it; these differ:\n{told}\nSet them back, or leave --run out: "
+            "`g2rpo train` then starts a run of its own."
+        )
 
 
 def as_typed(path: Path) -> str:

@@ -4,10 +4,11 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from flows.answers import require_answer
+from flows.observers import Ending, Judged
 from flows.pictures import Kept, grid
 from stages.params import Params
 from stages.store import Run, home
@@ -15,7 +16,6 @@ from stages.store import Run, home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 _KEY_TAG = "g2rpo.run_key"
-FLOW_RUN_TAG = "g2rpo.prefect_flow_run_id"
 
 
 def tracking_uri(params: Params) -> str:
@@ -26,21 +26,26 @@ def tracking_uri(params: Params) -> str:
 class MlflowObserver:
     """Logs a run to MLflow. A run that goes on is logged on under the same MLflow run, no step twice."""
 
-    def __init__(self, params: Params, tags: Mapping[str, str]) -> None:
+    def __init__(self, params: Params) -> None:
         self._params = params
-        self._tags = tags
         self.run_id = ""
 
     def watch(self, run: Run, num_rounds: int) -> None:
-        """Find or make the MLflow run, and log the finished rounds that it lacks."""
+        """Show the run as going on."""
+        self.show(run)
+        run.link("mlflow_run_id", self.run_id)
+        self._client.set_tag(self.run_id, "rounds", str(num_rounds))
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def show(self, run: Run) -> None:
+        """Find the MLflow run of a run, or make it, as one that has ended; log the finished rounds that it lacks."""
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         home().mkdir(parents=True, exist_ok=True)
-        self._run = run
         self._client = MlflowClient(tracking_uri=tracking_uri(self._params))
-        self.run_id = self._find_or_make(run)
-        for key, value in {**self._tags, "rounds": str(num_rounds)}.items():
+        self.run_id = self._find(run) or self._make(run)
+        for key, value in _tags(run).items():
             self._client.set_tag(self.run_id, key, value)
         self._rounds_logged = self._steps("round")
         self._evaluations_logged: dict[str, set[int]] = {}
@@ -56,39 +61,56 @@ class MlflowObserver:
             self._log(metrics, step=number + 1)
             self._rounds_logged.add(number + 1)
 
-    def evaluated(self, policy_round: int, split: str, metrics: Mapping[str, float]) -> None:
+    def evaluated(self, judged: Judged) -> None:
         """Log held-out rewards and the grid of fixed prompts, unless they are there."""
-        named = {f"held_out/{split}/{name}": value for name, value in metrics.items()}
-        logged = self._evaluations_logged.setdefault(split, self._steps(next(iter(named))))
-        if policy_round not in logged:
-            kept = Kept.of(self._run.evaluation_folder(policy_round, split))
-            self._client.log_image(self.run_id, grid(kept.pictures), key=f"held_out_{split}", step=policy_round)
-            self._log(named, step=policy_round)
-            logged.add(policy_round)
+        named = {f"held_out/{judged.split}/{name}": value for name, value in judged.metrics.items()}
+        logged = self._evaluations_logged.setdefault(judged.split, self._steps(next(iter(named))))
+        if judged.policy_round not in logged:
+            self._log_grid(judged)
+            self._log(named, step=judged.policy_round)
+            logged.add(judged.policy_round)
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, ending: Ending) -> None:
         """Say how the run ended."""
-        self._client.set_terminated(self.run_id, status="FAILED" if failed else "FINISHED")
+        status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+        self._client.set_terminated(self.run_id, status=status[ending])
 
-    def _find_or_make(self, run: Run) -> str:
+    def _log_grid(self, judged: Judged) -> None:
+        """Log the pictures; those of a process that was killed before it had logged their metrics are replaced."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        key = f"held_out_{judged.split}"
+        uri = self._client.get_run(self.run_id).info.artifact_uri or ""
+        for artifact in self._client.list_artifacts(self.run_id, "images"):
+            if PurePosixPath(artifact.path).name.startswith(f"{key}+step+{judged.policy_round}+"):
+                get_artifact_repository(uri).delete_artifacts(artifact.path)
+        pictures = grid(Kept.of(judged.folder).pictures)
+        self._client.log_image(self.run_id, pictures, key=key, step=judged.policy_round)
+
+    def _find(self, run: Run) -> str | None:
+        found = self._client.search_runs([self._experiment()], f"tags.`{_KEY_TAG}` = '{run.key}'", max_results=1)
+        if not found:
+            return None
+        self._log_params(found[0].info.run_id, found[0].data.params)
+        return found[0].info.run_id
+
+    def _make(self, run: Run) -> str:
+        tags = {_KEY_TAG: run.key, "mlflow.note.content": _note(run)}
+        made = self._client.create_run(self._experiment(), run_name=f"g2rpo-{run.key[:8]}", tags=tags)
+        self._log_params(made.info.run_id, {})
+        self._client.set_terminated(made.info.run_id)
+        return made.info.run_id
+
+    def _experiment(self) -> str:
+        """Return the id of the experiment, making it if it is new."""
         name = self._params.tracking.experiment
         experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            own = tracking_uri(self._params).startswith("sqlite:")
-            location = (home() / "mlartifacts").as_uri() if own else None
-            kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
-            experiment_id = self._client.create_experiment(name, artifact_location=location, tags=kind)
-        else:
-            experiment_id = experiment.experiment_id
-        found = self._client.search_runs([experiment_id], _by_key(run), max_results=1)
-        if found:
-            self._client.update_run(found[0].info.run_id, status="RUNNING")
-            self._log_params(found[0].info.run_id, found[0].data.params)
-            return found[0].info.run_id
-        tags = {_KEY_TAG: run.key, "mlflow.note.content": _note(run)}
-        made = self._client.create_run(experiment_id, run_name=f"g2rpo-{run.key[:8]}", tags=tags)
-        self._log_params(made.info.run_id, {})
-        return made.info.run_id
+        if experiment is not None:
+            return experiment.experiment_id
+        own = tracking_uri(self._params).startswith("sqlite:")
+        location = (home() / "mlartifacts").as_uri() if own else None
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
+        return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
     def _log_params(self, run_id: str, logged: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -117,41 +139,21 @@ def require_tracking(params: Params) -> None:
         require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Where MLflow shows a run, and under which Prefect flow run it was last trained, if any."""
-
-    run_id: str
-    flow_run_id: str
-
-
-def find_mlflow_run(params: Params, run: Run) -> Shown:
-    """Return the MLflow run that shows a run of the store.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(tracking_uri=tracking_uri(params))
-    experiment = client.get_experiment_by_name(params.tracking.experiment)
-    found = client.search_runs([experiment.experiment_id], _by_key(run), max_results=1) if experiment else []
-    if not found:
-        raise ValueError(f"Run {run.key} must have been logged to {tracking_uri(params)}, got no such MLflow run.")
-    return Shown(found[0].info.run_id, found[0].data.tags.get(FLOW_RUN_TAG, ""))
-
-
-def _by_key(run: Run) -> str:
-    return f"tags.`{_KEY_TAG}` = '{run.key}'"
+def _tags(run: Run) -> dict[str, str]:
+    """Return the ids of the run's last session as tags, and git's under the name that MLflow shows."""
+    links = run.links
+    tags = {f"g2rpo.{name}": value for name, value in links.items() if name != "mlflow_run_id"}
+    return tags | ({"mlflow.source.git.commit": links["git_commit"]} if "git_commit" in links else {})
 
 
 def _note(run: Run) -> str:
-    again = f"g2rpo train --params {run.path / 'params.yaml'}"
+    again = f"g2rpo train --run {run.key}"
     return f"Run `{run.key}` of the store at `{run.path}`.\n\nTo go on with it: `{again}`."
 
 
 def _flat(params: Params) -> dict[str, Any]:
     """Return the parameters inside the fingerprint as `section.key`; what may change later is a tag."""
-    tree = params.model_dump(mode="json", exclude={"evaluate", "report", "tracking"})
-    del tree["run"]["rounds"]
+    tree = params.model_dump(mode="json", exclude={"evaluate", "report", "retention", "tracking"})
+    for section, key in (("run", "rounds"), ("policy", "path"), ("prompts", "path")):
+        del tree[section][key]
     return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}

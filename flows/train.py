@@ -6,7 +6,9 @@ from pathlib import Path
 from flows.answers import require_answer
 from flows.loop import call_plainly
 from flows.session import Session
+from stages.exchange import export
 from stages.params import Params
+from stages.store import Run
 
 
 @dataclass(frozen=True)
@@ -17,18 +19,27 @@ class Started:
     folder: Path
 
 
-def start(params: Params) -> Started:
-    """Bring the run of these parameters to its number of rounds."""
+def start(params: Params, *, named: Run | None = None, final: bool = True, out: Path | None = None) -> Started:
+    """Bring the run of these parameters to its number of rounds.
+
+    Args:
+        params: The parameters.
+        named: The run that they must be those of.
+        final: Whether base and last policy are judged on `report.split` at the end.
+        out: Folder to link the run into, for DVC to keep.
+    """
     tree = params.model_dump(mode="json")
-    session = Session.of(tree)
+    session = Session.of(tree, named)
     api = prefect_api()
     if api:
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
         from flows.prefect_run import train_flow
 
-        train_flow(session.run.key, tree)
+        train_flow(session.run.key, tree, final)
     else:
-        session.train(call_plainly)
+        session.train(call_plainly, final=final)
+    if out:
+        export(session.run, out)
     return Started(session.run.key, session.run.path)
 
 

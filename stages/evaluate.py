@@ -15,10 +15,10 @@ from g2rpo.policies.protocol import Condition
 from g2rpo.sampler import complete
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.seeding import noise, position_seed
-from g2rpo.shapes.captions import captions
 from g2rpo.velocity import VelocityField
 from stages.job import Job
-from stages.params import EvaluateParams
+from stages.params import Params
+from stages.prompt_lists import prompt_list
 from stages.resources import Resources
 from stages.tables import EVALUATIONS, PICTURES, arrow, write_shard
 
@@ -32,13 +32,14 @@ class HeldOut:
     seeds: list[int]
 
 
-def held_out(chosen: EvaluateParams) -> HeldOut:
+def held_out(params: Params) -> HeldOut:
     """Return captions spread evenly over the split, each with its noises.
 
     Raises:
         ValueError: If the split has fewer captions than asked for.
     """
-    texts = captions(chosen.split)
+    chosen = params.evaluate
+    texts = prompt_list(params, chosen.split)
     if chosen.num_prompts > len(texts):
         raise ValueError(
             f"evaluate.num_prompts: at most the {len(texts)} captions of split {chosen.split} can be asked for, "
@@ -56,7 +57,7 @@ def held_out(chosen: EvaluateParams) -> HeldOut:
 def run(job: Job, resources: Resources) -> None:
     """Write the scores of the policy on the held-out prompts, and pictures of some captions, spread evenly."""
     chosen = job.params.evaluate
-    prompts = held_out(chosen)
+    prompts = held_out(job.params)
     for shard, num_steps in enumerate(chosen.num_steps):
         field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
         condition = field.policy.encode(prompts.texts)

@@ -3,22 +3,21 @@
 A stage is done when its manifest is there and names the inputs and parameters that it would have now.
 """
 
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from stages.files import file_digest, read_json, value_digest, write_json
+from stages.files import sweep
 from stages.job import Job
+from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
+from stages.origins import stage_origins
 from stages.params import Params
 from stages.policy_files import policy_state
-from stages.registry import POLICY_INPUTS, ROUND_STAGES, Stage
+from stages.registry import POLICY_INPUTS, Stage
 from stages.resources import Resources
-from stages.store import Run
+from stages.store import WRITER, Run
 from stages.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
 
 
@@ -30,9 +29,6 @@ class Done:
     manifest: dict[str, Any] | None
     """None while shards are still missing."""
     skipped: bool
-
-
-_WRITER = {table: stage.name for stage in ROUND_STAGES for table in stage.outputs}
 
 
 def run_stage(
@@ -70,19 +66,18 @@ def execute(
     force: bool = False,
 ) -> Done:
     """Run a stage on given input folders, writing its tables and its manifest into one folder."""
-    digests = {name: _input_digest(stage, name, path) for name, path in inputs.items()}
+    digests = {name: _input_digest(stage, name, path) for name, path in inputs.items()} | stage_origins(stage, params)
     parameters = stage.parameters(params)
-    stamp = value_digest({"stage": stage.name, "number": number, "inputs": digests, "parameters": parameters})
-    manifest_path = folder / f"{stage.name}.json"
-    if manifest_path.is_file() and not force:
-        manifest = read_json(manifest_path)
-        if manifest["stamp"] == stamp and _all_there(manifest, folder):
-            return Done(stage.name, manifest, skipped=True)
+    stamp = stamp_of(stage, number, digests, parameters)
+    manifest = read_manifest(folder, stage)
+    if manifest and manifest["stamp"] == stamp and all_there(manifest, folder) and not force:
+        return Done(stage.name, manifest, skipped=True)
     if shards is not None and not stage.sharded:
         raise ValueError(f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out.")
     outputs = {name: folder / name for name in stage.outputs}
-    manifest_path.unlink(missing_ok=True)  # from here until it is whole again, the stage is not done
-    _sweep(folder, outputs.values(), stamp)
+    manifest_path(folder, stage).unlink(missing_ok=True)  # from here until it is whole again, the stage is not done
+    sweep(folder)
+    _drop_stale(outputs.values(), stamp)
     began, cpu = time.perf_counter(), time.process_time()
     job = Job(params, number, inputs, outputs, stamp, shards, force)
     stage.load()(job, resources)
@@ -90,15 +85,16 @@ def execute(
         return Done(stage.name, None, skipped=False)
     manifest = {
         "stage": stage.name,
+        "number": number,
         "stamp": stamp,
         "inputs": digests,
         "parameters": parameters,
-        "outputs": {name: _described(path) for name, path in outputs.items()},
+        "outputs": {name: described(path) for name, path in outputs.items()},
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - cpu,
         "evaluations": sum(shard_evaluations(path, n) for path in outputs.values() for n in shard_numbers(path)),
     }
-    write_json(manifest_path, manifest)
+    write_manifest(folder, stage, manifest)
     return Done(stage.name, manifest, skipped=False)
 
 
@@ -106,14 +102,14 @@ def _input_digest(stage: Stage, name: str, path: Path) -> str:
     """Return the digest of an input, as the manifest of the stage that wrote it has it."""
     if name in POLICY_INPUTS:
         return policy_state(path).digest
-    writer = _WRITER[name]
-    manifest = path.parent / f"{writer}.json"
-    if not manifest.is_file():
+    writer = WRITER[name]
+    manifest = read_manifest(path.parent, writer)
+    if manifest is None:
         raise ValueError(
             f"Stage {stage.name} reads the table {name}, got no finished one in {path.parent}. "
-            f"Run stage {writer} of this round first."
+            f"Run stage {writer.name} of this round first."
         )
-    return read_json(manifest)["outputs"][name]["digest"]
+    return manifest["outputs"][name]["digest"]
 
 
 def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stamp: str) -> bool:
@@ -124,27 +120,9 @@ def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stam
     return all(shard_stamp(path, shard) == stamp for shard in shard_numbers(inputs[table]) for path in outputs.values())
 
 
-def _all_there(manifest: dict[str, Any], folder: Path) -> bool:
-    """Whether every file that a manifest names is there."""
-    return all((folder / name / file).is_file() for name, out in manifest["outputs"].items() for file in out["files"])
-
-
-def _sweep(folder: Path, outputs: Iterable[Path], stamp: str) -> None:
-    """Remove what a killed process left half written, and shards that were made from other inputs."""
-    for path in folder.rglob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _drop_stale(outputs: Iterable[Path], stamp: str) -> None:
+    """Remove shards that were made from other inputs."""
     for output in outputs:
         for shard in shard_numbers(output):
             if shard_stamp(output, shard) != stamp:
                 shard_path(output, shard).unlink()
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    """Return digest, rows and bytes of an output folder, file by file."""
-    files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
-    rows = sum(pq.read_metadata(shard_path(folder, shard)).num_rows for shard in shard_numbers(folder))
-    size = sum((folder / name).stat().st_size for name in files)
-    return {"digest": value_digest(files), "rows": rows, "bytes": size, "files": files}

@@ -4,9 +4,30 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
+
+
+class StoreWriteError(OSError):
+    """A file could not be written; the message names it and says what to do. What was there before is whole."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Tell a failure of the disk in a person's words.
+
+    Raises:
+        StoreWriteError: With the path, what the system said, and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreWriteError(
+            f"{path} must be written, got: {error.strerror or error}. Nothing that was finished is lost: make room "
+            "or make the folder writable, then give the same command again."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -14,32 +35,91 @@ def atomic(path: Path) -> Generator[Path]:
     """Yield a temporary path beside `path`; at the end it is synced to disk and takes the name `path`.
 
     If the block fails, `path` is as it was before and the temporary file is gone.
+
+    Raises:
+        StoreWriteError: If the disk is full or the folder read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    temporary = _beside(path)
+    with writing(path):
+        make_folder(path.parent)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """Yield a temporary folder beside `path`; at the end it is synced to disk and takes the place of `path`.
+
+    Raises:
+        StoreWriteError: If the disk is full or the folder read-only.
+    """
+    temporary = _beside(path)
+    with writing(path):
+        make_folder(path.parent)
+        try:
+            temporary.mkdir()
+            yield temporary
+            for inner in temporary.rglob("*"):
+                _sync(inner)
+            _sync(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, so that they are there after a loss of power too."""
+    for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+        missing.mkdir(exist_ok=True)
+        _sync(missing.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process has left half written below a folder."""
+    for path in list(folder.rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, atomically; keys keep their order."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
     """Return the value of a JSON file."""
     return json.loads(path.read_text())
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a seal, the digest of all the rest, by which a later edit is found."""
+    write_json(path, dict(value) | {"seal": value_digest(dict(value))})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return a sealed JSON object without its seal; None where there is none, or none that is as it was written."""
+    try:
+        value = read_json(path)
+        seal = value.pop("seal")
+    except (OSError, ValueError, AttributeError, KeyError):
+        return None
+    return value if seal == value_digest(value) else None
 
 
 def file_digest(path: Path) -> str:
@@ -51,3 +131,16 @@ def file_digest(path: Path) -> str:
 def value_digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value, in hex, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file, or the entries of a folder, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

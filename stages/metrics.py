@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.files import read_json
-from stages.registry import ROUND_STAGES
+from stages.manifest import read_manifest
+from stages.registry import ROUND_STAGES, Stage
 from stages.store import Run
 from stages.tables import read_table
 
@@ -21,7 +21,7 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     are wall time by stage; they alone differ when a round is repeated.
     """
     folder = run.round_folder(number)
-    manifests = {stage.name: read_json(folder / f"{stage.name}.json") for stage in ROUND_STAGES}
+    manifests = {stage.name: finished_manifest(folder, stage) for stage in ROUND_STAGES}
     metrics = {"round": float(number + 1)}
     metrics |= _rewards(read_table(folder / "rewards").to_pandas())
     metrics |= _advantages(read_table(folder / "advantages").to_pandas())
@@ -32,6 +32,18 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     metrics |= {"bytes": float(sum(out["bytes"] for m in manifests.values() for out in m["outputs"].values()))}
     metrics |= {"cpu_seconds": sum(m["cpu_seconds"] for m in manifests.values())}
     return metrics | {f"seconds/{name}": manifest["seconds"] for name, manifest in manifests.items()}
+
+
+def finished_manifest(folder: Path, stage: Stage) -> dict[str, Any]:
+    """Return the manifest of a stage that is done.
+
+    Raises:
+        ValueError: If it is not done, or its manifest is damaged.
+    """
+    manifest = read_manifest(folder, stage)
+    if manifest is None:
+        raise ValueError(f"Stage {stage.name} must be done in {folder}, got no whole manifest. Run it.")
+    return manifest
 
 
 def trained_rewards(metrics: Mapping[str, float]) -> dict[str, float]:

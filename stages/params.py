@@ -54,6 +54,8 @@ class PromptsParams(Section):
 
     split: Literal["train", "tuning", "test", "all"]
     """Captions to draw from: each once an epoch, in an order that the seed decides."""
+    path: str | None
+    """Folder of prompt lists, one for each split, as `g2rpo prompts` writes them; null takes the family's own."""
     num_prompts: Count
     """Prompts a round."""
     shard_size: Count
@@ -167,6 +169,14 @@ class ReportParams(Section):
     """Noises a caption."""
 
 
+class RetentionParams(Section):
+    """What stays of the rounds that are done. Prompts, rewards, advantages, updates and metrics stay for ever."""
+
+    rounds: Count | None
+    """The last rounds whose latents and policy stay; null keeps those of all. Policies that `evaluate.every` judges
+    stay for ever."""
+
+
 class TrackingParams(Section):
     """Where a run is shown. It changes no number."""
 
@@ -190,6 +200,7 @@ class Params(Section):
     update: UpdateParams
     evaluate: EvaluateParams
     report: ReportParams
+    retention: RetentionParams
     tracking: TrackingParams
 
     @model_validator(mode="after")

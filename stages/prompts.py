@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from g2rpo.seeding import position_seed
-from g2rpo.shapes.captions import captions
 from stages.job import Job
-from stages.params import PromptsParams
+from stages.params import Params
+from stages.prompt_lists import prompt_list
 from stages.resources import Resources
 from stages.tables import PROMPTS, arrow, write_shard
 
@@ -19,7 +19,7 @@ from stages.tables import PROMPTS, arrow, write_shard
 def run(job: Job, resources: Resources) -> None:
     """Write the prompts of the round, `prompts.shard_size` a shard."""
     chosen = job.params.prompts
-    texts, seed = captions(chosen.split), job.params.run.seed
+    texts, seed = prompt_list(job.params, chosen.split), job.params.run.seed
     first = job.round_number * chosen.num_prompts
     drawn = [draw(len(texts), first + slot, seed) for slot in range(chosen.num_prompts)]
     parts = [drawn[i : i + chosen.shard_size] for i in range(0, len(drawn), chosen.shard_size)]
@@ -34,16 +34,17 @@ def run(job: Job, resources: Resources) -> None:
         write_shard(job.outputs["prompts"], shard, PROMPTS, arrow(PROMPTS, columns), stamp=job.stamp)
 
 
-def check_prompts(chosen: PromptsParams) -> None:
-    """Refuse a round of more prompts than the split has captions.
+def check_prompts(params: Params) -> None:
+    """Refuse a round of more prompts than the split has texts.
 
     Raises:
-        ValueError: With the number of captions.
+        ValueError: With the number of texts.
     """
-    there = len(captions(chosen.split))
+    chosen = params.prompts
+    there = len(prompt_list(params, chosen.split))
     if chosen.num_prompts > there:
         raise ValueError(
-            f"prompts.num_prompts: at most the {there} captions of split {chosen.split} make a round, "
+            f"prompts.num_prompts: at most the {there} texts of split {chosen.split} make a round, "
             f"got {chosen.num_prompts}. Lower it."
         )
 

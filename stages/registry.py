@@ -3,13 +3,19 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stages.job import Job
 from stages.params import Params
 
-_WITHOUT_EFFECT = {("run", "rounds"), ("resources", "device"), ("policy", "path"), ("evaluate", "every")}
-"""Parameters that change no table of a stage, or whose effect is in the run's key or the policy's digest."""
+_WITHOUT_EFFECT = {
+    ("run", "rounds"),
+    ("resources", "device"),
+    ("policy", "path"),
+    ("prompts", "path"),
+    ("evaluate", "every"),
+}
+"""Parameters that change no table of a stage, or whose effect is in the run's key or in a digest."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class Stage:
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     """Sections of params.yaml that change what it writes."""
+    origins: tuple[Literal["prompts", "rewards"], ...] = ()
+    """What it reads that no stage wrote: the list of prompts, the rewards."""
     sharded: bool = True
     """Whether it can be given some of its shards; the update learns from all at once."""
 
@@ -39,7 +47,7 @@ class Stage:
 
 
 ROUND_STAGES = (
-    Stage("prompts", (), ("prompts",), ("run", "prompts"), sharded=False),
+    Stage("prompts", (), ("prompts",), ("run", "prompts"), ("prompts",), sharded=False),
     Stage(
         "rollout",
         ("prompts", "previous_policy"),
@@ -52,7 +60,7 @@ ROUND_STAGES = (
         ("completions",),
         ("resources", "policy", "rollout", "complete"),
     ),
-    Stage("score", ("prompts", "completions"), ("rewards",), ("resources", "policy", "score")),
+    Stage("score", ("prompts", "completions"), ("rewards",), ("resources", "policy", "score"), ("rewards",)),
     Stage("integrate", ("rewards",), ("advantages",), ("integrate",)),
     Stage(
         "update",
@@ -71,6 +79,7 @@ EVALUATE = Stage(
     ("policy",),
     ("evaluations", "pictures"),
     ("resources", "policy", "rollout", "evaluate"),
+    ("prompts", "rewards"),
     sharded=False,
 )
 

@@ -4,7 +4,7 @@ Weights are taken from disk only when they are not those already held, told apar
 a round, and the rounds of a run, load a model once.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -13,7 +13,6 @@ from g2rpo.policies.protocol import Policy
 from g2rpo.rewards.protocol import Reward
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
-from stages.files import file_digest, value_digest
 from stages.params import Params
 from stages.policy_files import policy_state, read_optimizer, read_weights
 
@@ -104,17 +103,6 @@ class Resources:
         if unknown:
             raise ValueError(f"A reward is one of {', '.join(REWARDS)}, got {', '.join(unknown)}.")
 
-    def base_digest(self) -> str:
-        """Return the digest of the weights that a run starts from, and of the judges that it learns from."""
-        from g2rpo.shapes.base import shipped_weights
-
-        path = self._params.policy.path
-        digests = {
-            "world": weights_digest(shipped_weights()),
-            "policy": weights_digest(Path(path)) if path else None,
-        }
-        return value_digest(digests)
-
     def decoder(self) -> Policy:
         """Return a policy whose `decode` is wanted, whatever its weights."""
         if self._policy is None:
@@ -126,14 +114,6 @@ class Resources:
 
         path = self._params.policy.path
         return ShapesPolicy.load(Path(path) if path else None, device=self.device)
-
-
-def weights_digest(folder: Path, names: Sequence[str] = ("*.safetensors", "config.json")) -> str:
-    """Return the digest of a folder's weights and configurations, whatever the folder is called."""
-    files = sorted(path for name in names for path in folder.rglob(name))
-    if not files:
-        raise ValueError(f"A folder of weights is required, got {folder} without any. Correct policy.path.")
-    return value_digest({str(path.relative_to(folder)): file_digest(path) for path in files})
 
 
 def _device(wanted: str) -> torch.device:

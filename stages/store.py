@@ -1,16 +1,16 @@
 """Where runs live: `$G2RPO_HOME/runs/<key>`, a folder a round, a manifest a finished stage.
 
-    runs/<key>/run.json params.yaml lock HEAD base/ metrics/0042.json
-    runs/<key>/rounds/0042/{prompts,...,policy}/ and <stage>.json
+    runs/<key>/run.json params.yaml lock HEAD base/ prompts/ metrics/0042.json
+    runs/<key>/rounds/0042/{prompts,...,policy}/, <stage>.json and, where outputs were let go, pruned.json
     runs/<key>/evaluations/0042-tuning/{evaluations,pictures}/ and evaluate.json
 
-The key is the fingerprint of all that changes the numbers; rounds, evaluation and tracking do not.
+The key is the fingerprint of all that changes the numbers; rounds, evaluation, retention and tracking do not.
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,43 +18,62 @@ from typing import Any
 
 import yaml
 
-from stages.files import atomic, read_json, value_digest, write_json
+from stages.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
+from stages.fingerprint import Fingerprint
 from stages.params import Params
 from stages.params_file import parse_params
 from stages.policy_files import write_base
-from stages.registry import EVALUATE, POLICY_INPUTS, Stage
+from stages.prompt_lists import with_prompts, write_prompt_lists
+from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 
-ALGORITHM_VERSION = 1
-"""Raised when the same parameters would give other numbers."""
-
-_OUTSIDE_THE_FINGERPRINT = {"evaluate", "report", "tracking"}
+WRITER = {table: stage for stage in ROUND_STAGES for table in stage.outputs}
+"""The stage that writes a table, or the policy."""
 
 
 def home() -> Path:
-    """Return the folder of the store: `$G2RPO_HOME`, else `.g2rpo` in the current folder."""
-    return Path(os.environ.get("G2RPO_HOME", ".g2rpo")).resolve()
+    """Return the folder of the store: `$G2RPO_HOME`, else `.g2rpo` in the current folder.
 
-
-def fingerprint(params: Params, base_digest: str, device: str) -> str:
-    """Return the key of a run, 16 hex digits, from everything that changes its numbers."""
-    tree = params.model_dump(mode="json", exclude=_OUTSIDE_THE_FINGERPRINT)
-    del tree["run"]["rounds"]
-    del tree["policy"]["path"]  # what lies there counts, not where
-    tree["resources"]["device"] = device
-    tree |= {"base_digest": base_digest, "algorithm_version": ALGORITHM_VERSION}
-    return value_digest(tree)[:16]
+    `dvc exp run --temp` and `--queue` work in a copy below `.dvc/tmp/exps` of the repository: there, the store is
+    that of the repository, so that an experiment that was killed goes on.
+    """
+    chosen = os.environ.get("G2RPO_HOME")
+    if chosen:
+        return Path(chosen).resolve()
+    here = Path.cwd()
+    repository = next((p.parent for p in here.parents if p.name == ".dvc" and here.is_relative_to(p / "tmp")), here)
+    return (repository / ".g2rpo").resolve()
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the store. Example: `Run(Path(".g2rpo/runs/3fa9c1d20b7e4488"))`."""
+    """A run of the store, or a copy of one elsewhere. Example: `Run(Path(".g2rpo/runs/3fa9c1d20b7e4488"))`."""
 
     path: Path
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What run.json says: key, fingerprint, when it was made, and each session that went on with it.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        about = read_sealed(self.path / "run.json")
+        if about is None:
+            raise ValueError(
+                f"{self.path / 'run.json'} must be as it was written, got a damaged or edited file. Give the command "
+                "that made the run again: it writes it anew."
+            )
+        return about
+
+    @property
     def key(self) -> str:
-        """The fingerprint."""
-        return self.path.name
+        """The digest of the fingerprint."""
+        return self.about["key"]
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What its numbers come from."""
+        return Fingerprint(self.about["fingerprint"])
 
     @property
     def num_finished(self) -> int:
@@ -63,8 +82,14 @@ class Run:
         return int(head.read_text()) if head.is_file() else 0
 
     def params(self) -> Params:
-        """Return the parameters that the run was last started with."""
-        return parse_params(yaml.safe_load((self.path / "params.yaml").read_text()))
+        """Return the parameters that the run was last started with, its prompts those that it keeps itself."""
+        params = parse_params(yaml.safe_load((self.path / "params.yaml").read_text()))
+        return with_prompts(params, self.prompts) if self.prompts.is_dir() else params
+
+    @property
+    def prompts(self) -> Path:
+        """The folder of the lists that its prompts are drawn from, so that it goes on wherever it lies."""
+        return self.path / "prompts"
 
     def round_folder(self, number: int) -> Path:
         """Return the folder of a round, counted from 0."""
@@ -73,6 +98,11 @@ class Run:
     def evaluation_folder(self, policy_round: int, split: str) -> Path:
         """Return the folder of an evaluation; policy_round 0 is the base, n the policy after n rounds."""
         return self.path / "evaluations" / f"{policy_round:04d}-{split}"
+
+    def evaluations(self) -> list[tuple[int, str]]:
+        """Return (policy_round, split) of the evaluations that are there, in order."""
+        names = sorted(path.parent.name for path in self.path.glob("evaluations/*/evaluate.json"))
+        return [(int(number), split) for number, split in (name.split("-", 1) for name in names)]
 
     def policy_folder(self, policy_round: int) -> Path:
         """Return the folder of the policy after so many rounds; 0 is the base."""
@@ -90,32 +120,79 @@ class Run:
         return {name: self.policy_folder(number) if name in POLICY_INPUTS else folder / name for name in stage.inputs}
 
     def remember(self, params: Params) -> None:
-        """Store the parameters that the run now goes on with; only rounds, evaluation and tracking may differ."""
-        with atomic(self.path / "params.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
+        """Store the parameters and lists of prompts that the run now goes on with.
+
+        They may differ from the stored ones in what changes no number only.
+        """
+        write_prompt_lists(params, self.prompts)
+        write_text(self.path / "params.yaml", yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
+
+    def begin_session(self, links: Mapping[str, str]) -> None:
+        """Note in run.json that a process goes on with the run, and under which ids it is known elsewhere.
+
+        Args:
+            links: As `git_commit`, `dvc_experiment`, `mlflow_run_id`.
+        """
+        about = self.about
+        session = {"started_at": time.time(), "first_round": self.num_finished} | dict(links)
+        write_sealed(self.path / "run.json", about | {"sessions": [*about["sessions"], session]})
+
+    def link(self, name: str, value: str) -> None:
+        """Note an id of the last session that is known only once it has begun."""
+        about = self.about
+        *earlier, last = about["sessions"]
+        if last.get(name) != value:
+            write_sealed(self.path / "run.json", about | {"sessions": [*earlier, last | {name: value}]})
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The ids under which the last session is known elsewhere, as `git_commit`, `mlflow_run_id`."""
+        sessions = self.about["sessions"] or [{}]
+        return {name: value for name, value in sessions[-1].items() if isinstance(value, str)}
 
     def write_metrics(self, number: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a round, a file a round."""
-        write_json(self.path / "metrics" / f"{number:04d}.json", metrics)
+        write_sealed(self.metrics_path(number), metrics)
+
+    def metrics_path(self, number: int) -> Path:
+        """Return the file of a round's metrics."""
+        return self.path / "metrics" / f"{number:04d}.json"
 
     def metrics(self) -> list[dict[str, float]]:
-        """Return the metrics of the finished rounds, in order."""
-        folder = self.path / "metrics"
-        return [read_json(folder / f"{number:04d}.json") for number in range(self.num_finished)]
+        """Return the metrics of the finished rounds, in order.
+
+        Raises:
+            ValueError: If a file of them is damaged.
+        """
+        return [self._metrics_of(number) for number in range(self.num_finished)]
+
+    def _metrics_of(self, number: int) -> dict[str, float]:
+        metrics = read_sealed(self.metrics_path(number))
+        if metrics is None:
+            raise ValueError(
+                f"{self.metrics_path(number)} must be as it was written, got a damaged file or none. Give the command "
+                "that made the run again: it writes it anew."
+            )
+        return metrics
 
     def finish_round(self, number: int) -> None:
         """Move HEAD past a round; the last thing that a round does."""
-        with atomic(self.path / "HEAD") as temporary:
-            temporary.write_text(f"{number + 1}\n")
+        write_text(self.path / "HEAD", f"{number + 1}\n")
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold the run for this process, so that nobody else writes to it.
+        """Hold the run for this process, so that nobody else writes to it; a lock dies with its holder.
+
+        What a killed holder has left half written is removed.
 
         Raises:
             ValueError: If another process holds it; with that process's id.
+            StoreWriteError: If the run's folder cannot be written to.
         """
-        with (self.path / "lock").open("a+") as handle:
+        path = self.path / "lock"
+        with writing(path):
+            handle = path.open("a+")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -124,38 +201,50 @@ class Run:
                     f"Run {self.key} must be free, it is held by process {handle.read().strip()}. "
                     "Wait for that process, or stop it."
                 ) from None
-            handle.truncate(0)
-            handle.write(f"{os.getpid()}\n")
-            handle.flush()
+            with writing(path):
+                handle.truncate(0)
+                handle.write(f"{os.getpid()}\n")
+                handle.flush()
+            sweep(self.path)
             yield
 
 
-def open_run(params: Params, *, base_digest: str, device: str, created: dict[str, Any]) -> Run:
+def open_run(params: Params, *, device: str) -> Run:
     """Return the run of these parameters, making it if it is new.
 
-    Args:
-        created: What run.json is to remember of a new run's making, such as the git commit.
+    Raises:
+        ValueError: If base weights, rewards or prompts are not there.
+        StoreWriteError: If the store cannot be written to.
     """
-    key = fingerprint(params, base_digest, device)
-    run = Run(home() / "runs" / key)
-    if not (run.path / "run.json").is_file():
-        write_base(run.policy_folder(0), base_digest)
-        about = {"key": key, "algorithm_version": ALGORITHM_VERSION, "base_digest": base_digest}
+    found = Fingerprint.of(params, device)
+    run = Run(home() / "runs" / found.key)
+    if read_sealed(run.path / "run.json") is None:
+        make_folder(run.path)
+        write_base(run.policy_folder(0), found.values["origins.policy"])
         run.remember(params)
-        write_json(run.path / "run.json", about | {"device": device, "created_at": time.time()} | created)
+        about = {"key": found.key, "created_at": time.time(), "fingerprint": dict(found.values), "sessions": []}
+        write_sealed(run.path / "run.json", about)
     return run
 
 
-def find_run(key: str) -> Run:
-    """Return the run whose key is, or uniquely begins with, the given one.
+def find_run(name: str) -> Run:
+    """Return the run whose key is, or uniquely begins with, the name; or the one that lies in a folder of this name.
 
     Raises:
         ValueError: If there is none, or several.
     """
-    folder = home() / "runs"
-    there = sorted(path for path in folder.glob("*") if (path / "run.json").is_file())
-    found = [path for path in there if path.name.startswith(key)]
+    if (Path(name) / "run.json").is_file():
+        return Run(Path(name).resolve())
+    there = stored_runs()
+    found = [run for run in there if run.path.name.startswith(name)]
     if len(found) != 1:
-        names = ", ".join(path.name for path in (found or there)) or "none"
-        raise ValueError(f"A run is required whose key begins with {key!r}, got {len(found)}. Here: {names}.")
-    return Run(found[0])
+        names = ", ".join(run.path.name for run in (found or there)) or "none"
+        raise ValueError(
+            f"A run is required whose key begins with {name!r}, or the folder of one, got {len(found)}. Here: {names}."
+        )
+    return found[0]
+
+
+def stored_runs() -> list[Run]:
+    """Return the runs of the store, by key."""
+    return [Run(path.parent) for path in sorted((home() / "runs").glob("*/run.json"))]

@@ -49,6 +49,9 @@ _PROMPT = {"prompt_id": pa.string()}
 _BRANCH = _PROMPT | {"window": pa.int32(), "branch": pa.int32()}
 _LEVELS = {"sigma": pa.float64(), "sigma_next": pa.float64()}
 
+TEXTS = Table("texts", {"index": pa.int32(), "text": pa.string()}, key=("index",))
+"""A list of prompts: what a round draws from."""
+
 PROMPTS = Table(
     "prompts",
     _PROMPT | {"text": pa.string(), "split": pa.string(), "noise_seed": pa.int64()},
@@ -125,6 +128,7 @@ PICTURES = Table(
 TABLES = {
     table.name: table
     for table in (
+        TEXTS,
         PROMPTS,
         ANCHORS,
         TRANSITIONS,
@@ -202,14 +206,21 @@ def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp
     stamped = rows.replace_schema_metadata({_STAMP: stamp.encode(), _EVALUATIONS: str(evaluations).encode()})
     scalars = [name for name, kind in table.columns.items() if kind == pa.string()]
     with atomic(shard_path(folder, shard)) as temporary:
-        pq.write_table(stamped, temporary, compression="none", use_dictionary=scalars)  # pyright: ignore
+        pq.write_table(
+            stamped,
+            temporary,
+            compression="none",
+            use_dictionary=scalars,  # pyright: ignore[reportArgumentType]  its stub knows no list
+            write_page_checksum=True,
+        )
 
 
 def shard_stamp(folder: Path, shard: int) -> str | None:
     """Return the stamp of a shard, or None where there is no whole shard."""
-    if not shard_path(folder, shard).is_file():
+    try:
+        return _metadata(folder, shard).get(_STAMP, b"").decode()
+    except (FileNotFoundError, pa.ArrowInvalid):
         return None
-    return _metadata(folder, shard).get(_STAMP, b"").decode()
 
 
 def shard_evaluations(folder: Path, shard: int) -> int:
@@ -225,12 +236,18 @@ def read_shard(folder: Path, shard: int) -> pa.Table:
     """Return one shard.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If it is not there, or its bytes are not those that were written.
     """
     path = shard_path(folder, shard)
     if not path.is_file():
         raise ValueError(f"Shard {shard} of {folder.name} is required, got no file {path}. Run its stage.")
-    return pq.ParquetFile(path).read(use_threads=False)
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(
+            f"{path} must be as it was written, got a damaged file: {error}. Give the command that made the run "
+            "again: it makes what is damaged anew."
+        ) from error
 
 
 def read_table(folder: Path) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -61,4 +62,8 @@ class Policy(Protocol):
 
     def decode(self, latents: Latents) -> Images:
         """Return pictures in [0, 1] from clean latents (sigma = 0), without gradient."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model in the format of its family, from which it can be loaded as a base."""
         ...

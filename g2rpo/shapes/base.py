@@ -28,6 +28,11 @@ def shipped_weights() -> Path:
     return Path(str(files("g2rpo.shapes"))) / "weights"
 
 
+def shipped_base() -> Path:
+    """Return the folder of the base model that comes with the package."""
+    return shipped_weights() / "base"
+
+
 class WordTable(nn.Module):
     """The text encoder of the world: a learned vector for each word plus one for each of the eight places.
 
@@ -95,7 +100,7 @@ def load_base(folder: Path | None = None) -> BaseModel:
     Raises:
         ValueError: If the folder holds no base model of the shapes world.
     """
-    folder = shipped_weights() / "base" if folder is None else folder
+    folder = shipped_base() if folder is None else folder
     needed = [folder / "transformer" / "config.json", folder / "words.safetensors"]
     missing = [str(path) for path in needed if not path.is_file()]
     if missing:

@@ -127,6 +127,11 @@ def save_judge(judge: Judge, path: Path) -> None:
     save_file({name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}, path)
 
 
+def judge_path(name: str, *, folder: Path | None = None) -> Path:
+    """Return the file of a judge's weights; without a folder, of the shipped one."""
+    return (shipped_weights() if folder is None else folder) / f"{name}.safetensors"
+
+
 def load_judge(name: str, *, folder: Path | None = None) -> Judge:
     """Return a trained judge in fp32 on the CPU, not to be trained; without a folder, the shipped one.
 
@@ -134,7 +139,7 @@ def load_judge(name: str, *, folder: Path | None = None) -> Judge:
         ValueError: If no judge has this name, or the folder does not hold it.
     """
     judge = new_judge(name)
-    path = (shipped_weights() if folder is None else folder) / f"{name}.safetensors"
+    path = judge_path(name, folder=folder)
     if not path.is_file():
         raise ValueError(
             f"The judge {name} is a file {name}.safetensors, got none at {path}. "

@@ -30,13 +30,13 @@ def test_help_loads_no_heavy_package():
         (["train", "--set", "policy.path=/nowhere"], "A folder of weights is required, got /nowhere"),
         (
             ["train", "--set", "prompts.num_prompts=9999"],
-            "prompts.num_prompts: at most the 437 captions",
+            "prompts.num_prompts: at most the 437 texts",
         ),
         (["train", "--set", "tracking.uri=http://127.0.0.1:1"], "the MLflow server must answer at http://127.0.0.1:1"),
         (["train", "--params", "nowhere.yaml"], "does not exist. Give --params FILE"),
         (
             ["stage", "rollout", "--run", "abc", "--round", "0"],
-            "A run is required whose key begins with 'abc', got 0",
+            "A run is required whose key begins with 'abc', or the folder of one, got 0",
         ),
     ],
 )

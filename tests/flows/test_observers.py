@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from flows.observers import Observers
+from flows.observers import Judged, Observers
 
 
 class Recorder:
@@ -23,7 +25,7 @@ def session(*observers):
         for number in (0, 1):
             watching.stage_started("rollout", number)
             watching.round_finished(number, {})
-        watching.evaluated(2, "test", {})
+        watching.evaluated(Judged(2, "test", Path()))
 
 
 def test_an_observer_that_fails_is_left_out_and_the_run_goes_on(capsys):

@@ -8,8 +8,8 @@ import urllib.request
 from mlflow.tracking import MlflowClient
 from tiny import ROOT, tables
 
-from stages.files import read_json
 from stages.metrics import same_numbers
+from stages.store import Run
 
 
 def ask(api, path, body=None):
@@ -21,7 +21,7 @@ def ask(api, path, body=None):
 
 
 def metrics_of(folder):
-    return [same_numbers(read_json(path)) for path in sorted((folder / "metrics").glob("*.json"))]
+    return [same_numbers(metrics) for metrics in Run(folder).metrics()]
 
 
 def mlflow_run(command):
@@ -84,7 +84,7 @@ def test_mlflow_shows_each_step_of_a_run_once(trained):
 
 def test_mlflow_numbers_are_those_of_the_store(trained):
     _client, run = mlflow_run(trained)
-    last = read_json(trained.run_folder() / "metrics" / "0001.json")
+    last = Run(trained.run_folder()).metrics()[-1]
     assert {key: run.data.metrics[key] for key in last} == last
 
 

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from rounds import new_run, run_round
 from tiny import tiny_params
@@ -38,7 +40,7 @@ def test_the_same_policy_is_judged_the_same_by_another_process_and_run(started):
 
 
 def test_held_out_captions_are_of_the_split_and_spread_over_it():
-    prompts = held_out(tiny_params("evaluate.num_prompts=7", "evaluate.num_noises=2").evaluate)
+    prompts = held_out(tiny_params("evaluate.num_prompts=7", "evaluate.num_noises=2"))
     texts = captions("tuning")
     assert len(set(prompts.ids)) == len(set(prompts.seeds)) == 14
     assert set(prompts.texts) <= set(texts)
@@ -48,7 +50,7 @@ def test_held_out_captions_are_of_the_split_and_spread_over_it():
 
 def test_more_captions_than_the_split_has_are_refused():
     with pytest.raises(ValueError, match=r"evaluate.num_prompts: at most the \d+ captions of split tuning"):
-        held_out(tiny_params("evaluate.num_prompts=100000").evaluate)
+        held_out(tiny_params("evaluate.num_prompts=100000"))
 
 
 def test_the_average_of_the_weights_is_what_is_judged(store):
@@ -62,7 +64,8 @@ def test_the_average_of_the_weights_is_what_is_judged(store):
     assert any(not weights[name].equal(trained[name]) for name in weights)
     resources.policy(run.policy_folder(1), averaged=True)
     before = read_table(folder / "evaluations")
-    (run.policy_folder(1) / "average.safetensors").unlink()
+    policy = run.policy_folder(1)
+    shutil.copyfile(policy / "weights.safetensors", policy / "average.safetensors")
     again = run_stage(run, EVALUATE, 1, params, Resources(params), force=True)
     assert judged.manifest["outputs"]["pictures"]["digest"] != again.manifest["outputs"]["pictures"]["digest"]
     assert not before.equals(read_table(folder / "evaluations"))

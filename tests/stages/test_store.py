@@ -1,14 +1,19 @@
+import shutil
 import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tiny import ROOT, tiny_params
 
-from stages.store import find_run, fingerprint, open_run
+from g2rpo.shapes.base import shipped_base
+from stages.fingerprint import Fingerprint
+from stages.prompt_lists import with_prompts, write_prompt_lists
+from stages.store import find_run, open_run
 
 
-def key(*overrides, base="b", device="cpu"):
-    return fingerprint(tiny_params(*overrides), base, device)
+def key(*overrides, device="cpu"):
+    return Fingerprint.of(tiny_params(*overrides), device).key
 
 
 @pytest.mark.parametrize(
@@ -27,25 +32,45 @@ def test_what_changes_the_numbers_changes_the_key(override):
     assert key(override) != key()
 
 
-def test_other_weights_and_another_kind_of_device_change_the_key():
-    assert len({key(), key(base="c"), key(device="cuda")}) == 3
+def test_another_kind_of_device_changes_the_key():
+    assert key(device="cuda") != key()
+
+
+def test_other_weights_change_the_key_but_not_where_they_lie(tmp_path):
+    copy, moved = tmp_path / "copy", tmp_path / "moved"
+    for folder in (copy, moved):
+        shutil.copytree(shipped_base(), folder)
+    assert key(f"policy.path={copy}") == key(f"policy.path={moved}") == key()
+    words = copy / "words.safetensors"
+    save_file({name: tensor * 2 for name, tensor in load_file(words).items()}, words)
+    assert key(f"policy.path={copy}") != key()
+
+
+def test_another_list_of_prompts_changes_the_key_but_not_where_it_lies(tmp_path):
+    params = tiny_params()
+    write_prompt_lists(params, tmp_path)
+    assert key(f"prompts.path={tmp_path}") == key()
+    shutil.rmtree(tmp_path / "train")
+    shutil.copytree(tmp_path / "tuning", tmp_path / "train")
+    assert key(f"prompts.path={tmp_path}") != key()
 
 
 @pytest.mark.parametrize(
-    "override", ["run.rounds=99", "evaluate.every=3", "report.num_noises=2", "tracking.experiment=x"]
+    "override",
+    ["run.rounds=99", "evaluate.every=3", "report.num_noises=2", "retention.rounds=1", "tracking.uri=x"],
 )
 def test_more_rounds_evaluation_and_tracking_go_on_with_the_same_run(override):
     assert key(override) == key()
 
 
 def test_a_run_is_found_by_the_beginning_of_its_key():
-    run = open_run(tiny_params(), base_digest="b", device="cpu", created={})
+    run = open_run(tiny_params(), device="cpu")
     assert find_run(run.key[:6]).path == run.path
-    assert find_run(run.key).params() == tiny_params()
+    assert find_run(run.key).params() == with_prompts(tiny_params(), run.prompts)
 
 
 def test_a_key_that_names_no_run_or_several_is_refused():
-    keys = [open_run(tiny_params(f"run.seed={s}"), base_digest="b", device="cpu", created={}).key for s in (1, 2)]
+    keys = [open_run(tiny_params(f"run.seed={s}"), device="cpu").key for s in (1, 2)]
     with pytest.raises(ValueError, match=f"got 0. Here: {min(keys)}, {max(keys)}"):
         find_run("nothing")
     with pytest.raises(ValueError, match="got 2"):
@@ -53,7 +78,7 @@ def test_a_key_that_names_no_run_or_several_is_refused():
 
 
 def test_a_second_process_is_refused_with_the_id_of_the_first(store):
-    run = open_run(tiny_params(), base_digest="b", device="cpu", created={})
+    run = open_run(tiny_params(), device="cpu")
     hold = (
         "import time; from stages.store import find_run\n"
         f"with find_run('{run.key}').locked():\n    print('held', flush=True); time.sleep(60)"
@@ -68,7 +93,7 @@ def test_a_second_process_is_refused_with_the_id_of_the_first(store):
 
 
 def test_head_moves_with_the_rounds():
-    run = open_run(tiny_params(), base_digest="b", device="cpu", created={})
+    run = open_run(tiny_params(), device="cpu")
     assert run.num_finished == 0
     for number in range(2):
         run.write_metrics(number, {"round": number + 1.0})

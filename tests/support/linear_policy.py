@@ -1,6 +1,7 @@
 """A policy so small that its trajectories can be followed by hand: velocity = weight x + bias(prompt)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -25,6 +26,9 @@ class LinearPolicy:
         self.calls.append(len(latents))
         constant = (condition.tensors["c"] * sigma).reshape(-1, *[1] * (latents.ndim - 1))
         return latents * self.module.weight[0, 0] + constant
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def decode(self, latents: Latents) -> Images:
         raise NotImplementedError

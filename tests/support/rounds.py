@@ -9,7 +9,7 @@ from stages.store import open_run
 def new_run(params, device="cpu"):
     """A run of these parameters in the test's own store, and what runs it."""
     resources = Resources(params)
-    return open_run(params, base_digest=resources.base_digest(), device=device, created={}), params, resources
+    return open_run(params, device=device), params, resources
 
 
 def run_round(run, params, resources, number=0, **how):

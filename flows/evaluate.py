@@ -1,0 +1,83 @@
+"""The final evaluation of a run: base and last policy on `report.split`, outside the run's own folder."""
+
+from pathlib import Path
+
+from flows.observers import Judged
+from flows.report import BaseAndAligned, measure, write_report
+from flows.tracking import MlflowObserver, require_tracking
+from stages.evaluate import held_out
+from stages.execute import execute
+from stages.files import atomic_folder, write_json
+from stages.params import Params, for_report
+from stages.registry import EVALUATE
+from stages.resources import Resources
+from stages.store import Run, find_run
+
+
+def evaluate_run(name: str, chosen: Params, out: Path) -> str:
+    """Judge the base and the last policy of a run, write tables and metrics.json, and log them to MLflow.
+
+    Args:
+        name: The run's key, or a folder that holds it.
+        chosen: Whose sections `evaluate`, `report` and `tracking` say how; all else is the run's own.
+        out: Folder for `base/`, `aligned/` and `metrics.json`.
+
+    Raises:
+        ValueError: If a reward or prompts cannot be had, or the run has no finished round.
+    """
+    run = find_run(name)
+    params = _as_chosen(run, chosen)
+    last = run.num_finished
+    if last == 0:
+        raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
+    resources = Resources(params)
+    resources.check_rewards(params.evaluate.rewards)
+    by = for_report(params)
+    held_out(by)
+    require_tracking(params)
+    judged = BaseAndAligned(out / "base", out / "aligned")
+    tracker = MlflowObserver(params)
+    tracker.show(run)
+    for policy_round, folder in ((0, judged.base), (last, judged.aligned)):
+        policy = {"policy": run.policy_folder(policy_round)}
+        execute(EVALUATE, folder, policy, by, resources, number=policy_round)
+        tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
+    report = measure(run, params, judged)
+    found = {"base": report.base, "aligned": report.aligned}
+    write_json(out / "metrics.json", found | {"rounds": last, "evaluations": report.details["evaluations"]})
+    means = "\n".join(f"  {name}: {value:.3f} -> {report.aligned[name]:.3f}" for name, value in report.base.items())
+    return f"run {run.key} after {last} rounds, {report.details['split']} captions, base -> aligned:\n{means}"
+
+
+def report_run(name: str, evaluation: Path | None, out: Path) -> str:
+    """Write the report of a run, and return where it lies.
+
+    Args:
+        name: The run's key, or a folder that holds it.
+        evaluation: What `evaluate_run` wrote; None takes the final evaluation within the run.
+        out: Folder of the report.
+
+    Raises:
+        ValueError: If the run has not been judged on `report.split`.
+    """
+    run = find_run(name)
+    params = run.params()
+    judged = BaseAndAligned(evaluation / "base", evaluation / "aligned") if evaluation else None
+    judged = judged or BaseAndAligned.within(run, params)
+    write_report(run, params, judged, out)
+    return f"{out / 'report.html'}"
+
+
+def save_policy(name: str, out: Path) -> str:
+    """Save the last policy of a run, as it is judged, in the format of its family; return where it lies."""
+    run = find_run(name)
+    resources = Resources(run.params())
+    policy = resources.policy(run.policy_folder(run.num_finished), averaged=True)
+    with atomic_folder(out) as temporary:
+        policy.save(temporary)
+    return f"{out}: the policy after {run.num_finished} rounds of run {run.key}"
+
+
+def _as_chosen(run: Run, chosen: Params) -> Params:
+    sections = {name: getattr(chosen, name) for name in ("evaluate", "report", "tracking")}
+    return run.params().model_copy(update=sections)

@@ -1,0 +1,52 @@
+"""Commands that keep the store in order: verify, prune, adopt."""
+
+from pathlib import Path
+
+from stages.exchange import adopt, is_run
+from stages.retention import prune
+from stages.store import Run, find_run
+from stages.verify import verify
+
+
+def verified(name: str) -> str:
+    """Return a line that says that a run is whole.
+
+    Raises:
+        ValueError: If it is not; with every damaged file, and what to do.
+    """
+    run = find_run(name)
+    found = verify(run)
+    if found:
+        told = "\n".join(f"  {damage}" for damage in found)
+        raise ValueError(
+            f"Run {run.key} must be as it was written, got {len(found)} damaged files or manifests:\n{told}\n"
+            f"`g2rpo train --run {run.key}` makes them again from their inputs."
+        )
+    return f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
+
+
+def pruned(name: str, rounds: int | None) -> str:
+    """Apply retention to a run; return a line that says what was freed.
+
+    Raises:
+        ValueError: If there is no such run, or another process holds it.
+    """
+    run = find_run(name)
+    params = run.params()
+    if rounds is not None:
+        params = params.model_copy(update={"retention": params.retention.model_copy(update={"rounds": rounds})})
+    with run.locked():
+        freed = prune(run, params)
+    return f"run {run.key}: {freed / 1e6:.1f} MB freed; the last {params.retention.rounds} rounds keep everything"
+
+
+def adopted(folder: Path) -> str:
+    """Take a run into the store; return a line that says how far it has got.
+
+    Raises:
+        ValueError: If the folder holds no run.
+    """
+    if not is_run(folder):
+        raise ValueError(f"A folder with a run is required, got {folder}. `dvc pull` or `dvc checkout` may bring one.")
+    run = adopt(Run(folder))
+    return f"run {run.key} is in the store with {run.num_finished} rounds: {run.path}"

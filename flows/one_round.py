@@ -1,0 +1,49 @@
+"""The six stages of one round in a folder of one's own, outside the store: what `pipelines/round` runs under DVC.
+
+Each stage writes into `<folder>/<stage>/` and reads what the stages before it have written there.
+"""
+
+from pathlib import Path
+
+from flows.stage_alone import told
+from stages.execute import execute
+from stages.files import sweep
+from stages.origins import policy_digest
+from stages.params import Params
+from stages.policy_files import STATE, write_base
+from stages.registry import POLICY_INPUTS, ROUND_STAGES
+from stages.resources import Resources
+from stages.store import WRITER
+
+
+def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, params: Params) -> str:
+    """Run a stage of a round that lies in a folder; return a line that says what became of it.
+
+    Args:
+        name: The stage.
+        folder: Where the round lies.
+        number: The round's number: noise and draw of prompts hang on it.
+        policy: The stored policy that the round begins with; None is the base.
+        params: The parameters.
+
+    Raises:
+        ValueError: If there is no such stage of a round, or an input is missing.
+    """
+    stages = {stage.name: stage for stage in ROUND_STAGES}
+    if name not in stages:
+        raise ValueError(f"A stage of a round is one of {', '.join(stages)}, got {name!r}.")
+    stage = stages[name]
+    sweep(folder)
+    begins_with = policy or _base(params, folder)
+    inputs = {
+        table: begins_with if table in POLICY_INPUTS else folder / WRITER[table].name / table for table in stage.inputs
+    }
+    return told(execute(stage, folder / name, inputs, params, Resources(params), number=number), number)
+
+
+def _base(params: Params, folder: Path) -> Path:
+    """Return a folder that says which weights the base has."""
+    base = folder / "base"
+    if not (base / STATE).is_file():
+        write_base(base, policy_digest(params))
+    return base

@@ -1,0 +1,32 @@
+"""MLflow built again from the store: whatever it lacks of a run's rounds, held-out rewards and pictures."""
+
+from flows.observers import Judged
+from flows.tracking import MlflowObserver, require_tracking, tracking_uri
+from stages.params import Params
+from stages.store import Run, find_run, stored_runs
+
+
+def synced(name: str | None) -> list[str]:
+    """Log what MLflow lacks of a run, or of all runs of the store; return a line a run.
+
+    Raises:
+        ValueError: If there is no such run.
+    """
+    runs = [find_run(name)] if name else stored_runs()
+    return [sync(run, run.params()) for run in runs]
+
+
+def sync(run: Run, params: Params) -> str:
+    """Log what MLflow lacks of a run, and return a line that says where it is shown.
+
+    Raises:
+        ValueError: If the tracking server does not answer, or a file of metrics is damaged.
+    """
+    require_tracking(params)
+    tracker = MlflowObserver(params)
+    tracker.show(run)
+    evaluations = run.evaluations()
+    for policy_round, split in evaluations:
+        tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
+    told = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
+    return f"run {run.key}: {told} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"

@@ -1,0 +1,55 @@
+"""What names a run: everything that changes its numbers, and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stages.files import value_digest
+from stages.origins import run_origins
+from stages.params import Params
+
+ALGORITHM_VERSION = 2
+"""Raised when the same parameters would give other numbers, or other files."""
+
+_CHANGES_NO_NUMBER = {"evaluate", "report", "retention", "tracking"}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a run's numbers come from, as `section.key` and `origins.name`; its digest is the run's key.
+
+    Example: `values["rollout.eta"] == 0.7`, `values["origins.policy"] == "9f…"`.
+    """
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, params: Params, device: str) -> "Fingerprint":
+        """Return the fingerprint of parameters on a kind of device, "cpu" or "cuda".
+
+        Left out are the number of rounds, evaluation, retention and tracking; of weights and prompts what they
+        are counts, not where they lie.
+
+        Raises:
+            ValueError: If base weights or prompts are not there.
+        """
+        tree = params.model_dump(mode="json", exclude=_CHANGES_NO_NUMBER)
+        for section, key in (("run", "rounds"), ("policy", "path"), ("prompts", "path")):
+            del tree[section][key]
+        tree["resources"]["device"] = device
+        tree["origins"] = run_origins(params) | {"algorithm_version": ALGORITHM_VERSION}
+        return cls({f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()})
+
+    @property
+    def key(self) -> str:
+        """16 hex digits."""
+        return value_digest(dict(self.values))[:16]
+
+    def differences(self, other: "Fingerprint") -> list[str]:
+        """Return a line for each value in which the other differs, as `update.learning_rate: 0.0001, got 0.001`."""
+        missing = "nothing"
+        return [
+            f"{name}: {self.values.get(name, missing)}, got {other.values.get(name, missing)}"
+            for name in sorted(self.values.keys() | other.values.keys())
+            if self.values.get(name, missing) != other.values.get(name, missing)
+        ]

@@ -1,0 +1,65 @@
+"""The manifest of a finished stage: what it was made from, what it made, what it cost. Its seal finds an edit.
+
+A manifest names the digests of its inputs, the stage's parameters, and the digest of every file written; the inputs
+of one stage are the outputs of another, so that manifests chain from round to round back to the base policy.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from stages.files import file_digest, read_json, read_sealed, value_digest, write_json, write_sealed
+from stages.policy_files import STATE, policy_state
+from stages.registry import Stage
+from stages.tables import shard_numbers, shard_path
+
+_TOMBSTONE = "pruned.json"
+
+
+def manifest_path(folder: Path, stage: Stage) -> Path:
+    """Return the file of a stage's manifest in the folder that the stage writes into."""
+    return folder / f"{stage.name}.json"
+
+
+def stamp_of(stage: Stage, number: int, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
+    """Return the digest of all that a stage's results come from; shards and manifest carry it."""
+    return value_digest({"stage": stage.name, "number": number, "inputs": inputs, "parameters": parameters})
+
+
+def write_manifest(folder: Path, stage: Stage, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest under its seal."""
+    write_sealed(manifest_path(folder, stage), manifest)
+
+
+def read_manifest(folder: Path, stage: Stage) -> dict[str, Any] | None:
+    """Return a stage's manifest; None where there is none, or none that is as it was written."""
+    return read_sealed(manifest_path(folder, stage))
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """Return digest, rows and bytes of an output folder, file by file."""
+    known = policy_state(folder).files if (folder / STATE).is_file() else {}
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    files = {name: known.get(name) or file_digest(folder / name) for name in names}
+    rows = sum(pq.read_metadata(shard_path(folder, shard)).num_rows for shard in shard_numbers(folder))
+    size = sum((folder / name).stat().st_size for name in files)
+    return {"digest": value_digest(files), "rows": rows, "bytes": size, "files": files}
+
+
+def let_go(folder: Path) -> frozenset[str]:
+    """Return the outputs of a round that retention has removed, as its tombstone names them."""
+    path = folder / _TOMBSTONE
+    return frozenset(read_json(path)["outputs"]) if path.is_file() else frozenset()
+
+
+def bury(folder: Path, outputs: frozenset[str]) -> None:
+    """Write the tombstone of a round's outputs; they may be removed then."""
+    write_json(folder / _TOMBSTONE, {"outputs": sorted(outputs)})
+
+
+def all_there(manifest: Mapping[str, Any], folder: Path) -> bool:
+    """Whether every file that a manifest names is there, but for those that were let go."""
+    kept = manifest["outputs"].keys() - let_go(folder)
+    return all((folder / name / file).is_file() for name in kept for file in manifest["outputs"][name]["files"])

@@ -1,0 +1,88 @@
+"""Making again what is damaged or was let go: every stage gives the same bytes from the same inputs."""
+
+from collections.abc import Sequence
+
+from stages.execute import run_stage
+from stages.files import writing
+from stages.manifest import let_go, manifest_path, read_manifest
+from stages.metrics import round_metrics
+from stages.params import Params
+from stages.policy_files import STATE, missing_files, write_base
+from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
+from stages.resources import Resources
+from stages.store import WRITER, Run
+from stages.verify import Damage, verify
+
+
+def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resources) -> None:
+    """Remove what is damaged and make it again, from inputs that are made again in their turn where they are gone.
+
+    Damage of the unfinished round, and of evaluations, is only removed: the run comes to it anyway.
+
+    Raises:
+        ValueError: If what is made again is not what later rounds were made from, as on another machine.
+    """
+    for damage in found:
+        _remove(run, damage)
+    broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
+    order = [stage.name for stage in ROUND_STAGES]
+    for number, name in sorted(broken, key=lambda pair: (pair[0], order.index(pair[1]))):
+        if number < run.num_finished:
+            make_inputs(run, STAGES[name], number, params, resources)
+            run_stage(run, STAGES[name], number, params, resources)
+    for damage in found:
+        if damage.path == run.metrics_path(damage.number):
+            run.write_metrics(damage.number, round_metrics(run, damage.number))
+    left = verify(run)
+    if left:
+        raise ValueError(
+            "What was damaged has been made again, but not as the later rounds had it (another machine or library "
+            f"set?): {left[0]}. Bring the file back from a copy, as by `dvc checkout`, or remove the rounds from "
+            f"{left[0].number} on and write {left[0].number} into {run.path / 'HEAD'}."
+        )
+
+
+def make_inputs(run: Run, stage: Stage, number: int, params: Params, resources: Resources) -> None:
+    """Make again the inputs of a stage that are not there, back to the nearest policy that is."""
+    for name, path in run.inputs(stage, number).items():
+        if name in POLICY_INPUTS:
+            if missing_files(path):
+                _make(run, STAGES["update"], number - 1, params, resources)
+        elif not _there(run, name, number):
+            _make(run, WRITER[name], number, params, resources)
+
+
+def _make(run: Run, stage: Stage, number: int, params: Params, resources: Resources) -> None:
+    make_inputs(run, stage, number, params, resources)
+    run_stage(run, stage, number, params, resources, force=bool(let_go(run.round_folder(number))))
+
+
+def _there(run: Run, table: str, number: int) -> bool:
+    folder = run.round_folder(number)
+    manifest = read_manifest(folder, WRITER[table])
+    files = manifest["outputs"][table]["files"] if manifest else {}
+    return manifest is not None and all((folder / table / file).is_file() for file in files)
+
+
+def _remove(run: Run, damage: Damage) -> None:
+    """Remove a damaged file, and with it the word that its stage is done."""
+    with writing(damage.path):
+        if damage.path == run.path / "HEAD":
+            run.finish_round(_last_whole(run))
+        elif damage.path == run.policy_folder(0) / STATE:
+            write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
+        elif damage.stage == EVALUATE:
+            folder = next(p for p in damage.path.parents if p.parent.name == "evaluations")
+            damage.path.unlink(missing_ok=True)
+            manifest_path(folder, EVALUATE).unlink(missing_ok=True)
+        elif damage.stage:
+            damage.path.unlink(missing_ok=True)
+            manifest_path(run.round_folder(damage.number), damage.stage).unlink(missing_ok=True)
+
+
+def _last_whole(run: Run) -> int:
+    """Return the last round from the first on that has its metrics, -1 if there is none."""
+    number = 0
+    while run.metrics_path(number).is_file():
+        number += 1
+    return number - 1

@@ -1,0 +1,47 @@
+"""What is let go of rounds that are done: latents and policies, never scores, advantages, updates or metrics."""
+
+import shutil
+from pathlib import Path
+
+from stages.files import writing
+from stages.manifest import bury, let_go
+from stages.params import Params
+from stages.policy_files import policy_state
+from stages.store import Run
+
+_LATENTS = ("anchors", "transitions", "completions")
+
+
+def prune(run: Run, params: Params) -> int:
+    """Remove the latents and policies that retention lets go of, and return how many bytes were freed.
+
+    The last `retention.rounds` finished rounds keep everything; earlier ones keep their policy where
+    `evaluate.every` judges it. A tombstone says what was let go, and is written first: a verified run stays one.
+    """
+    if params.retention.rounds is None:
+        return 0
+    return sum(_prune_round(run, number, params) for number in range(run.num_finished - params.retention.rounds))
+
+
+def _prune_round(run: Run, number: int, params: Params) -> int:
+    folder = run.round_folder(number)
+    judged = (number + 1) % params.evaluate.every == 0
+    outputs = frozenset(_LATENTS if judged else (*_LATENTS, "policy"))
+    files = [path for name in sorted(outputs) for path in _files(folder / name)]
+    if not files:
+        return 0
+    bury(folder, outputs | let_go(folder))
+    freed = sum(path.stat().st_size for path in files)
+    with writing(folder):
+        for path in files:
+            path.unlink()
+        for name in _LATENTS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+    return freed
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files to remove: shards; of a policy what state.json names, not state.json itself."""
+    if folder.name == "policy":
+        return [folder / name for name in policy_state(folder).files if (folder / name).is_file()]
+    return sorted(path for path in folder.glob("*") if path.is_file())
