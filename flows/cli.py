@@ -98,15 +98,20 @@ def evaluate(
 @app.command()
 def report(
     run: RunKey,
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
     evaluation: Annotated[
         Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote; else what `g2rpo train` left in the run.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/report"),
 ) -> None:
     """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
+    from stages.params_file import load_params
+
+    checked = load_params(params, overrides or [])
     from flows.evaluate import report_run
 
-    print(report_run(run, evaluation, out))
+    print(report_run(run, checked, evaluation, out))
 
 
 @app.command()

@@ -49,11 +49,12 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     return f"run {run.key} after {last} rounds, {report.details['split']} captions, base -> aligned:\n{means}"
 
 
-def report_run(name: str, evaluation: Path | None, out: Path) -> str:
+def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) -> str:
     """Write the report of a run, and return where it lies.
 
     Args:
         name: The run's key, or a folder that holds it.
+        chosen: As `evaluate_run` takes them.
         evaluation: What `evaluate_run` wrote; None takes the final evaluation within the run.
         out: Folder of the report.
 
@@ -61,7 +62,7 @@ def report_run(name: str, evaluation: Path | None, out: Path) -> str:
         ValueError: If the run has not been judged on `report.split`.
     """
     run = find_run(name)
-    params = run.params()
+    params = _as_chosen(run, chosen)
     judged = BaseAndAligned(evaluation / "base", evaluation / "aligned") if evaluation else None
     judged = judged or BaseAndAligned.within(run, params)
     write_report(run, params, judged, out)

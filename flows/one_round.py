@@ -7,8 +7,7 @@ from pathlib import Path
 
 from flows.stage_alone import told
 from stages.execute import execute
-from stages.files import sweep
-from stages.origins import policy_digest
+from stages.origins import policy_digest, weights_digest
 from stages.params import Params
 from stages.policy_files import STATE, write_base
 from stages.registry import POLICY_INPUTS, ROUND_STAGES
@@ -23,7 +22,7 @@ def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, par
         name: The stage.
         folder: Where the round lies.
         number: The round's number: noise and draw of prompts hang on it.
-        policy: The stored policy that the round begins with; None is the base.
+        policy: What the round begins with: a stored policy, or the base's own weights; None is the base.
         params: The parameters.
 
     Raises:
@@ -33,17 +32,20 @@ def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, par
     if name not in stages:
         raise ValueError(f"A stage of a round is one of {', '.join(stages)}, got {name!r}.")
     stage = stages[name]
-    sweep(folder)
-    begins_with = policy or _base(params, folder)
+    begins_with = policy if policy and (policy / STATE).is_file() else _base(params, policy, folder)
     inputs = {
         table: begins_with if table in POLICY_INPUTS else folder / WRITER[table].name / table for table in stage.inputs
     }
     return told(execute(stage, folder / name, inputs, params, Resources(params), number=number), number)
 
 
-def _base(params: Params, folder: Path) -> Path:
-    """Return a folder that says which weights the base has."""
-    base = folder / "base"
-    if not (base / STATE).is_file():
-        write_base(base, policy_digest(params))
-    return base
+def _base(params: Params, weights: Path | None, folder: Path) -> Path:
+    """Return a folder that says which weights the base has, after a look that they are those meant."""
+    digest = policy_digest(params)
+    if weights and weights_digest(weights) != digest:
+        raise ValueError(
+            f"--policy: a stored policy or the weights of policy.path are required, got {weights}, which is neither. "
+            "Set policy.path to it, or name the folder `policy` of a round."
+        )
+    write_base(folder / "base", digest)
+    return folder / "base"

@@ -33,15 +33,11 @@ WRITER = {table: stage for stage in ROUND_STAGES for table in stage.outputs}
 def home() -> Path:
     """Return the folder of the store: `$G2RPO_HOME`, else `.g2rpo` in the current folder.
 
-    `dvc exp run --temp` and `--queue` work in a copy below `.dvc/tmp/exps` of the repository: there, the store is
-    that of the repository, so that an experiment that was killed goes on.
+    DVC names its repository in `$DVC_ROOT`, also where `dvc exp run --temp` and `--queue` run a command in a copy of
+    it: the store is then that of the repository, so that an experiment that was killed goes on.
     """
-    chosen = os.environ.get("G2RPO_HOME")
-    if chosen:
-        return Path(chosen).resolve()
-    here = Path.cwd()
-    repository = next((p.parent for p in here.parents if p.name == ".dvc" and here.is_relative_to(p / "tmp")), here)
-    return (repository / ".g2rpo").resolve()
+    chosen = os.environ.get("G2RPO_HOME") or Path(os.environ.get("DVC_ROOT", "")) / ".g2rpo"
+    return Path(chosen).resolve()
 
 
 @dataclass(frozen=True)
