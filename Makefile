@@ -5,13 +5,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
 
 test: lint ## lint, types, import contracts, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 test-slow: .venv/dev-installed ## the longer proofs
 	$(BIN)/python -m pytest -m slow
@@ -22,9 +22,13 @@ lint: .venv/dev-installed
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
+repro: .venv/runtime-installed ## the pipeline under DVC: what a changed parameter reaches, and no more
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
 bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its last line
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/store.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -19,8 +19,8 @@ def verified(name: str) -> str:
     if found:
         told = "\n".join(f"  {damage}" for damage in found)
         raise ValueError(
-            f"Run {run.key} must be as it was written, got {len(found)} damaged files or manifests:\n{told}\n"
-            f"`g2rpo train --run {run.key}` makes them again from their inputs."
+            f"Run {name} must be as it was written, got {len(found)} damaged files or manifests:\n{told}\n"
+            "Give the command that made the run again: it makes them again from their inputs."
         )
     return f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
 
@@ -37,7 +37,9 @@ def pruned(name: str, rounds: int | None) -> str:
         params = params.model_copy(update={"retention": params.retention.model_copy(update={"rounds": rounds})})
     with run.locked():
         freed = prune(run, params)
-    return f"run {run.key}: {freed / 1e6:.1f} MB freed; the last {params.retention.rounds} rounds keep everything"
+    last = params.retention.rounds
+    kept = "all rounds keep everything" if last is None else f"the last {last} rounds keep everything"
+    return f"run {run.key}: {freed / 1e6:.1f} MB freed; {kept}"
 
 
 def adopted(folder: Path) -> str:

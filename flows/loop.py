@@ -8,7 +8,7 @@ from stages.execute import Done, run_stage
 from stages.manifest import manifest_path
 from stages.metrics import round_metrics
 from stages.params import Params, for_report
-from stages.policy_files import missing_files
+from stages.policy_state import missing_files
 from stages.registry import EVALUATE, ROUND_STAGES, Stage
 from stages.resources import Resources
 from stages.retention import prune

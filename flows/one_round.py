@@ -5,11 +5,10 @@ Each stage writes into `<folder>/<stage>/` and reads what the stages before it h
 
 from pathlib import Path
 
-from flows.stage_alone import told
 from stages.execute import execute
 from stages.origins import policy_digest, weights_digest
 from stages.params import Params
-from stages.policy_files import STATE, write_base
+from stages.policy_state import STATE, write_base
 from stages.registry import POLICY_INPUTS, ROUND_STAGES
 from stages.resources import Resources
 from stages.store import WRITER
@@ -36,7 +35,7 @@ def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, par
     inputs = {
         table: begins_with if table in POLICY_INPUTS else folder / WRITER[table].name / table for table in stage.inputs
     }
-    return told(execute(stage, folder / name, inputs, params, Resources(params), number=number), number)
+    return execute(stage, folder / name, inputs, params, Resources(params), number=number).told(number)
 
 
 def _base(params: Params, weights: Path | None, folder: Path) -> Path:

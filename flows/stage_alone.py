@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flows.session import open_stored
-from stages.execute import Done, run_stage
+from stages.execute import run_stage
 from stages.registry import EVALUATE, STAGES
 from stages.repair import make_inputs
 from stages.store import find_run
@@ -24,13 +24,4 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
         done = run_stage(
             session.run, STAGES[name], number, session.params, session.resources, shards=shards, force=force
         )
-    return told(done, number)
-
-
-def told(done: Done, number: int) -> str:
-    """Return a line that says what became of a stage."""
-    if done.manifest is None:
-        return f"{done.stage} of round {number}: the asked shards are there, others are still missing."
-    rows = ", ".join(f"{table} {out['rows']} rows" for table, out in done.manifest["outputs"].items())
-    state = "was done already" if done.skipped else f"done in {done.manifest['seconds']:.2f} s"
-    return f"{done.stage} of round {number} {state}: {rows}; {done.manifest['evaluations']} evaluations."
+    return done.told(number)

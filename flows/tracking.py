@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from flows.answers import require_answer
+from flows.mlflow_database import make_database
 from flows.observers import Ending, Judged
 from flows.pictures import Kept, grid
 from stages.params import Params
@@ -42,7 +43,7 @@ class MlflowObserver:
         from mlflow.tracking import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        home().mkdir(parents=True, exist_ok=True)
+        make_database(tracking_uri(self._params))
         self._client = MlflowClient(tracking_uri=tracking_uri(self._params))
         self.run_id = self._find(run) or self._make(run)
         for key, value in _tags(run).items():

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.files import atomic_folder, make_folder, read_sealed, write_sealed
+from stages.files import atomic_folder, make_folder, read_sealed, write_sealed, writing
 from stages.store import Run, home
 
 
@@ -15,9 +15,10 @@ def export(run: Run, out: Path) -> None:
     Stored files are never written to again, only replaced, so both sides may share them.
 
     Raises:
+        ValueError: If another process holds the run.
         StoreWriteError: If the folder cannot be written to.
     """
-    with atomic_folder(out) as temporary:
+    with run.locked(), atomic_folder(out) as temporary:
         for path in _files(run.path):
             _link(path, temporary / path.relative_to(run.path))
 
@@ -27,25 +28,35 @@ def adopt(copy: Run) -> Run:
 
     Raises:
         ValueError: If the copy's run.json is damaged.
+        StoreWriteError: If the store cannot be written to.
     """
     run = Run(home() / "runs" / copy.key)
-    if (run.path / "run.json").is_file() and run.num_finished >= copy.num_finished:
+    if is_run(run.path) and _finished(run) >= copy.num_finished:
         return run
     make_folder(run.path)
     with run.locked():
         for path in _files(copy.path):
             target = run.path / path.relative_to(copy.path)
             if path.name not in ("HEAD", "run.json"):
-                target.unlink(missing_ok=True)
-                _link(path, target)
+                with writing(target):
+                    target.unlink(missing_ok=True)
+                    _link(path, target)
         write_sealed(run.path / "run.json", copy.about)
-        run.finish_round(copy.num_finished - 1)
+        run.finish_round(max(copy.num_finished, _finished(run)) - 1)
     return run
 
 
 def is_run(folder: Path) -> bool:
     """Whether a run lies in a folder."""
     return read_sealed(folder / "run.json") is not None
+
+
+def _finished(run: Run) -> int:
+    """Return the rounds that a run of the store has finished; 0 where its HEAD is damaged."""
+    try:
+        return run.num_finished
+    except ValueError:
+        return 0
 
 
 def _files(folder: Path) -> Iterator[Path]:

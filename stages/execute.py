@@ -14,7 +14,7 @@ from stages.job import Job
 from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
 from stages.origins import stage_origins
 from stages.params import Params
-from stages.policy_files import policy_state
+from stages.policy_state import policy_state
 from stages.registry import POLICY_INPUTS, Stage
 from stages.resources import Resources
 from stages.store import WRITER, Run
@@ -29,6 +29,14 @@ class Done:
     manifest: dict[str, Any] | None
     """None while shards are still missing."""
     skipped: bool
+
+    def told(self, number: int) -> str:
+        """Return a line for a person, as `score of round 7 done in 0.10 s: rewards 192 rows; 0 evaluations`."""
+        if self.manifest is None:
+            return f"{self.stage} of round {number}: the asked shards are there, others are still missing."
+        rows = ", ".join(f"{table} {out['rows']} rows" for table, out in self.manifest["outputs"].items())
+        state = "was done already" if self.skipped else f"done in {self.manifest['seconds']:.2f} s"
+        return f"{self.stage} of round {number} {state}: {rows}; {self.manifest['evaluations']} evaluations"
 
 
 def run_stage(

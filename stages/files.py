@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and their digests."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -23,6 +24,8 @@ def writing(path: Path) -> Generator[None]:
     """
     try:
         yield
+    except StoreWriteError:
+        raise  # it names the very file
     except OSError as error:
         raise StoreWriteError(
             f"{path} must be written, got: {error.strerror or error}. Nothing that was finished is lost: make room "
@@ -59,8 +62,11 @@ def atomic_folder(path: Path) -> Generator[Path]:
         StoreWriteError: If the disk is full or the folder read-only.
     """
     temporary = _beside(path)
+    former = temporary.with_suffix(".old.tmp")
     with writing(path):
         make_folder(path.parent)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed here
+            shutil.rmtree(left)
         try:
             temporary.mkdir()
             yield temporary
@@ -68,18 +74,24 @@ def atomic_folder(path: Path) -> Generator[Path]:
                 _sync(inner)
             _sync(temporary)
             if path.exists():
-                shutil.rmtree(path)
+                path.rename(former)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(former, ignore_errors=True)
         _sync(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents, so that they are there after a loss of power too."""
-    for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
-        missing.mkdir(exist_ok=True)
-        _sync(missing.parent)
+    """Make a folder and its parents, so that they are there after a loss of power too.
+
+    Raises:
+        StoreWriteError: If the disk is full or the folder above read-only.
+    """
+    with writing(path):
+        for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+            missing.mkdir(exist_ok=True)
+            _sync(missing.parent)
 
 
 def sweep(folder: Path) -> None:
@@ -117,7 +129,7 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     try:
         value = read_json(path)
         seal = value.pop("seal")
-    except (OSError, ValueError, AttributeError, KeyError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):  # whatever lies there instead
         return None
     return value if seal == value_digest(value) else None
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from stages.files import file_digest, read_json, read_sealed, value_digest, write_json, write_sealed
-from stages.policy_files import STATE, policy_state
+from stages.files import file_digest, read_sealed, value_digest, write_sealed
+from stages.policy_state import STATE, policy_state
 from stages.registry import Stage
 from stages.tables import shard_numbers, shard_path
-
-_TOMBSTONE = "pruned.json"
 
 
 def manifest_path(folder: Path, stage: Stage) -> Path:
@@ -35,7 +33,8 @@ def write_manifest(folder: Path, stage: Stage, manifest: Mapping[str, Any]) -> N
 
 def read_manifest(folder: Path, stage: Stage) -> dict[str, Any] | None:
     """Return a stage's manifest; None where there is none, or none that is as it was written."""
-    return read_sealed(manifest_path(folder, stage))
+    manifest = read_sealed(manifest_path(folder, stage))
+    return manifest if manifest and manifest.get("stage") == stage.name else None
 
 
 def described(folder: Path) -> dict[str, Any]:
@@ -48,15 +47,19 @@ def described(folder: Path) -> dict[str, Any]:
     return {"digest": value_digest(files), "rows": rows, "bytes": size, "files": files}
 
 
+def tombstone_path(folder: Path) -> Path:
+    """Return the file that says what retention has removed of a round."""
+    return folder / "pruned.json"
+
+
 def let_go(folder: Path) -> frozenset[str]:
-    """Return the outputs of a round that retention has removed, as its tombstone names them."""
-    path = folder / _TOMBSTONE
-    return frozenset(read_json(path)["outputs"]) if path.is_file() else frozenset()
+    """Return the outputs of a round that retention has removed, by its tombstone; a damaged one names none."""
+    return frozenset((read_sealed(tombstone_path(folder)) or {"outputs": ()})["outputs"])
 
 
 def bury(folder: Path, outputs: frozenset[str]) -> None:
     """Write the tombstone of a round's outputs; they may be removed then."""
-    write_json(folder / _TOMBSTONE, {"outputs": sorted(outputs)})
+    write_sealed(tombstone_path(folder), {"outputs": sorted(outputs)})
 
 
 def all_there(manifest: Mapping[str, Any], folder: Path) -> bool:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from g2rpo.rewards.shapes import reward_weights
-from g2rpo.shapes.base import shipped_base
+from g2rpo.shapes.shipped import judge_path, shipped_base
 from stages.files import file_digest, value_digest
 from stages.params import Params
 from stages.prompt_lists import list_digest
@@ -24,8 +23,8 @@ def policy_digest(params: Params) -> str:
 @cache
 def reward_digest(name: str) -> str:
     """Return the digest of what a reward judges by; that of one without weights is of its name alone."""
-    weights = reward_weights(name)
-    return value_digest({"reward": name, "weights": file_digest(weights) if weights else None})
+    weights = judge_path(name)
+    return value_digest({"reward": name, "weights": file_digest(weights) if weights.is_file() else None})
 
 
 def stage_origins(stage: Stage, params: Params) -> dict[str, str]:

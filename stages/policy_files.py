@@ -1,15 +1,6 @@
-"""A policy on disk: safetensors and JSON, nothing that unpickles.
-
-    policy/state.json               digest of all that follows, optimizer steps taken
-    policy/weights.safetensors      the trained weights by name, fp32
-    policy/average.safetensors      their average, where one is kept
-    policy/optimizer.safetensors    moments (and average) of the trainer
-
-The base policy is such a folder with state.json alone: it names the weights that a model family ships.
-"""
+"""A policy on disk, written and read: safetensors and JSON, nothing that unpickles; its files: policy_state.py."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,62 +8,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from g2rpo.trainer import Trainer
-from stages.files import atomic_folder, file_digest, read_json, value_digest, write_json
-
-STATE = "state.json"
-_WEIGHTS, _AVERAGE, _OPTIMIZER = "weights.safetensors", "average.safetensors", "optimizer.safetensors"
-
-
-@dataclass(frozen=True)
-class PolicyState:
-    """What state.json says. Example: digest "9b…", num_steps 12 after twelve optimizer steps."""
-
-    digest: str
-    num_steps: int
-    files: Mapping[str, str]
-    """Digest of each file of weights and moments; none for the base."""
-
-    @property
-    def is_base(self) -> bool:
-        """Whether these are the weights that the family ships, or those at `policy.path`."""
-        return not self.files
-
-    @property
-    def has_average(self) -> bool:
-        """Whether an average of the weights is kept."""
-        return _AVERAGE in self.files
-
-
-def policy_state(folder: Path) -> PolicyState:
-    """Return the state of a stored policy, also of one whose weights have been pruned.
-
-    Raises:
-        ValueError: If the folder holds none.
-    """
-    if not (folder / STATE).is_file():
-        raise ValueError(f"A policy is required, got no {STATE} in {folder}. Run the round's update stage.")
-    return PolicyState(**read_json(folder / STATE))
-
-
-def missing_files(folder: Path) -> list[str]:
-    """Return the files that a stored policy ought to have and has not; those of a pruned one."""
-    return [name for name in policy_state(folder).files if not (folder / name).is_file()]
-
-
-def write_base(folder: Path, digest: str) -> None:
-    """Store the base policy: its digest, and that no step has been taken."""
-    write_json(folder / STATE, {"digest": digest, "num_steps": 0, "files": {}})
+from stages.files import atomic_folder, file_digest, write_json
+from stages.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyState, policy_state, state_digest
 
 
 def write_policy(folder: Path, trainer: Trainer) -> None:
     """Store what the trainer holds, the whole folder or nothing of it."""
     with atomic_folder(folder) as temporary:
-        _save(temporary / _WEIGHTS, trainer.weights())
-        _save(temporary / _OPTIMIZER, trainer.state())
+        _save(temporary / WEIGHTS, trainer.weights())
+        _save(temporary / OPTIMIZER, trainer.state())
         if trainer.settings.ema_decay is not None:
-            _save(temporary / _AVERAGE, trainer.evaluation_weights())
-        state = {"num_steps": trainer.num_steps, "files": {p.name: file_digest(p) for p in sorted(temporary.iterdir())}}
-        write_json(temporary / STATE, {"digest": value_digest(state)} | state)
+            _save(temporary / AVERAGE, trainer.evaluation_weights())
+        files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
+        state = PolicyState(state_digest(trainer.num_steps, files), trainer.num_steps, files)
+        write_json(temporary / STATE, vars(state))
 
 
 def read_weights(folder: Path, *, averaged: bool) -> dict[str, Tensor]:
@@ -81,7 +30,7 @@ def read_weights(folder: Path, *, averaged: bool) -> dict[str, Tensor]:
     Raises:
         ValueError: If they are not there any more.
     """
-    return _load(folder, _AVERAGE if averaged and policy_state(folder).has_average else _WEIGHTS)
+    return _load(folder, AVERAGE if averaged and policy_state(folder).has_average else WEIGHTS)
 
 
 def read_optimizer(folder: Path) -> dict[str, Tensor]:
@@ -90,7 +39,7 @@ def read_optimizer(folder: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: If they are not there any more.
     """
-    return _load(folder, _OPTIMIZER)
+    return _load(folder, OPTIMIZER)
 
 
 def _load(folder: Path, name: str) -> dict[str, Tensor]:

@@ -1,27 +1,36 @@
 """Making again what is damaged or was let go: every stage gives the same bytes from the same inputs."""
 
+import shutil
 from collections.abc import Sequence
 
+from stages.damage import Damage
 from stages.execute import run_stage
 from stages.files import writing
 from stages.manifest import let_go, manifest_path, read_manifest
 from stages.metrics import round_metrics
-from stages.params import Params
-from stages.policy_files import STATE, missing_files, write_base
+from stages.own_files import damaged_own_files, num_with_metrics
+from stages.params import Params, for_report
+from stages.policy_state import STATE, missing_files, write_base
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.resources import Resources
-from stages.store import WRITER, Run
-from stages.verify import Damage, verify
+from stages.store import WRITER, Run, open_run
+from stages.verify import verify
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resources) -> None:
     """Remove what is damaged and make it again, from inputs that are made again in their turn where they are gone.
 
-    Damage of the unfinished round, and of evaluations, is only removed: the run comes to it anyway.
+    Damage of the unfinished round is only removed: the run comes to it anyway.
 
     Raises:
         ValueError: If what is made again is not what later rounds were made from, as on another machine.
+        StoreWriteError: If the store cannot be written to.
     """
+    if damaged_own_files(run):
+        for _ in range(2):  # at first perhaps run.json alone, without which the others cannot be judged
+            for damage in damaged_own_files(run):
+                _write_own(run, damage, params, resources)
+        found = verify(run)  # only now can the rest be judged
     for damage in found:
         _remove(run, damage)
     broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
@@ -33,6 +42,8 @@ def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resourc
     for damage in found:
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
+        elif damage.stage == EVALUATE:
+            _judge_again(run, damage, params, resources)
     left = verify(run)
     if left:
         raise ValueError(
@@ -64,25 +75,41 @@ def _there(run: Run, table: str, number: int) -> bool:
     return manifest is not None and all((folder / table / file).is_file() for file in files)
 
 
+def _write_own(run: Run, damage: Damage, params: Params, resources: Resources) -> None:
+    """Write a file of the run's own anew, from its parameters and from the rounds that are there."""
+    if damage.path == run.path / "run.json":
+        with writing(damage.path):
+            damage.path.unlink(missing_ok=True)
+        open_run(params, device=resources.device.type)
+    elif damage.path == run.path / "HEAD":
+        run.finish_round(num_with_metrics(run) - 1)
+    elif damage.path == run.policy_folder(0) / STATE:
+        write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
+    else:
+        run.remember(params)
+
+
 def _remove(run: Run, damage: Damage) -> None:
-    """Remove a damaged file, and with it the word that its stage is done."""
+    """Remove a damaged file, and with it the word that its stage is done; all of a stage whose manifest is damaged."""
+    if damage.path == run.metrics_path(damage.number):
+        return
     with writing(damage.path):
-        if damage.path == run.path / "HEAD":
-            run.finish_round(_last_whole(run))
-        elif damage.path == run.policy_folder(0) / STATE:
-            write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
-        elif damage.stage == EVALUATE:
-            folder = next(p for p in damage.path.parents if p.parent.name == "evaluations")
-            damage.path.unlink(missing_ok=True)
-            manifest_path(folder, EVALUATE).unlink(missing_ok=True)
-        elif damage.stage:
-            damage.path.unlink(missing_ok=True)
-            manifest_path(run.round_folder(damage.number), damage.stage).unlink(missing_ok=True)
+        damage.path.unlink(missing_ok=True)
+        if damage.stage:
+            folder = run.round_folder(damage.number) if damage.stage != EVALUATE else damage.path.parent
+            if damage.path == manifest_path(folder, damage.stage):  # nothing else vouches for its files
+                for output in damage.stage.outputs:
+                    shutil.rmtree(folder / output, ignore_errors=True)
+            elif damage.stage != EVALUATE:
+                manifest_path(folder, damage.stage).unlink(missing_ok=True)
 
 
-def _last_whole(run: Run) -> int:
-    """Return the last round from the first on that has its metrics, -1 if there is none."""
-    number = 0
-    while run.metrics_path(number).is_file():
-        number += 1
-    return number - 1
+def _judge_again(run: Run, damage: Damage, params: Params, resources: Resources) -> None:
+    """Make an evaluation again, by today's parameters; one on captions that they do not name is forgotten."""
+    folder = next(path for path in damage.path.parents if path.parent.name == "evaluations")
+    for by in (params, for_report(params)):
+        if run.evaluation_folder(damage.number, by.evaluate.split) == folder:
+            make_inputs(run, EVALUATE, damage.number, by, resources)
+            run_stage(run, EVALUATE, damage.number, by, resources)
+            return
+    manifest_path(folder, EVALUATE).unlink(missing_ok=True)

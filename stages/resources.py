@@ -14,7 +14,8 @@ from g2rpo.rewards.protocol import Reward
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 from stages.params import Params
-from stages.policy_files import policy_state, read_optimizer, read_weights
+from stages.policy_files import read_optimizer, read_weights
+from stages.policy_state import policy_state
 
 
 class Resources:

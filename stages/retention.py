@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.files import writing
 from stages.manifest import bury, let_go
 from stages.params import Params
-from stages.policy_files import policy_state
+from stages.policy_state import policy_state
 from stages.store import Run
 
 _LATENTS = ("anchors", "transitions", "completions")

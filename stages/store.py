@@ -22,7 +22,7 @@ from stages.files import make_folder, read_sealed, sweep, write_sealed, write_te
 from stages.fingerprint import Fingerprint
 from stages.params import Params
 from stages.params_file import parse_params
-from stages.policy_files import write_base
+from stages.policy_state import write_base
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 

@@ -258,7 +258,10 @@ def read_table(folder: Path) -> pa.Table:
     """
     numbers = shard_numbers(folder)
     if not numbers:
-        raise ValueError(f"Table {folder.name} is required, got no shard in {folder}. Run its stage.")
+        raise ValueError(
+            f"Table {folder.name} is required, got no shard in {folder}. Run its stage; "
+            "with --force, for a round whose latents retention has let go."
+        )
     return pa.concat_tables([read_shard(folder, number) for number in numbers])
 
 

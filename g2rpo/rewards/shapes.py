@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from g2rpo.rewards.protocol import Reward
 from g2rpo.shapes.captions import scene_of
-from g2rpo.shapes.judges import ARCHITECTURES, Judge, judge_path, load_judge
+from g2rpo.shapes.judges import ARCHITECTURES, Judge, load_judge
 from g2rpo.shapes.parser import Found, parse
 from g2rpo.shapes.renderer import SIDE
 from g2rpo.shapes.rule import verify
@@ -79,11 +78,6 @@ class _LastParse:
 
 
 _LAST = _LastParse()
-
-
-def reward_weights(name: str) -> Path | None:
-    """Return the file that a reward's judgement lies in; None for a rule."""
-    return judge_path(name) if name in ARCHITECTURES else None
 
 
 def load_reward(name: str, device: str | torch.device = "cpu") -> Reward:

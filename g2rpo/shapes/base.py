@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from g2rpo.shapes.captions import NUM_WORDS, VOCABULARY, tokens
 from g2rpo.shapes.renderer import SIDE
+from g2rpo.shapes.shipped import shipped_base
 from g2rpo.types import Images, Latents
 
 PATCH = 4  # pixels
@@ -21,16 +21,6 @@ GRID = SIDE // PATCH
 NUM_TOKENS = GRID * GRID
 CHANNELS = 3 * PATCH * PATCH
 WIDTH = 48  # of a word embedding
-
-
-def shipped_weights() -> Path:
-    """Return the folder of the weights that come with the package."""
-    return Path(str(files("g2rpo.shapes"))) / "weights"
-
-
-def shipped_base() -> Path:
-    """Return the folder of the base model that comes with the package."""
-    return shipped_weights() / "base"
 
 
 class WordTable(nn.Module):

@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from g2rpo.shapes.base import shipped_weights
 from g2rpo.shapes.captions import NUM_WORDS, VOCABULARY, tokens
 from g2rpo.shapes.renderer import SIDE
+from g2rpo.shapes.shipped import judge_path
 from g2rpo.types import Images, Rewards
 
 OUT = 64  # dimensions of the space in which picture and caption meet
@@ -125,11 +125,6 @@ def save_judge(judge: Judge, path: Path) -> None:
     """Write a judge's weights in fp16."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}, path)
-
-
-def judge_path(name: str, *, folder: Path | None = None) -> Path:
-    """Return the file of a judge's weights; without a folder, of the shipped one."""
-    return (shipped_weights() if folder is None else folder) / f"{name}.safetensors"
 
 
 def load_judge(name: str, *, folder: Path | None = None) -> Judge:

@@ -57,7 +57,10 @@ def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2r
     assert {"reward judge_a", "kl", "tuning rule_strict", "test judge_b"} <= set(table[2])
 
     _, shown = mlflow_run(g2rpo)
-    assert shown.data.tags["g2rpo.prefect_flow_run_id"] == flow_run["id"]
+    links = Run(orchestrated).links
+    assert shown.data.tags["g2rpo.prefect_flow_run_id"] == links["prefect_flow_run_id"] == flow_run["id"]
+    assert links["mlflow_run_id"] == shown.info.run_id
+    assert all(link in by_type["markdown"]["data"] for link in links.values())
 
 
 def test_mlflow_shows_each_step_of_a_run_once(trained):

@@ -9,9 +9,10 @@ from diffusers import FluxTransformer2DModel
 from g2rpo.policies.protocol import Policy
 from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.rewards.shapes import load_reward
-from g2rpo.shapes.base import patchify, shipped_weights, to_images, to_latents, unpatchify
+from g2rpo.shapes.base import patchify, to_images, to_latents, unpatchify
 from g2rpo.shapes.captions import captions
 from g2rpo.shapes.figures import render_images, sample_images
+from g2rpo.shapes.shipped import shipped_weights
 
 TEXTS = (
     "a red circle",

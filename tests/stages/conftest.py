@@ -1,6 +1,9 @@
 import pytest
+from damage import bring_to_the_end, linked_copy
 from rounds import new_run, run_round
 from tiny import tiny_params
+
+from stages.store import Run
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +24,32 @@ def finished(started):
     """A tiny run whose first round is done."""
     run_round(*started)
     return started
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """Makes a tiny run of three rounds, judged after each; one for each set of parameters."""
+    made = {}
+
+    def make(*overrides):
+        if overrides not in made:
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("trained")))
+                made[overrides] = new_run(tiny_params("run.rounds=3", "retention.rounds=null", *overrides))
+                bring_to_the_end(*made[overrides])
+        return made[overrides]
+
+    return make
+
+
+@pytest.fixture
+def undamaged(trained_once):
+    """A tiny run of three rounds that no test may change."""
+    return trained_once()[0]
+
+
+@pytest.fixture
+def copied(trained_once, store):
+    """A copy of that run in the test's own store, and what runs it."""
+    run, params, resources = trained_once()
+    return Run(linked_copy(run.path, store / "runs" / run.key)), params, resources

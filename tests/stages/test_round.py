@@ -9,7 +9,7 @@ from g2rpo.tree import evaluations_per_prompt
 from stages.execute import run_stage
 from stages.files import read_json
 from stages.metrics import round_metrics
-from stages.policy_files import policy_state
+from stages.policy_state import policy_state
 from stages.registry import ROUND_STAGES, STAGES
 from stages.resources import Resources
 from stages.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny import ROOT, tiny_params
 
-from g2rpo.shapes.base import shipped_base
+from g2rpo.shapes.shipped import shipped_base
 from stages.fingerprint import Fingerprint
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.store import find_run, open_run

@@ -1,0 +1,29 @@
+"""MLflow's SQLite file, made whole or not at all.
+
+MLflow makes its schema by migrations outside a transaction, and cannot go on with one that a kill has left half made.
+"""
+
+import fcntl
+import shutil
+from pathlib import Path
+
+_SQLITE = "sqlite:///"
+
+
+def make_database(uri: str) -> None:
+    """Make the file of a `sqlite:///` tracking URI, if it is not there, beside its place and then rename it."""
+    path = Path(uri.removeprefix(_SQLITE))
+    making = path.with_name(f".{path.name}.tmp")
+    if not uri.startswith(_SQLITE) or (path.exists() and not making.exists()):
+        return
+    from mlflow.tracking import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the store may be making it
+        shutil.rmtree(making, ignore_errors=True)
+        if not path.exists():
+            making.mkdir()
+            MlflowClient(tracking_uri=f"{_SQLITE}{making / path.name}").search_experiments(max_results=1)
+            (making / path.name).rename(path)
+        shutil.rmtree(making, ignore_errors=True)

@@ -1,0 +1,19 @@
+"""Where the weights of the embedded world lie that come with the package."""
+
+from importlib.resources import files
+from pathlib import Path
+
+
+def shipped_weights() -> Path:
+    """Return the folder of all that is shipped: base model, judges, and the log of their making."""
+    return Path(str(files("g2rpo.shapes"))) / "weights"
+
+
+def shipped_base() -> Path:
+    """Return the folder of the base model."""
+    return shipped_weights() / "base"
+
+
+def judge_path(name: str, *, folder: Path | None = None) -> Path:
+    """Return the file of a judge's weights; without a folder, of the shipped one. A rule has no such file."""
+    return (shipped_weights() if folder is None else folder) / f"{name}.safetensors"

@@ -1,0 +1,90 @@
+"""What a run has beside its rounds, and whether it is as it was written: run.json, parameters, prompts, base, HEAD."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.damage import Damage
+from stages.files import read_json, read_sealed
+from stages.params import Params
+from stages.params_file import load_params
+from stages.policy_state import STATE
+from stages.prompt_lists import list_digest, with_prompts
+from stages.store import Run, home
+from stages.tables import shard_path, shard_stamp
+
+
+def damaged_own_files(run: Run) -> list[Damage]:
+    """Return what is damaged of a run's own files; the rest can be judged only once they are whole."""
+    unknown = list(_about(run))
+    return unknown or [*_base(run), *_params_and_prompts(run), *_head(run)]
+
+
+def num_with_metrics(run: Run) -> int:
+    """Return the number of rounds that have got as far as their metrics, the last thing before HEAD moves."""
+    return max((int(path.stem) + 1 for path in run.path.glob("metrics/[0-9]*.json")), default=0)
+
+
+def _about(run: Run) -> Iterator[Damage]:
+    path = run.path / "run.json"
+    if read_sealed(path) is None:
+        yield Damage(path, "it must be as it was written, got none or a damaged or edited one")
+    elif run.key != run.fingerprint.key:
+        yield Damage(path, f"its fingerprint must have the digest {run.key}, got {run.fingerprint.key}: it was edited")
+    elif run.path.parent == home() / "runs" and run.path.name != run.key:
+        yield Damage(path, f"the run in folder {run.path.name} must have that key, got {run.key}: of another run")
+
+
+def _base(run: Run) -> Iterator[Damage]:
+    path, digest = run.policy_folder(0) / STATE, run.fingerprint.values["origins.policy"]
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        found = None
+    if found != {"digest": digest, "num_steps": 0, "files": {}}:
+        yield Damage(path, f"the base policy with digest {digest} is required, got another or none")
+
+
+def _params_and_prompts(run: Run) -> Iterator[Damage]:
+    path = run.path / "params.yaml"
+    try:
+        params = load_params(path)
+    except ValueError as error:
+        yield Damage(path, f"the parameters of the run are required, got a damaged file or none: {error}")
+        return
+    known, tree = run.fingerprint.values, params.model_dump(mode="json")
+    names = [name for name in known if not name.startswith("origins.") and name != "resources.device"]
+    edited = [name for name in names if _at(tree, name) != known[name]]
+    if edited:
+        yield Damage(path, f"the parameters of the run are required, got others in {', '.join(sorted(edited))}")
+    for split in dict.fromkeys((params.prompts.split, params.evaluate.split, params.report.split)):
+        wanted = known.get(f"origins.prompts/{split}", shard_stamp(run.prompts / split, 0))
+        if wanted is None or _list_digest(params, run.prompts, split) != wanted:
+            path = shard_path(run.prompts / split, 0)
+            yield Damage(path, "the run's list of prompts is required as it was written, got another or none")
+
+
+def _at(tree: dict[str, Any], name: str) -> Any:
+    section, key = name.split(".", 1)
+    return tree.get(section, {}).get(key)
+
+
+def _list_digest(params: Params, folder: Path, split: str) -> str | None:
+    try:
+        return list_digest(with_prompts(params, folder), split)
+    except ValueError:
+        return None
+
+
+def _head(run: Run) -> Iterator[Damage]:
+    """Compare HEAD with the rounds that are there; a process may have been killed just before it moved it."""
+    path, with_metrics = run.path / "HEAD", num_with_metrics(run)
+    begun = max((int(folder.name) + 1 for folder in run.path.glob("rounds/[0-9]*")), default=0)
+    least, most = max(with_metrics - 1, 0), max(with_metrics, begun)
+    try:
+        finished = run.num_finished
+    except ValueError:
+        finished = None
+    if finished is None or not least <= finished <= most:
+        got = repr(path.read_bytes()) if path.is_file() else "no file"
+        yield Damage(path, f"a number of finished rounds from {least} to {most} is required, got {got}")

@@ -1,0 +1,74 @@
+"""What a stored policy says of itself, without loading it.
+
+    policy/state.json               digest of all that follows, optimizer steps taken
+    policy/weights.safetensors      the trained weights by name, fp32
+    policy/average.safetensors      their average, where one is kept
+    policy/optimizer.safetensors    moments (and average) of the trainer
+
+The base policy is such a folder with state.json alone: it names the weights that a model family ships.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.files import read_json, value_digest, write_json
+
+STATE = "state.json"
+WEIGHTS, AVERAGE, OPTIMIZER = "weights.safetensors", "average.safetensors", "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """What state.json says. Example: digest "9b…", num_steps 12 after twelve optimizer steps."""
+
+    digest: str
+    num_steps: int
+    files: Mapping[str, str]
+    """Digest of each file of weights and moments; none for the base."""
+
+    @property
+    def is_base(self) -> bool:
+        """Whether these are the weights that the family ships, or those at `policy.path`."""
+        return not self.files
+
+    @property
+    def has_average(self) -> bool:
+        """Whether an average of the weights is kept."""
+        return AVERAGE in self.files
+
+
+def policy_state(folder: Path) -> PolicyState:
+    """Return the state of a stored policy, also of one whose weights have been pruned.
+
+    Raises:
+        ValueError: If the folder holds none, or its state.json is damaged.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise ValueError(f"A policy is required, got no {STATE} in {folder}. Run the round's update stage.")
+    try:
+        state = PolicyState(**read_json(path))
+    except (ValueError, TypeError):
+        state = None
+    if state is None or not (state.is_base or state.digest == state_digest(state.num_steps, state.files)):
+        raise ValueError(
+            f"{path} must be as it was written, got a damaged or edited file. Give the command that made the run "
+            "again: it makes what is damaged anew."
+        )
+    return state
+
+
+def state_digest(num_steps: int, files: Mapping[str, str]) -> str:
+    """Return the digest of a trained policy: of its files, and of the optimizer steps that made them."""
+    return value_digest({"num_steps": num_steps, "files": files})
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Return the files that a stored policy ought to have and has not; those of a pruned one."""
+    return [name for name in policy_state(folder).files if not (folder / name).is_file()]
+
+
+def write_base(folder: Path, digest: str) -> None:
+    """Store the base policy: its digest, and that no step has been taken."""
+    write_json(folder / STATE, {"digest": digest, "num_steps": 0, "files": {}})

@@ -1,0 +1,115 @@
+import os
+
+import pytest
+from damage import bring_to_the_end, flip, linked_copy, numbers, replace
+from tiny import tables, tiny_params
+
+from stages.exchange import adopt, export, is_run
+from stages.files import StoreWriteError
+from stages.retention import prune
+from stages.store import Run, stored_runs
+from stages.verify import verify
+
+
+@pytest.fixture
+def exported(undamaged, tmp_path):
+    """A run outside the store, as `dvc pull` brings it."""
+    return Run(linked_copy(undamaged.path, tmp_path / "outside"))
+
+
+def inodes(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    return {str(path.relative_to(folder)): path.stat().st_ino for path in files}
+
+
+def test_an_exported_run_shares_its_files_with_the_store(copied, tmp_path):
+    run = copied[0]
+    export(run, tmp_path / "out" / "run")
+    assert inodes(tmp_path / "out/run") == inodes(run.path)
+    assert not (tmp_path / "out/run/lock").exists()
+    assert verify(Run(tmp_path / "out/run")) == []
+
+
+def test_a_run_that_another_holds_is_not_exported(copied, tmp_path):
+    run = copied[0]
+    with run.locked(), pytest.raises(ValueError, match="must be free"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_run_stays_when_the_store_goes_on(copied, tmp_path):
+    run, _, resources = copied
+    export(run, tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    bring_to_the_end(run, tiny_params("run.rounds=4", "retention.rounds=1"), resources)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_an_export_takes_the_place_of_an_older_one_whole(copied, tmp_path):
+    run = copied[0]
+    export(run, tmp_path / "out")
+    (tmp_path / "out" / "rounds" / "stale").touch()
+    prune(run, tiny_params("retention.rounds=1"))
+    export(run, tmp_path / "out")
+    assert inodes(tmp_path / "out") == inodes(run.path)
+
+
+def test_a_run_comes_back_into_an_empty_store_and_goes_on(exported, trained_once, store):
+    assert stored_runs() == []
+    run = adopt(exported)
+    assert run.path == store / "runs" / exported.key
+    assert verify(run) == []
+    assert run.num_finished == 3
+    resources = trained_once()[2]
+    first = inodes(run.path)["rounds/0002/update.json"]
+    bring_to_the_end(run, tiny_params("run.rounds=5", "retention.rounds=null"), resources)
+    assert inodes(run.path)["rounds/0002/update.json"] == first  # nothing was run again
+    assert numbers(run) == numbers(trained_once("run.rounds=5")[0])
+    assert numbers(exported) == numbers(run)[:3]
+
+
+def test_a_run_is_never_taken_back(exported, trained_once, store):
+    longer = trained_once("run.rounds=5")[0]
+    run = Run(linked_copy(longer.path, store / "runs" / longer.key))
+    before = inodes(run.path)
+    assert adopt(exported) == run
+    assert inodes(run.path) == before
+    (run.path / "run.json").unlink()  # nor one whose run.json is lost
+    assert adopt(exported).num_finished == 5
+    assert verify(run) == []
+
+
+def test_a_run_of_the_store_that_is_behind_takes_up_what_the_copy_has_more(trained_once, tmp_path, store):
+    start, longer = trained_once()[0], trained_once("run.rounds=5")[0]
+    run = Run(linked_copy(start.path, store / "runs" / start.key))
+    adopt(Run(linked_copy(longer.path, tmp_path / "outside")))
+    assert run.num_finished == 5
+    assert verify(run) == []
+    assert tables(longer.path).items() <= tables(run.path).items()
+
+
+def test_a_store_whose_head_is_damaged_is_mended_from_the_copy(exported, copied):
+    run = copied[0]
+    replace(run.path / "HEAD", b"\xff")
+    assert adopt(exported).num_finished == 3
+    assert verify(run) == []
+
+
+def test_damage_of_the_copy_is_found_in_the_store(exported):
+    flip(exported.path / "rounds/0001/rewards/part-00000.parquet")
+    (damage,) = verify(adopt(exported))
+    assert damage.path.name == "part-00000.parquet"
+
+
+def test_a_damaged_run_json_makes_no_run(exported):
+    flip(exported.path / "run.json")
+    assert not is_run(exported.path)
+    with pytest.raises(ValueError, match=r"run\.json must be as it was written, got a damaged or edited file"):
+        adopt(exported)
+
+
+def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(copied, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then give the same"):
+        export(copied[0], tmp_path / "out" / "run")
+    assert os.path.getsize(tmp_path / "out") == 0

@@ -1,0 +1,124 @@
+import pytest
+from cases import FORGED, HURT
+from damage import bring_to_the_end, edit, flip, numbers
+from tiny import tables, tiny_params
+
+from stages.execute import run_stage
+from stages.files import file_digest, value_digest
+from stages.registry import STAGES
+from stages.repair import repair
+from stages.retention import prune
+from stages.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
+from stages.verify import verify
+
+
+def same(run, undamaged):
+    return verify(run) == [] and tables(run.path) == tables(undamaged.path) and numbers(run) == numbers(undamaged)
+
+
+@pytest.mark.parametrize(("hurt", "file"), HURT)
+def test_a_hurt_file_is_named_alone_and_made_again_as_it_was(copied, undamaged, hurt, file):
+    run, params, resources = copied
+    hurt(run.path / file)
+    assert bring_to_the_end(run, params, resources) == [run.path / file]
+    assert same(run, undamaged)
+
+
+@pytest.mark.parametrize("forge", FORGED)
+def test_what_is_of_another_run_or_was_edited_is_named_and_made_again(copied, trained_once, undamaged, forge):
+    run, params, resources = copied
+    file = forge(run, trained_once)
+    assert file in bring_to_the_end(run, params, resources)
+    assert same(run, undamaged)
+
+
+def test_all_kinds_of_damage_at_once_are_mended(copied, undamaged):
+    run, params, resources = copied
+    for file in {file for hurt, file in HURT if hurt is flip}:
+        flip(run.path / file)
+    bring_to_the_end(run, params, resources)
+    assert same(run, undamaged)
+
+
+def test_a_manifest_that_is_gone_vouches_for_no_shard(copied, undamaged):
+    run, params, resources = copied
+    (run.round_folder(0) / "rollout.json").unlink()
+    flip(shard_path(run.round_folder(0) / "anchors", 0))  # its stamp is whole
+    bring_to_the_end(run, params, resources)
+    assert same(run, undamaged)
+
+
+def test_a_round_that_is_gone_is_made_again_and_the_policies_after_it_stay(copied, undamaged):
+    run, params, resources = copied
+    for path in sorted(run.round_folder(1).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    last = (run.policy_folder(3) / "weights.safetensors").stat().st_ino
+    bring_to_the_end(run, params, resources)
+    assert (run.policy_folder(3) / "weights.safetensors").stat().st_ino == last
+    assert same(run, undamaged)
+
+
+def test_a_pruned_round_is_mended_from_the_nearest_policy(copied, undamaged):
+    run, _, resources = copied
+    pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=9")
+    prune(run, pruned)
+    assert not (run.policy_folder(2) / "weights.safetensors").exists()
+    flip(run.round_folder(1) / "rewards/part-00000.parquet")  # needs completions, transitions and policies again
+    bring_to_the_end(run, pruned, resources)
+    assert verify(run) == []
+    kept = tables(run.path)
+    assert kept == {name: content for name, content in tables(undamaged.path).items() if name in kept}
+    assert "rounds/0001/completions/part-00000.parquet" not in kept  # let go again
+    assert numbers(run) == numbers(undamaged)
+
+
+def test_a_damaged_tombstone_brings_back_what_it_let_go(copied, undamaged):
+    run, params, resources = copied
+    prune(run, tiny_params("retention.rounds=2", "evaluate.every=9"))
+    flip(run.round_folder(0) / "pruned.json")
+    repair(run, verify(run), params, resources)
+    assert same(run, undamaged)
+
+
+def test_the_unfinished_round_goes_on_after_damage(copied, trained_once):
+    run, params, resources = copied
+    for name in ("prompts", "rollout"):
+        run_stage(run, STAGES[name], 3, params, resources)
+    run_stage(run, STAGES["complete"], 3, params, resources, shards=[0])
+    folder = run.round_folder(3)
+    for path in (shard_path(folder / "transitions", 1), shard_path(folder / "completions", 0), folder / "prompts.json"):
+        flip(path)
+    more = tiny_params("run.rounds=4", "retention.rounds=null")
+    bring_to_the_end(run, more, resources)
+    assert verify(run) == []
+    assert tables(trained_once("run.rounds=4")[0].path).items() <= tables(run.path).items()
+
+
+def test_an_evaluation_whose_policy_was_let_go_is_made_again(copied, undamaged):
+    run, _, resources = copied
+    pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=9")
+    prune(run, pruned)
+    flip(run.path / "evaluations/0001-tuning/pictures/part-00000.parquet")
+    bring_to_the_end(run, pruned, resources)
+    (again, before) = (tables(which.path / "evaluations/0001-tuning") for which in (run, undamaged))
+    assert again == before
+    assert verify(run) == []
+
+
+def test_what_comes_out_otherwise_than_later_rounds_had_it_is_refused(copied):
+    run, params, resources = copied
+    folder = run.round_folder(1) / "rewards"
+    rows = read_shard(folder, 0)
+    columns = {name: rows[name] for name in rows.column_names} | {"value": rows["value"].to_numpy() + 0.1}
+    write_shard(folder, 0, REWARDS, arrow(REWARDS, columns), stamp=shard_stamp(folder, 0))
+
+    def to_fit(manifest):  # a forger who knows of digests, but not of the stages after this one
+        out = manifest["outputs"]["rewards"]
+        out["files"]["part-00000.parquet"] = file_digest(shard_path(folder, 0))
+        out["digest"] = value_digest(out["files"])
+
+    edit(run.round_folder(1) / "score.json", to_fit)
+    found = verify(run)
+    assert [damage.path for damage in found] == [run.round_folder(1) / "integrate.json"]
+    with pytest.raises(ValueError, match=r"not as the later rounds had it .*update.json: .*Bring the file back from"):
+        repair(run, found, params, resources)

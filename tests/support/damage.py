@@ -1,0 +1,64 @@
+"""Damage as disks, people and other runs do it. A file is replaced, so that a copy that shares it stays whole."""
+
+import os
+import shutil
+from pathlib import Path
+
+from flows.loop import call_plainly, train
+from flows.observers import Observers
+from stages.files import read_sealed, write_sealed
+from stages.metrics import same_numbers
+from stages.repair import repair
+from stages.store import Run
+from stages.verify import verify
+
+
+def flip(path):
+    """Turn one byte in the middle of a file."""
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    replace(path, damaged)
+
+
+def halve(path):
+    replace(path, path.read_bytes()[: path.stat().st_size // 2])
+
+
+def lose(path):
+    path.unlink()
+
+
+def replace(path, content):
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+def edit(path, change):
+    """Edit a sealed file as somebody who knows of seals: the seal is made to fit."""
+    value = read_sealed(path)
+    change(value)
+    write_sealed(path, value)
+
+
+def linked_copy(folder, target):
+    """A copy of a store or of a run, by hard links but for what is written in place."""
+
+    def link(source, copy):
+        in_place = Path(source).name == "lock" or Path(source).suffix == ".db"
+        (shutil.copy2 if in_place else os.link)(source, copy)
+
+    shutil.copytree(folder, target, copy_function=link)
+    return target
+
+
+def bring_to_the_end(run, params, resources):
+    """Do with a run what `g2rpo train` does, without console and tracking; return the files found damaged."""
+    found = verify(run)
+    repair(run, found, params, resources)
+    train(run, params, resources, call_plainly, Observers([]))
+    return [damage.path for damage in found]
+
+
+def numbers(run):
+    """The metrics that a repetition must reproduce."""
+    return [same_numbers(metrics) for metrics in Run(run.path).metrics()]

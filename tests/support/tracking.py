@@ -1,0 +1,30 @@
+"""What MLflow shows of the one run of a store."""
+
+from mlflow.tracking import MlflowClient
+
+
+def shown(store):
+    """A client, and the one run."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{store / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("g2rpo").experiment_id])
+    return client, run
+
+
+def steps_of(store):
+    """The steps of each metric, in order."""
+    client, run = shown(store)
+    return {name: [e.step for e in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
+
+
+def values_of(store):
+    """Each metric by step."""
+    client, run = shown(store)
+    histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    return {name: {entry.step: entry.value for entry in history} for name, history in histories.items()}
+
+
+def images_of(store):
+    """The pictures, by key and step."""
+    client, run = shown(store)
+    names = [image.path.split("/")[-1] for image in client.list_artifacts(run.info.run_id, "images")]
+    return sorted(name.split("+")[0] + "+" + name.split("+")[2] for name in names if name.endswith(".png"))
