@@ -4,8 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flows.observers import Judged, Observers
-from stages.execute import Done, run_stage
-from stages.manifest import manifest_path
+from stages.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
 from stages.params import Params, for_report
 from stages.policy_state import missing_files
@@ -61,9 +60,8 @@ def train(
 
 
 def _can_be_judged(run: Run, params: Params, policy_round: int) -> bool:
-    """Whether a policy has been judged or is still there; a shorter `evaluate.every` comes too late for the others."""
-    judged = manifest_path(run.evaluation_folder(policy_round, params.evaluate.split), EVALUATE).is_file()
-    return judged or not missing_files(run.policy_folder(policy_round))
+    """Whether a policy is still there or has been judged as asked; for the others, `evaluate` was changed too late."""
+    return not missing_files(run.policy_folder(policy_round)) or is_done(run, EVALUATE, policy_round, params)
 
 
 def _due(params: Params, policy_round: int) -> bool:

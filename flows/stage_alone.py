@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from flows.session import open_stored
 from stages.execute import run_stage
-from stages.registry import EVALUATE, STAGES
+from stages.registry import STAGES
 from stages.repair import make_inputs
 from stages.store import find_run
 
@@ -19,7 +19,7 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
         raise ValueError(f"A stage is one of {', '.join(STAGES)}, got {name!r}.")
     session = open_stored(find_run(key))
     with session.run.locked():
-        if force and STAGES[name] != EVALUATE:
+        if force:
             make_inputs(session.run, STAGES[name], number, session.params, session.resources)
         done = run_stage(
             session.run, STAGES[name], number, session.params, session.resources, shards=shards, force=force

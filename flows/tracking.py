@@ -39,15 +39,28 @@ class MlflowObserver:
         self._client.update_run(self.run_id, status="RUNNING")
 
     def show(self, run: Run) -> None:
-        """Find the MLflow run of a run, or make it, as one that has ended; log the finished rounds that it lacks."""
-        from mlflow.tracking import MlflowClient
+        """Find the MLflow run of a run, or make it, as one that has ended; log the finished rounds that it lacks.
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        make_database(tracking_uri(self._params))
-        self._client = MlflowClient(tracking_uri=tracking_uri(self._params))
-        self.run_id = self._find(run) or self._make(run)
-        for key, value in _tags(run).items():
-            self._client.set_tag(self.run_id, key, value)
+        Raises:
+            ValueError: If MLflow cannot be written to.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
+
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what fails is raised, and told once
+        uri = tracking_uri(self._params)
+        try:
+            make_database(uri)
+            self._client = MlflowClient(tracking_uri=uri)
+            self.run_id = self._find(run) or self._make(run)
+            for key, value in _tags(run).items():
+                self._client.set_tag(self.run_id, key, value)
+        except (MlflowException, SQLAlchemyError) as error:
+            raise ValueError(
+                f"MLflow must be able to show the run at {uri}, got: {str(error).splitlines()[0]}. Make room, or "
+                "correct tracking.uri or MLFLOW_TRACKING_URI; then give the same command again. Nothing is lost."
+            ) from error
         self._rounds_logged = self._steps("round")
         self._evaluations_logged: dict[str, set[int]] = {}
         for number, metrics in enumerate(run.metrics()):

@@ -74,12 +74,12 @@ def execute(
     force: bool = False,
 ) -> Done:
     """Run a stage on given input folders, writing its tables and its manifest into one folder."""
-    digests = {name: _input_digest(stage, name, path) for name, path in inputs.items()} | stage_origins(stage, params)
+    digests = _digests(stage, inputs, params)
     parameters = stage.parameters(params)
     stamp = stamp_of(stage, number, digests, parameters)
-    manifest = read_manifest(folder, stage)
-    if manifest and manifest["stamp"] == stamp and all_there(manifest, folder) and not force:
-        return Done(stage.name, manifest, skipped=True)
+    done = _finished(folder, stage, stamp)
+    if done and not force:
+        return Done(stage.name, done, skipped=True)
     if shards is not None and not stage.sharded:
         raise ValueError(f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out.")
     outputs = {name: folder / name for name in stage.outputs}
@@ -104,6 +104,24 @@ def execute(
     }
     write_manifest(folder, stage, manifest)
     return Done(stage.name, manifest, skipped=False)
+
+
+def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
+    """Whether a stage has been run from the present inputs and parameters."""
+    digests = _digests(stage, run.inputs(stage, number), params)
+    stamp = stamp_of(stage, number, digests, stage.parameters(params))
+    return _finished(run.stage_folder(stage, number, params), stage, stamp) is not None
+
+
+def _finished(folder: Path, stage: Stage, stamp: str) -> dict[str, Any] | None:
+    """Return the manifest of a stage that has been run with this stamp and whose files are there."""
+    manifest = read_manifest(folder, stage)
+    return manifest if manifest and manifest["stamp"] == stamp and all_there(manifest, folder) else None
+
+
+def _digests(stage: Stage, inputs: dict[str, Path], params: Params) -> dict[str, str]:
+    """Return the digest of all that a stage reads, by name."""
+    return {name: _input_digest(stage, name, path) for name, path in inputs.items()} | stage_origins(stage, params)
 
 
 def _input_digest(stage: Stage, name: str, path: Path) -> str:

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from stages.damage import Damage
 from stages.execute import run_stage
 from stages.files import writing
-from stages.manifest import let_go, manifest_path, read_manifest
+from stages.manifest import let_go, manifest_path, read_manifest, write_manifest
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
 from stages.params import Params, for_report
@@ -31,14 +32,18 @@ def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resourc
             for damage in damaged_own_files(run):
                 _write_own(run, damage, params, resources)
         found = verify(run)  # only now can the rest be judged
+    broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
+    doubted = {damage.path for damage in found}
+    paths = {key: manifest_path(run.round_folder(key[0]), STAGES[key[1]]) for key in broken}
+    manifests = {key: read_manifest(path.parent, STAGES[key[1]]) for key, path in paths.items() if path not in doubted}
     for damage in found:
         _remove(run, damage)
-    broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
     order = [stage.name for stage in ROUND_STAGES]
     for number, name in sorted(broken, key=lambda pair: (pair[0], order.index(pair[1]))):
         if number < run.num_finished:
             make_inputs(run, STAGES[name], number, params, resources)
             run_stage(run, STAGES[name], number, params, resources)
+            _require_same(run, STAGES[name], number, manifests.get((number, name)))
     for damage in found:
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
@@ -46,11 +51,25 @@ def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resourc
             _judge_again(run, damage, params, resources)
     left = verify(run)
     if left:
-        raise ValueError(
-            "What was damaged has been made again, but not as the later rounds had it (another machine or library "
-            f"set?): {left[0]}. Bring the file back from a copy, as by `dvc checkout`, or remove the rounds from "
-            f"{left[0].number} on and write {left[0].number} into {run.path / 'HEAD'}."
-        )
+        raise _made_otherwise(run, left[0])
+
+
+def _require_same(run: Run, stage: Stage, number: int, manifest: dict[str, Any] | None) -> None:
+    """Refuse outputs that are not those of the former manifest, if it was whole; it is put back, and told again."""
+    folder = run.round_folder(number)
+    made = read_manifest(folder, stage)
+    if manifest and made and made["outputs"] != manifest["outputs"]:
+        write_manifest(folder, stage, manifest)
+        path = manifest_path(folder, stage)
+        raise _made_otherwise(run, Damage(path, "its files came out otherwise", stage, number))
+
+
+def _made_otherwise(run: Run, damage: Damage) -> ValueError:
+    return ValueError(
+        "What was damaged has been made again, but not as the later rounds had it (another machine or library "
+        f"set?): {damage}. Bring the file back from a copy, as by `dvc checkout`, or remove the rounds from "
+        f"{damage.number} on and write {damage.number} into {run.path / 'HEAD'}."
+    )
 
 
 def make_inputs(run: Run, stage: Stage, number: int, params: Params, resources: Resources) -> None:

@@ -21,7 +21,7 @@ import yaml
 from stages.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
 from stages.fingerprint import Fingerprint
 from stages.params import Params
-from stages.params_file import parse_params
+from stages.params_file import load_params
 from stages.policy_state import write_base
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
@@ -57,7 +57,7 @@ class Run:
         if about is None:
             raise ValueError(
                 f"{self.path / 'run.json'} must be as it was written, got a damaged or edited file. Give the command "
-                "that made the run again: it writes it anew."
+                "that made the run again, with its parameters and not its key: it writes the file anew."
             )
         return about
 
@@ -73,13 +73,25 @@ class Run:
 
     @property
     def num_finished(self) -> int:
-        """Rounds that are whole."""
+        """Rounds that are whole.
+
+        Raises:
+            ValueError: If HEAD is damaged.
+        """
         head = self.path / "HEAD"
-        return int(head.read_text()) if head.is_file() else 0
+        if not head.is_file():
+            return 0
+        said = head.read_bytes().strip()
+        if not said.isdigit():
+            raise ValueError(
+                f"{head} must be a number of rounds, got {said!r}. Give the command that made the run again: it counts "
+                "them anew."
+            )
+        return int(said)
 
     def params(self) -> Params:
         """Return the parameters that the run was last started with, its prompts those that it keeps itself."""
-        params = parse_params(yaml.safe_load((self.path / "params.yaml").read_text()))
+        params = load_params(self.path / "params.yaml")
         return with_prompts(params, self.prompts) if self.prompts.is_dir() else params
 
     @property

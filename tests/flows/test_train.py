@@ -1,12 +1,8 @@
 import json
-import os
-import signal
-import subprocess
-import time
 import urllib.request
 
-from mlflow.tracking import MlflowClient
-from tiny import ROOT, tables
+from tiny import tables
+from tracking import shown
 
 from stages.metrics import same_numbers
 from stages.store import Run
@@ -22,12 +18,6 @@ def ask(api, path, body=None):
 
 def metrics_of(folder):
     return [same_numbers(metrics) for metrics in Run(folder).metrics()]
-
-
-def mlflow_run(command):
-    client = MlflowClient(tracking_uri=f"sqlite:///{command.store / 'mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("g2rpo").experiment_id])
-    return client, run
 
 
 def test_without_a_prefect_api_no_server_is_started(trained):
@@ -56,16 +46,16 @@ def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2r
     assert [row["round"] for row in table] == [0, 1, 2]
     assert {"reward judge_a", "kl", "tuning rule_strict", "test judge_b"} <= set(table[2])
 
-    _, shown = mlflow_run(g2rpo)
+    _, found = shown(g2rpo.store)
     links = Run(orchestrated).links
-    assert shown.data.tags["g2rpo.prefect_flow_run_id"] == links["prefect_flow_run_id"] == flow_run["id"]
-    assert links["mlflow_run_id"] == shown.info.run_id
+    assert found.data.tags["g2rpo.prefect_flow_run_id"] == links["prefect_flow_run_id"] == flow_run["id"]
+    assert links["mlflow_run_id"] == found.info.run_id
     assert all(link in by_type["markdown"]["data"] for link in links.values())
 
 
 def test_mlflow_shows_each_step_of_a_run_once(trained):
     trained.train()  # once more: nothing is left to do
-    client, run = mlflow_run(trained)
+    client, run = shown(trained.store)
     for metric, steps in {
         "reward/judge_a/mean": [1, 2],
         "reward/judge_a/step_0/spread": [1, 2],
@@ -86,34 +76,9 @@ def test_mlflow_shows_each_step_of_a_run_once(trained):
 
 
 def test_mlflow_numbers_are_those_of_the_store(trained):
-    _client, run = mlflow_run(trained)
+    _client, run = shown(trained.store)
     last = Run(trained.run_folder()).metrics()[-1]
     assert {key: run.data.metrics[key] for key in last} == last
-
-
-def test_a_killed_run_goes_on_at_its_unfinished_stage_and_ends_the_same(trained, g2rpo):
-    killed = subprocess.Popen(
-        g2rpo.train_command(), cwd=ROOT, env=g2rpo.environment, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    runs = g2rpo.store / "runs"
-    deadline = time.monotonic() + 120
-    while not list(runs.glob("*/rounds/0001/rollout.json")):
-        assert killed.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    folder = g2rpo.run_folder()
-    assert not (folder / "rounds/0001/update.json").exists()
-    rollout = (folder / "rounds/0001/rollout.json").read_bytes()
-
-    g2rpo.train()
-    assert (folder / "rounds/0001/rollout.json").read_bytes() == rollout  # it was not run again
-    assert tables(folder) == tables(trained.run_folder())
-    assert metrics_of(folder) == metrics_of(trained.run_folder())
-    client, run = mlflow_run(g2rpo)
-    steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "reward/judge_a/mean")]
-    assert steps == [1, 2]
 
 
 def test_more_rounds_continue_the_same_run(g2rpo, trained):

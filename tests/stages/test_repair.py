@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from cases import FORGED, HURT
 from damage import bring_to_the_end, edit, flip, numbers
@@ -7,6 +9,7 @@ from stages.execute import run_stage
 from stages.files import file_digest, value_digest
 from stages.registry import STAGES
 from stages.repair import repair
+from stages.resources import Resources
 from stages.retention import prune
 from stages.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
 from stages.verify import verify
@@ -122,3 +125,21 @@ def test_what_comes_out_otherwise_than_later_rounds_had_it_is_refused(copied):
     assert [damage.path for damage in found] == [run.round_folder(1) / "integrate.json"]
     with pytest.raises(ValueError, match=r"not as the later rounds had it .*update.json: .*Bring the file back from"):
         repair(run, found, params, resources)
+
+
+def test_where_a_stage_comes_out_otherwise_as_on_another_machine_nothing_more_is_spoilt(copied):
+    run, params, _ = copied
+    flip(shard_path(run.round_folder(0) / "rewards", 1))
+    manifests = {path: path.read_bytes() for path in run.path.rglob("*.json")}
+
+    class Elsewhere(Resources):
+        def reward(self, name):
+            judge = super().reward(name)
+            return SimpleNamespace(name=name, score=lambda images, texts: judge.score(images, texts) + 1e-3)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"another machine.*score.json: its files came out otherwise. Bring"):
+            repair(run, verify(run), params, Elsewhere(params))
+        assert {path: path.read_bytes() for path in run.path.rglob("*.json")} == manifests
+    bring_to_the_end(run, params, Resources(params))
+    assert verify(run) == []

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from pathlib import Path
 
 from flows.loop import call_plainly, train
 from flows.observers import Observers
@@ -41,13 +40,9 @@ def edit(path, change):
 
 
 def linked_copy(folder, target):
-    """A copy of a store or of a run, by hard links but for what is written in place."""
-
-    def link(source, copy):
-        in_place = Path(source).name == "lock" or Path(source).suffix == ".db"
-        (shutil.copy2 if in_place else os.link)(source, copy)
-
-    shutil.copytree(folder, target, copy_function=link)
+    """A copy of a store or of a run, by hard links; without lock, and without MLflow, whose paths are absolute."""
+    left_out = shutil.ignore_patterns("lock", "mlflow.db", "mlartifacts")
+    shutil.copytree(folder, target, copy_function=os.link, ignore=left_out)
     return target
 
 
