@@ -23,6 +23,7 @@ lint: .venv/dev-installed
 	$(BIN)/pyright
 
 repro: .venv/runtime-installed ## the pipeline under DVC: what a changed parameter reaches, and no more
+	test ! -f outputs/run/run.json || $(BIN)/g2rpo adopt # DVC clears it, and a lost store would begin at round 0
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its last line

@@ -51,10 +51,10 @@ def train(
 
     file, changes = params or Path("params.yaml"), overrides or []
     named = None
-    if run:
-        from stages.store import find_run
+    if run is not None:
+        from flows.keeping import find_whole
 
-        named = find_run(run)
+        named = find_whole(run)
         if params is None:
             file, changes = named.path / "params.yaml", [f"prompts.path={named.prompts}", *changes]
     checked = load_params(file, changes)  # before the heavy imports: a typing error is told at once

@@ -8,6 +8,7 @@ from flows.tracking import MlflowObserver, require_tracking
 from stages.evaluate import held_out
 from stages.execute import execute
 from stages.files import atomic_folder, write_json
+from stages.origins import policy_digest
 from stages.params import Params, for_report
 from stages.registry import EVALUATE
 from stages.resources import Resources
@@ -27,11 +28,12 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     """
     run = find_run(name)
     params = _as_chosen(run, chosen)
-    last = run.num_finished
+    last = min(run.num_finished, params.run.rounds)
     if last == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
     resources = Resources(params)
     resources.check_rewards(params.evaluate.rewards)
+    require_base(run, params)
     by = for_report(params)
     held_out(by)
     require_tracking(params)
@@ -65,6 +67,12 @@ def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) ->
     params = _as_chosen(run, chosen)
     judged = BaseAndAligned(evaluation / "base", evaluation / "aligned") if evaluation else None
     judged = judged or BaseAndAligned.within(run, params)
+    for folder in (judged.base, judged.aligned):
+        if not (folder / "evaluate.json").is_file():
+            raise ValueError(
+                f"Run {run.key} must have been judged on the {params.report.split} captions, got no evaluation in "
+                f"{folder}. `g2rpo evaluate --run {run.key} --out D` judges it; then give --evaluation D."
+            )
     write_report(run, params, judged, out)
     return f"{out / 'report.html'}"
 
@@ -72,11 +80,26 @@ def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) ->
 def save_policy(name: str, out: Path) -> str:
     """Save the last policy of a run, as it is judged, in the format of its family; return where it lies."""
     run = find_run(name)
-    resources = Resources(run.params())
-    policy = resources.policy(run.policy_folder(run.num_finished), averaged=True)
+    params = run.params()
+    last = min(run.num_finished, params.run.rounds)
+    require_base(run, params)
+    policy = Resources(params).policy(run.policy_folder(last), averaged=True)
     with atomic_folder(out) as temporary:
         policy.save(temporary)
-    return f"{out}: the policy after {run.num_finished} rounds of run {run.key}"
+    return f"{out}: the policy after {last} rounds of run {run.key}"
+
+
+def require_base(run: Run, params: Params) -> None:
+    """Refuse base weights that are not those that the run began with.
+
+    Raises:
+        ValueError: With where they are looked for.
+    """
+    if policy_digest(params) != run.fingerprint.values["origins.policy"]:
+        raise ValueError(
+            f"The base weights that run {run.key} began with are required, got others at "
+            f"{params.policy.path or 'the shipped folder'}. Put them back."
+        )
 
 
 def _as_chosen(run: Run, chosen: Params) -> Params:

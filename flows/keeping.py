@@ -3,9 +3,23 @@
 from pathlib import Path
 
 from stages.exchange import adopt, is_run
+from stages.own_files import damaged_own_files
 from stages.retention import prune
-from stages.store import Run, find_run
+from stages.store import Run, find_run, home
 from stages.verify import verify
+
+
+def find_whole(name: str) -> Run:
+    """Return a run that is to go on by its own parameters.
+
+    Raises:
+        ValueError: If there is none, or one of its own files, such as params.yaml, is damaged.
+    """
+    run = find_run(name)
+    damaged = damaged_own_files(run)
+    if damaged:
+        raise ValueError(f"{damaged[0]}. Give `g2rpo train --params FILE` with the run's parameters: it mends the run.")
+    return run
 
 
 def verified(name: str) -> str:
@@ -19,10 +33,19 @@ def verified(name: str) -> str:
     if found:
         told = "\n".join(f"  {damage}" for damage in found)
         raise ValueError(
-            f"Run {name} must be as it was written, got {len(found)} damaged files or manifests:\n{told}\n"
-            "Give the command that made the run again: it makes them again from their inputs."
+            f"Run {name} must be as it was written, got {len(found)} damaged files or manifests:\n"
+            f"{told}\n{_remedy(run)}"
         )
     return f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
+
+
+def _remedy(run: Run) -> str:
+    if run.path.parent == home() / "runs":
+        return "Give the command that made the run again: it makes them again from their inputs."
+    return (
+        "`g2rpo train --params FILE --export FOLDER` mends the run in the store and links it here again; `dvc pull "
+        "--force` brings the copy of a remote."
+    )
 
 
 def pruned(name: str, rounds: int | None) -> str:
@@ -51,4 +74,4 @@ def adopted(folder: Path) -> str:
     if not is_run(folder):
         raise ValueError(f"A folder with a run is required, got {folder}. `dvc pull` or `dvc checkout` may bring one.")
     run = adopt(Run(folder))
-    return f"run {run.key} is in the store with {run.num_finished} rounds: {run.path}"
+    return f"run {run.key} is in the store with {run.num_finished} rounds; each start of it checks them: {run.path}"

@@ -9,6 +9,7 @@ from stages.metrics import round_metrics
 from stages.params import Params, for_report
 from stages.policy_state import missing_files
 from stages.registry import EVALUATE, ROUND_STAGES, Stage
+from stages.repair import make_inputs
 from stages.resources import Resources
 from stages.retention import prune
 from stages.store import Run
@@ -55,6 +56,9 @@ def train(
         if _due(params, number + 1):
             judge(number + 1, params)
         prune(run, params)
+    make_inputs(
+        run, EVALUATE, params.run.rounds, params, resources
+    )  # fewer rounds than before: it may have been let go
     for policy_round in (0, params.run.rounds) if final else ():
         judge(policy_round, for_report(params))
 

@@ -12,9 +12,11 @@ _SQLITE = "sqlite:///"
 
 def make_database(uri: str) -> None:
     """Make the file of a `sqlite:///` tracking URI, if it is not there, beside its place and then rename it."""
-    path = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE):
+        return
+    path = Path(uri.removeprefix(_SQLITE).partition("?")[0])
     making = path.with_name(f".{path.name}.tmp")
-    if not uri.startswith(_SQLITE) or (path.exists() and not making.exists()):
+    if path.exists() and not making.exists():
         return
     from mlflow.tracking import MlflowClient
 

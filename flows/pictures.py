@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.files import atomic
+from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params import Params
+from stages.registry import EVALUATE
 from stages.store import Run
 from stages.tables import read_table, tensor, where
 
@@ -88,11 +90,14 @@ def _values(folder: Path, reward: str) -> dict[str, float]:
 
 
 def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
-    """Return the means of the evaluations made during the run, by policy round."""
+    """Return the means of the evaluations made during the run as it evaluates now, by policy round."""
     split = params.evaluate.split
     rounds = range(params.run.rounds + 1)
     folders = {n: run.evaluation_folder(n, split) for n in rounds}
-    return {n: evaluation_metrics(path) for n, path in folders.items() if (path / "evaluate.json").is_file()}
+    asked = EVALUATE.parameters(params)
+    manifests = {n: read_manifest(path, EVALUATE) for n, path in folders.items()}
+    alike = [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == asked]
+    return {n: evaluation_metrics(folders[n]) for n in alike}
 
 
 def curves(run: Run, params: Params, path: Path) -> None:

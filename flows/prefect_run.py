@@ -1,6 +1,7 @@
 """Prefect: the train flow, its stage calls as tasks, and what its page shows of a run."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -87,13 +88,15 @@ def _card(run: Run, ending: Ending) -> str:
 
 
 @flow(name="train", flow_run_name="train-{key}")
-def train_flow(key: str, params: dict[str, Any], final: bool = True) -> None:
+def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | None = None) -> None:
     """Bring the run of these parameters to its number of rounds.
 
     Args:
         key: The run's key, for the name of the flow run.
         params: The tree of params.yaml.
         final: Whether base and last policy are judged on `report.split` at the end.
+        out: Folder to link the run into, for DVC to keep.
     """
     links = {"prefect_flow_run_id": str(flow_run.id)}
-    Session.of(params).train(call_as_task, observers=[PrefectObserver()], links=links, final=final)
+    session, folder = Session.of(params), Path(out) if out else None
+    session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=folder)

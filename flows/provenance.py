@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from stages.files import file_digest, value_digest
+
 _DVC = {"DVC_EXP_NAME": "dvc_experiment", "DVC_EXP_BASELINE_REV": "dvc_baseline"}
 """What DVC tells the commands of an experiment."""
 
@@ -11,6 +13,15 @@ _DVC = {"DVC_EXP_NAME": "dvc_experiment", "DVC_EXP_BASELINE_REV": "dvc_baseline"
 def origin_links() -> dict[str, str]:
     """Return `git_commit` and `git_dirty`, and within a DVC experiment `dvc_experiment` and `dvc_baseline`."""
     return _git_state() | {name: os.environ[key] for key, name in _DVC.items() if os.environ.get(key)}
+
+
+def versions() -> dict[str, str]:
+    """Return the version of `torch` and a digest of the `code` that makes the numbers, that of g2rpo and stages."""
+    import torch
+
+    root = Path(__file__).resolve().parents[1]
+    files = sorted(path for name in ("g2rpo", "stages") for path in (root / name).rglob("*.py"))
+    return {"torch": torch.__version__, "code": value_digest([file_digest(path) for path in files])[:12]}
 
 
 def _git_state() -> dict[str, str]:

@@ -9,10 +9,10 @@ from typing import Any
 from flows.console import ConsoleObserver
 from flows.loop import StageCall, train
 from flows.observers import Observer, Observers
-from flows.provenance import origin_links
+from flows.provenance import origin_links, versions
 from flows.tracking import MlflowObserver, require_tracking
 from stages.evaluate import held_out
-from stages.exchange import adopt, is_run
+from stages.exchange import adopt, export, is_run
 from stages.fingerprint import Fingerprint
 from stages.params import Params, for_report
 from stages.params_file import parse_params
@@ -71,6 +71,7 @@ class Session:
         observers: Sequence[Observer] = (),
         links: Mapping[str, str] | None = None,
         final: bool = True,
+        out: Path | None = None,
     ) -> None:
         """Bring the run to its number of rounds.
 
@@ -79,16 +80,21 @@ class Session:
             observers: Who watches beside the console and MLflow.
             links: Ids of this session elsewhere, beside git, DVC and MLflow.
             final: Whether base and last policy are judged on `report.split` at the end.
+            out: Folder to link the run into, for DVC to keep.
         """
         run = self.run
         with run.locked():
             run.remember(self.params)
             params = run.params()
             self._mend(params)
-            run.begin_session(origin_links() | dict(links or {}))
+            links = origin_links() | versions() | dict(links or {})
+            _warn_of_other_code(run, links)
+            run.begin_session(links)
             watching = Observers([ConsoleObserver(), MlflowObserver(params), *observers])
             with watching.watching(run, params.run.rounds):
                 train(run, params, self.resources, call, watching, final=final)
+            if out:
+                export(run, out, params.run.rounds)
 
     def _mend(self, params: Params) -> None:
         """Find what is damaged, say it on standard error, and make it again."""
@@ -98,6 +104,15 @@ class Session:
         if found:
             print("what is damaged is made again from its inputs", file=sys.stderr, flush=True)
             repair(self.run, found, params, self.resources)
+
+
+def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:
+    """Say when a run goes on with other code or another torch than it was last computed with."""
+    before = run.links
+    for name in ("code", "torch"):
+        if before.get(name, links[name]) != links[name]:
+            told = f"warning: run {run.key} goes on with another {name} ({before[name]} before, {links[name]} now)"
+            print(f"{told}: its later rounds may not be those of the earlier {name}", file=sys.stderr, flush=True)
 
 
 def open_stored(run: Run) -> Session:

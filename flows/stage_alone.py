@@ -17,7 +17,12 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
     """
     if name not in STAGES:
         raise ValueError(f"A stage is one of {', '.join(STAGES)}, got {name!r}.")
-    session = open_stored(find_run(key))
+    run = find_run(key)
+    if number > run.num_finished:
+        raise ValueError(
+            f"Run {run.key} has {run.num_finished} finished rounds, got --round {number}. Give an earlier."
+        )
+    session = open_stored(run)
     with session.run.locked():
         if force:
             make_inputs(session.run, STAGES[name], number, session.params, session.resources)

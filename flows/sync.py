@@ -12,8 +12,17 @@ def synced(name: str | None) -> list[str]:
     Raises:
         ValueError: If there is no such run.
     """
-    runs = [find_run(name)] if name else stored_runs()
-    return [sync(run, run.params()) for run in runs]
+    if name:
+        run = find_run(name)
+        return [sync(run, run.params())]
+    return [_told(run) for run in stored_runs()]
+
+
+def _told(run: Run) -> str:
+    try:
+        return sync(run, run.params())
+    except ValueError as error:
+        return f"run {run.path.name} could not be logged: {error}"
 
 
 def sync(run: Run, params: Params) -> str:
@@ -24,9 +33,10 @@ def sync(run: Run, params: Params) -> str:
     """
     require_tracking(params)
     tracker = MlflowObserver(params)
-    tracker.show(run)
-    evaluations = run.evaluations()
-    for policy_round, split in evaluations:
-        tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
+    with run.locked():
+        tracker.show(run)
+        evaluations = run.evaluations()
+        for policy_round, split in evaluations:
+            tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
     told = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
     return f"run {run.key}: {told} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"

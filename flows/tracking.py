@@ -3,9 +3,9 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any
 
 from flows.answers import require_answer
 from flows.mlflow_database import make_database
@@ -35,8 +35,9 @@ class MlflowObserver:
         """Show the run as going on."""
         self.show(run)
         run.link("mlflow_run_id", self.run_id)
-        self._client.set_tag(self.run_id, "rounds", str(num_rounds))
-        self._client.update_run(self.run_id, status="RUNNING")
+        with _answering(tracking_uri(self._params)):
+            self._client.set_tag(self.run_id, "rounds", str(num_rounds))
+            self._client.update_run(self.run_id, status="RUNNING")
 
     def show(self, run: Run) -> None:
         """Find the MLflow run of a run, or make it, as one that has ended; log the finished rounds that it lacks.
@@ -44,27 +45,20 @@ class MlflowObserver:
         Raises:
             ValueError: If MLflow cannot be written to.
         """
-        from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
-        from sqlalchemy.exc import SQLAlchemyError
 
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what fails is raised, and told once
         uri = tracking_uri(self._params)
-        try:
+        with _answering(uri):
             make_database(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self.run_id = self._find(run) or self._make(run)
             for key, value in _tags(run).items():
                 self._client.set_tag(self.run_id, key, value)
-        except (MlflowException, SQLAlchemyError) as error:
-            raise ValueError(
-                f"MLflow must be able to show the run at {uri}, got: {str(error).splitlines()[0]}. Make room, or "
-                "correct tracking.uri or MLFLOW_TRACKING_URI; then give the same command again. Nothing is lost."
-            ) from error
-        self._rounds_logged = self._steps("round")
-        self._evaluations_logged: dict[str, set[int]] = {}
-        for number, metrics in enumerate(run.metrics()):
-            self.round_finished(number, metrics)
+            self._rounds_logged = self._steps("round")
+            self._evaluations_logged: dict[str, set[int]] = {}
+            for number, metrics in enumerate(run.metrics()):
+                self.round_finished(number, metrics)
 
     def stage_started(self, stage: str, number: int) -> None:
         """Nothing is logged before a round is whole."""
@@ -105,13 +99,13 @@ class MlflowObserver:
         found = self._client.search_runs([self._experiment()], f"tags.`{_KEY_TAG}` = '{run.key}'", max_results=1)
         if not found:
             return None
-        self._log_params(found[0].info.run_id, found[0].data.params)
+        self._log_params(run, found[0].info.run_id, found[0].data.params)
         return found[0].info.run_id
 
     def _make(self, run: Run) -> str:
         tags = {_KEY_TAG: run.key, "mlflow.note.content": _note(run)}
         made = self._client.create_run(self._experiment(), run_name=f"g2rpo-{run.key[:8]}", tags=tags)
-        self._log_params(made.info.run_id, {})
+        self._log_params(run, made.info.run_id, {})
         self._client.set_terminated(made.info.run_id)
         return made.info.run_id
 
@@ -126,10 +120,11 @@ class MlflowObserver:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
         return self._client.create_experiment(name, artifact_location=location, tags=kind)
 
-    def _log_params(self, run_id: str, logged: Mapping[str, str]) -> None:
+    def _log_params(self, run: Run, run_id: str, logged: Mapping[str, str]) -> None:
+        """Log what the fingerprint has; what may change later is a tag."""
         from mlflow.entities import Param
 
-        missing = {key: value for key, value in _flat(self._params).items() if key not in logged}
+        missing = {key: value for key, value in run.fingerprint.values.items() if key not in logged}
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in missing.items()])
 
     def _steps(self, metric: str) -> set[int]:
@@ -140,6 +135,25 @@ class MlflowObserver:
 
         now = int(time.time() * 1000)
         self._client.log_batch(self.run_id, [Metric(key, value, now, step) for key, value in metrics.items()])
+
+
+@contextmanager
+def _answering(uri: str) -> Generator[None]:
+    """Tell in a person's words that MLflow cannot be written to.
+
+    Raises:
+        ValueError: With its URI.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise ValueError(
+            f"MLflow must be able to show the run at {uri}, got: {str(error).splitlines()[0]}. Make room, or "
+            "correct tracking.uri or MLFLOW_TRACKING_URI; then give the same command again. Nothing is lost."
+        ) from error
 
 
 def require_tracking(params: Params) -> None:
@@ -163,11 +177,3 @@ def _tags(run: Run) -> dict[str, str]:
 def _note(run: Run) -> str:
     again = f"g2rpo train --run {run.key}"
     return f"Run `{run.key}` of the store at `{run.path}`.\n\nTo go on with it: `{again}`."
-
-
-def _flat(params: Params) -> dict[str, Any]:
-    """Return the parameters inside the fingerprint as `section.key`; what may change later is a tag."""
-    tree = params.model_dump(mode="json", exclude={"evaluate", "report", "retention", "tracking"})
-    for section, key in (("run", "rounds"), ("policy", "path"), ("prompts", "path")):
-        del tree[section][key]
-    return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}

@@ -6,7 +6,6 @@ from pathlib import Path
 from flows.answers import require_answer
 from flows.loop import call_plainly
 from flows.session import Session
-from stages.exchange import export
 from stages.params import Params
 from stages.store import Run
 
@@ -35,11 +34,9 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
         from flows.prefect_run import train_flow
 
-        train_flow(session.run.key, tree, final)
+        train_flow(session.run.key, tree, final, str(out) if out else None)
     else:
-        session.train(call_plainly, final=final)
-    if out:
-        export(session.run, out)
+        session.train(call_plainly, final=final, out=out)
     return Started(session.run.key, session.run.path)
 
 

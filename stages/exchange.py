@@ -1,26 +1,27 @@
 """A run outside the store: linked out for DVC to keep, and taken up again from there."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.files import atomic_folder, make_folder, read_sealed, write_sealed, writing
+from stages.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
 from stages.store import Run, home
 
 
-def export(run: Run, out: Path) -> None:
-    """Put a copy of the run into a folder, by hard links where the file system has them, whole or not at all.
+def export(run: Run, out: Path, rounds: int) -> None:
+    """Put a copy of the run's first rounds into a folder, by hard links where there are any, whole or not at all.
 
     Stored files are never written to again, only replaced, so both sides may share them.
 
     Raises:
-        ValueError: If another process holds the run.
         StoreWriteError: If the folder cannot be written to.
     """
-    with run.locked(), atomic_folder(out) as temporary:
+    with atomic_folder(out) as temporary:
         for path in _files(run.path):
-            _link(path, temporary / path.relative_to(run.path))
+            within = path.relative_to(run.path)
+            if _round_of(within) <= rounds:
+                link_or_copy(path, temporary / within)
+        if run.num_finished > rounds:
+            Run(temporary).finish_round(rounds - 1)
 
 
 def adopt(copy: Run) -> Run:
@@ -31,24 +32,34 @@ def adopt(copy: Run) -> Run:
         StoreWriteError: If the store cannot be written to.
     """
     run = Run(home() / "runs" / copy.key)
-    if is_run(run.path) and _finished(run) >= copy.num_finished:
+    finished = _finished(run)
+    if is_run(run.path) and finished >= _finished(copy):
         return run
     make_folder(run.path)
     with run.locked():
         for path in _files(copy.path):
-            target = run.path / path.relative_to(copy.path)
-            if path.name not in ("HEAD", "run.json"):
+            within = path.relative_to(copy.path)
+            target = run.path / within
+            known = target.is_file() and _round_of(within) <= finished  # what the store has is not put at stake
+            if path.name not in ("HEAD", "run.json") and not known:
                 with writing(target):
                     target.unlink(missing_ok=True)
-                    _link(path, target)
+                    link_or_copy(path, target)
         write_sealed(run.path / "run.json", copy.about)
-        run.finish_round(max(copy.num_finished, _finished(run)) - 1)
+        run.finish_round(max(_finished(copy), finished) - 1)
     return run
 
 
 def is_run(folder: Path) -> bool:
     """Whether a run lies in a folder."""
     return read_sealed(folder / "run.json") is not None
+
+
+def _round_of(path: Path) -> int:
+    """Return the rounds that a file of a run belongs behind: 8 for what round 7 made; 0 for the run's own."""
+    if path.parts[0] in ("rounds", "metrics"):
+        return int(path.parts[1][:4]) + 1
+    return int(path.parts[1][:4]) if path.parts[0] == "evaluations" else 0
 
 
 def _finished(run: Run) -> int:
@@ -63,11 +74,3 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "lock" and not path.name.endswith(".tmp"):
             yield path
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links; a full disk fails again
-        shutil.copy2(source, target)

@@ -75,13 +75,12 @@ def execute(
 ) -> Done:
     """Run a stage on given input folders, writing its tables and its manifest into one folder."""
     digests = _digests(stage, inputs, params)
+    _require_shards(stage, inputs, shards)
     parameters = stage.parameters(params)
     stamp = stamp_of(stage, number, digests, parameters)
     done = _finished(folder, stage, stamp)
     if done and not force:
         return Done(stage.name, done, skipped=True)
-    if shards is not None and not stage.sharded:
-        raise ValueError(f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out.")
     outputs = {name: folder / name for name in stage.outputs}
     manifest_path(folder, stage).unlink(missing_ok=True)  # from here until it is whole again, the stage is not done
     sweep(folder)
@@ -138,12 +137,28 @@ def _input_digest(stage: Stage, name: str, path: Path) -> str:
     return manifest["outputs"][name]["digest"]
 
 
+def _require_shards(stage: Stage, inputs: dict[str, Path], shards: Sequence[int] | None) -> None:
+    """Refuse shards that there are not, before anything is touched."""
+    if shards is None:
+        return
+    if not stage.sharded:
+        raise ValueError(f"Stage {stage.name} needs all shards at once, got shards {list(shards)}. Leave them out.")
+    numbers = _shards(stage, inputs)
+    unknown = sorted(set(shards) - set(numbers))
+    if unknown:
+        raise ValueError(f"This round has the shards {numbers}, got {unknown}. Ask for shards that it has.")
+
+
+def _shards(stage: Stage, inputs: dict[str, Path]) -> list[int]:
+    """Return the shards of a sharded stage, one for each of its first input table's."""
+    return shard_numbers(inputs[next(name for name in stage.inputs if name not in POLICY_INPUTS)])
+
+
 def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stamp: str) -> bool:
     """Whether every shard of a sharded stage is there, made from the present inputs."""
     if not stage.sharded:
         return True
-    table = next(name for name in stage.inputs if name not in POLICY_INPUTS)
-    return all(shard_stamp(path, shard) == stamp for shard in shard_numbers(inputs[table]) for path in outputs.values())
+    return all(shard_stamp(path, n) == stamp for n in _shards(stage, inputs) for path in outputs.values())
 
 
 def _drop_stale(outputs: Iterable[Path], stamp: str) -> None:

@@ -1,6 +1,7 @@
 """Files that are either whole or not there, and their digests."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -61,9 +62,12 @@ def atomic_folder(path: Path) -> Generator[Path]:
     Raises:
         StoreWriteError: If the disk is full or the folder read-only.
     """
+    path = path.resolve()
     temporary = _beside(path)
     former = temporary.with_suffix(".old.tmp")
     with writing(path):
+        if path.is_file():
+            raise NotADirectoryError("A folder is required, there is a file of this name")
         make_folder(path.parent)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed here
             shutil.rmtree(left)
@@ -77,6 +81,8 @@ def atomic_folder(path: Path) -> Generator[Path]:
                 path.rename(former)
             temporary.rename(path)
         finally:
+            if former.exists() and not path.exists():
+                former.rename(path)
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(former, ignore_errors=True)
         _sync(path.parent)
@@ -92,6 +98,15 @@ def make_folder(path: Path) -> None:
         for missing in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
             missing.mkdir(exist_ok=True)
             _sync(missing.parent)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file another name in a folder that is made if need be; where there are no hard links, copy it."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links; a full disk fails again
+        shutil.copy2(source, target)
 
 
 def sweep(folder: Path) -> None:
@@ -154,5 +169,8 @@ def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):  # some network file systems cannot
+            raise
     finally:
         os.close(handle)

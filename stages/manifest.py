@@ -15,6 +15,10 @@ from stages.policy_state import STATE, policy_state
 from stages.registry import Stage
 from stages.tables import shard_numbers, shard_path
 
+LATENTS = ("anchors", "transitions", "completions")
+PRUNABLE = frozenset((*LATENTS, "policy"))
+"""Outputs of a round that retention may let go of."""
+
 
 def manifest_path(folder: Path, stage: Stage) -> Path:
     """Return the file of a stage's manifest in the folder that the stage writes into."""

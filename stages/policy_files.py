@@ -43,18 +43,18 @@ def read_optimizer(folder: Path) -> dict[str, Tensor]:
 
 
 def _load(folder: Path, name: str) -> dict[str, Tensor]:
+    digest = policy_state(folder).files.get(name)
     if not (folder / name).is_file():
         raise ValueError(
             f"The policy's {name} is required, got none in {folder}: it was pruned or lost. Give the command that "
             "made the run again, or take a later round; `retention.rounds` says how many keep theirs."
         )
-    try:
-        return load_file(folder / name)
-    except SafetensorError as error:
+    if file_digest(folder / name) != digest:
         raise ValueError(
-            f"{folder / name} must be as it was written, got a damaged file: {error}. Give the command that made "
+            f"{folder / name} must be as it was written, got a damaged or edited file. Give the command that made "
             "the run again: it makes what is damaged anew."
-        ) from error
+        )
+    return load_file(folder / name)
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from stages.damage import Damage
 from stages.execute import run_stage
-from stages.files import writing
+from stages.files import link_or_copy, writing
+from stages.fingerprint import Fingerprint
 from stages.manifest import let_go, manifest_path, read_manifest, write_manifest
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
@@ -14,7 +15,8 @@ from stages.params import Params, for_report
 from stages.policy_state import STATE, missing_files, write_base
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.resources import Resources
-from stages.store import WRITER, Run, open_run
+from stages.sharing import mending_shared
+from stages.store import WRITER, Run, write_about
 from stages.verify import verify
 
 
@@ -32,6 +34,11 @@ def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resourc
             for damage in damaged_own_files(run):
                 _write_own(run, damage, params, resources)
         found = verify(run)  # only now can the rest be judged
+    with mending_shared(found):
+        _make_again(run, found, params, resources)
+
+
+def _make_again(run: Run, found: Sequence[Damage], params: Params, resources: Resources) -> None:
     broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
     doubted = {damage.path for damage in found}
     paths = {key: manifest_path(run.round_folder(key[0]), STAGES[key[1]]) for key in broken}
@@ -42,8 +49,7 @@ def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resourc
     for number, name in sorted(broken, key=lambda pair: (pair[0], order.index(pair[1]))):
         if number < run.num_finished:
             make_inputs(run, STAGES[name], number, params, resources)
-            run_stage(run, STAGES[name], number, params, resources)
-            _require_same(run, STAGES[name], number, manifests.get((number, name)))
+            _run_again(run, STAGES[name], number, params, resources, manifest=manifests.get((number, name)))
     for damage in found:
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
@@ -51,24 +57,36 @@ def repair(run: Run, found: Sequence[Damage], params: Params, resources: Resourc
             _judge_again(run, damage, params, resources)
     left = verify(run)
     if left:
-        raise _made_otherwise(run, left[0])
+        raise _made_otherwise(left[0])
 
 
-def _require_same(run: Run, stage: Stage, number: int, manifest: dict[str, Any] | None) -> None:
-    """Refuse outputs that are not those of the former manifest, if it was whole; it is put back, and told again."""
-    folder = run.round_folder(number)
+def _run_again(
+    run: Run, stage: Stage, number: int, params: Params, resources: Resources, *, manifest: dict[str, Any] | None
+) -> None:
+    """Run a stage again. If it had a whole manifest and comes out otherwise, all is put back, and this is told."""
+    folder, former = run.round_folder(number), run.path / ".former.tmp"
+    shutil.rmtree(former, ignore_errors=True)
+    for name in stage.outputs:
+        if (folder / name).is_dir():
+            shutil.copytree(folder / name, former / name, copy_function=link_or_copy)
+    run_stage(run, stage, number, params, resources, force=bool(let_go(folder)))
     made = read_manifest(folder, stage)
     if manifest and made and made["outputs"] != manifest["outputs"]:
+        for name in stage.outputs:
+            shutil.rmtree(folder / name)
+            if (former / name).is_dir():
+                (former / name).rename(folder / name)
         write_manifest(folder, stage, manifest)
         path = manifest_path(folder, stage)
-        raise _made_otherwise(run, Damage(path, "its files came out otherwise", stage, number))
+        raise _made_otherwise(Damage(path, "its files came out otherwise", stage, number))
+    shutil.rmtree(former, ignore_errors=True)
 
 
-def _made_otherwise(run: Run, damage: Damage) -> ValueError:
+def _made_otherwise(damage: Damage) -> ValueError:
     return ValueError(
-        "What was damaged has been made again, but not as the later rounds had it (another machine or library "
-        f"set?): {damage}. Bring the file back from a copy, as by `dvc checkout`, or remove the rounds from "
-        f"{damage.number} on and write {damage.number} into {run.path / 'HEAD'}."
+        "What was damaged or let go has been made again, but not as the later rounds had it (another machine, library "
+        f"set or code?): {damage}. Bring the file back from a copy, as by `dvc checkout`, or move the run's folder "
+        "away and begin it anew."
     )
 
 
@@ -84,7 +102,8 @@ def make_inputs(run: Run, stage: Stage, number: int, params: Params, resources: 
 
 def _make(run: Run, stage: Stage, number: int, params: Params, resources: Resources) -> None:
     make_inputs(run, stage, number, params, resources)
-    run_stage(run, stage, number, params, resources, force=bool(let_go(run.round_folder(number))))
+    manifest = read_manifest(run.round_folder(number), stage)
+    _run_again(run, stage, number, params, resources, manifest=manifest)
 
 
 def _there(run: Run, table: str, number: int) -> bool:
@@ -99,7 +118,7 @@ def _write_own(run: Run, damage: Damage, params: Params, resources: Resources) -
     if damage.path == run.path / "run.json":
         with writing(damage.path):
             damage.path.unlink(missing_ok=True)
-        open_run(params, device=resources.device.type)
+        write_about(run, params, Fingerprint.of(params, resources.device.type))
     elif damage.path == run.path / "HEAD":
         run.finish_round(num_with_metrics(run) - 1)
     elif damage.path == run.policy_folder(0) / STATE:
@@ -113,6 +132,8 @@ def _remove(run: Run, damage: Damage) -> None:
     if damage.path == run.metrics_path(damage.number):
         return
     with writing(damage.path):
+        if damage.path.is_dir():
+            shutil.rmtree(damage.path)
         damage.path.unlink(missing_ok=True)
         if damage.stage:
             folder = run.round_folder(damage.number) if damage.stage != EVALUATE else damage.path.parent

@@ -4,12 +4,10 @@ import shutil
 from pathlib import Path
 
 from stages.files import writing
-from stages.manifest import bury, let_go
+from stages.manifest import LATENTS, PRUNABLE, bury, let_go
 from stages.params import Params
 from stages.policy_state import policy_state
 from stages.store import Run
-
-_LATENTS = ("anchors", "transitions", "completions")
 
 
 def prune(run: Run, params: Params) -> int:
@@ -26,7 +24,7 @@ def prune(run: Run, params: Params) -> int:
 def _prune_round(run: Run, number: int, params: Params) -> int:
     folder = run.round_folder(number)
     judged = (number + 1) % params.evaluate.every == 0
-    outputs = frozenset(_LATENTS if judged else (*_LATENTS, "policy"))
+    outputs = frozenset(LATENTS if judged else PRUNABLE)
     files = [path for name in sorted(outputs) for path in _files(folder / name)]
     if not files:
         return 0
@@ -35,7 +33,7 @@ def _prune_round(run: Run, number: int, params: Params) -> int:
     with writing(folder):
         for path in files:
             path.unlink()
-        for name in _LATENTS:
+        for name in LATENTS:
             shutil.rmtree(folder / name, ignore_errors=True)
     return freed
 

@@ -26,6 +26,8 @@ from stages.policy_state import write_base
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 
+_SHORTEST = 4  # characters of a key by which a run may be named
+
 WRITER = {table: stage for stage in ROUND_STAGES for table in stage.outputs}
 """The stage that writes a table, or the policy."""
 
@@ -36,8 +38,7 @@ def home() -> Path:
     DVC names its repository in `$DVC_ROOT`, also where `dvc exp run --temp` and `--queue` run a command in a copy of
     it: the store is then that of the repository, so that an experiment that was killed goes on.
     """
-    chosen = os.environ.get("G2RPO_HOME") or Path(os.environ.get("DVC_ROOT", "")) / ".g2rpo"
-    return Path(chosen).resolve()
+    return Path(os.environ.get("DVC_ROOT", ""), os.environ.get("G2RPO_HOME") or ".g2rpo").resolve()
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ class Run:
             except BlockingIOError:
                 handle.seek(0)
                 raise ValueError(
-                    f"Run {self.key} must be free, it is held by process {handle.read().strip()}. "
+                    f"Run {path.parent.name} must be free, it is held by process {handle.read().strip()}. "
                     "Wait for that process, or stop it."
                 ) from None
             with writing(path):
@@ -228,11 +229,17 @@ def open_run(params: Params, *, device: str) -> Run:
     run = Run(home() / "runs" / found.key)
     if read_sealed(run.path / "run.json") is None:
         make_folder(run.path)
-        write_base(run.policy_folder(0), found.values["origins.policy"])
-        run.remember(params)
-        about = {"key": found.key, "created_at": time.time(), "fingerprint": dict(found.values), "sessions": []}
-        write_sealed(run.path / "run.json", about)
+        with run.locked():
+            write_about(run, params, found)
     return run
+
+
+def write_about(run: Run, params: Params, found: Fingerprint) -> None:
+    """Write what names a run; the run must be locked."""
+    write_base(run.policy_folder(0), found.values["origins.policy"])
+    run.remember(params)
+    about = {"key": found.key, "created_at": time.time(), "fingerprint": dict(found.values), "sessions": []}
+    write_sealed(run.path / "run.json", about)
 
 
 def find_run(name: str) -> Run:
@@ -244,13 +251,22 @@ def find_run(name: str) -> Run:
     if (Path(name) / "run.json").is_file():
         return Run(Path(name).resolve())
     there = stored_runs()
+    if len(name) < _SHORTEST:
+        raise ValueError(f"At least {_SHORTEST} characters of a run's key are required, got {name!r}. {_listed(there)}")
+    if (home() / "runs" / name).is_dir() and name not in (run.path.name for run in there):
+        raise ValueError(
+            f"{home() / 'runs' / name / 'run.json'} is required, got none. Give the command that made the run again, "
+            "with its parameters and not its key: it writes the file anew."
+        )
     found = [run for run in there if run.path.name.startswith(name)]
     if len(found) != 1:
-        names = ", ".join(run.path.name for run in (found or there)) or "none"
-        raise ValueError(
-            f"A run is required whose key begins with {name!r}, or the folder of one, got {len(found)}. Here: {names}."
-        )
+        required = f"A run is required whose key begins with {name!r}, or the folder of one"
+        raise ValueError(f"{required}, got {len(found)}. {_listed(found or there)}")
     return found[0]
+
+
+def _listed(runs: list[Run]) -> str:
+    return f"Here: {', '.join(run.path.name for run in runs) or 'none'}."
 
 
 def stored_runs() -> list[Run]:

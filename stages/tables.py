@@ -219,7 +219,7 @@ def shard_stamp(folder: Path, shard: int) -> str | None:
     """Return the stamp of a shard, or None where there is no whole shard."""
     try:
         return _metadata(folder, shard).get(_STAMP, b"").decode()
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowException, UnicodeDecodeError):
         return None
 
 

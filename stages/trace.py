@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from stages.metrics import finished_manifest
+from stages.registry import ROUND_STAGES
 from stages.store import Run
 from stages.tables import TABLES, TENSOR, read_table, tensor, where
 
@@ -15,6 +17,7 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
     folder = run.round_folder(number)
     if number >= run.num_finished:
         raise ValueError(f"A finished round is required, got {number}; run {run.key} has finished {run.num_finished}.")
+    _require_tables(run, number)
     prompts = read_table(folder / "prompts")
     prompt = where(prompts, prompt_id=prompt_id)
     if prompt.num_rows == 0:
@@ -31,6 +34,22 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
     for window in sorted(set(anchors["step"].to_pylist())):
         lines += _window(run, number, prompt_id, window)
     return "\n".join([*lines, "", *_update(run, number)])
+
+
+def _require_tables(run: Run, number: int) -> None:
+    """Refuse a round of which a table is gone, with the command that makes it again."""
+    folder = run.round_folder(number)
+    for stage in ROUND_STAGES:
+        outputs = finished_manifest(folder, stage)["outputs"]
+        tables = {name: out["files"] for name, out in outputs.items() if name != "policy"}
+        gone = [folder / name / file for name, files in tables.items() for file in files]
+        gone = [path for path in gone if not path.is_file()]
+        if gone:
+            raise ValueError(
+                f"Every table of round {number} is required, got no {gone[0]}: it was let go or lost. "
+                f"`g2rpo stage complete --run {run.key} --round {number} --force` makes latents again, "
+                f"`g2rpo train --run {run.key}` what was lost."
+            )
 
 
 def _window(run: Run, number: int, prompt_id: str, window: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.damage import Damage
 from stages.files import file_digest, read_sealed, value_digest
-from stages.manifest import let_go, manifest_path, read_manifest, stamp_of, tombstone_path
+from stages.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
 from stages.own_files import damaged_own_files
 from stages.params import Params
 from stages.policy_state import STATE, policy_state
@@ -114,9 +114,9 @@ class _Check:
 
     def _metrics_and_tombstone(self, number: int) -> Iterator[Damage]:
         metrics, tombstone = self._run.metrics_path(number), tombstone_path(self._run.round_folder(number))
-        if number < self._num_finished and read_sealed(metrics) is None:
-            yield Damage(metrics, "a finished round's metrics are required as they were written", None, number)
-        if tombstone.is_file() and read_sealed(tombstone) is None:
+        if number < self._num_finished and (read_sealed(metrics) or {}).get("round") != number + 1:
+            yield Damage(metrics, "this round's metrics are required as they were written, got others", None, number)
+        if tombstone.is_file() and not (read_sealed(tombstone) and let_go(tombstone.parent) <= PRUNABLE):
             yield Damage(tombstone, "it must be as it was written, got a damaged or edited one", None, number)
 
     def _evaluation(self, policy_round: int, split: str) -> Iterator[Damage]:

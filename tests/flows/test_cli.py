@@ -35,8 +35,8 @@ def test_help_loads_no_heavy_package():
         (["train", "--set", "tracking.uri=http://127.0.0.1:1"], "the MLflow server must answer at http://127.0.0.1:1"),
         (["train", "--params", "nowhere.yaml"], "does not exist. Give --params FILE"),
         (
-            ["stage", "rollout", "--run", "abc", "--round", "0"],
-            "A run is required whose key begins with 'abc', or the folder of one, got 0",
+            ["stage", "rollout", "--run", "abcd", "--round", "0"],
+            "A run is required whose key begins with 'abcd', or the folder of one, got 0",
         ),
     ],
 )

@@ -7,7 +7,9 @@ from tiny import tiny_params
 from g2rpo.shapes.captions import captions
 from stages.evaluate import held_out
 from stages.execute import execute, run_stage
+from stages.files import read_json, write_json
 from stages.metrics import evaluation_metrics
+from stages.policy_state import state_digest
 from stages.registry import EVALUATE
 from stages.resources import Resources
 from stages.tables import read_table
@@ -66,6 +68,10 @@ def test_the_average_of_the_weights_is_what_is_judged(store):
     before = read_table(folder / "evaluations")
     policy = run.policy_folder(1)
     shutil.copyfile(policy / "weights.safetensors", policy / "average.safetensors")
+    state = read_json(policy / "state.json")
+    state["files"]["average.safetensors"] = state["files"]["weights.safetensors"]
+    state["digest"] = state_digest(state["num_steps"], state["files"])
+    write_json(policy / "state.json", state)
     again = run_stage(run, EVALUATE, 1, params, Resources(params), force=True)
     assert judged.manifest["outputs"]["pictures"]["digest"] != again.manifest["outputs"]["pictures"]["digest"]
     assert not before.equals(read_table(folder / "evaluations"))

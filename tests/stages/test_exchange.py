@@ -24,22 +24,25 @@ def inodes(folder):
 
 def test_an_exported_run_shares_its_files_with_the_store(copied, tmp_path):
     run = copied[0]
-    export(run, tmp_path / "out" / "run")
+    export(run, tmp_path / "out" / "run", 99)
     assert inodes(tmp_path / "out/run") == inodes(run.path)
     assert not (tmp_path / "out/run/lock").exists()
     assert verify(Run(tmp_path / "out/run")) == []
 
 
-def test_a_run_that_another_holds_is_not_exported(copied, tmp_path):
+def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(copied, tmp_path):
     run = copied[0]
-    with run.locked(), pytest.raises(ValueError, match="must be free"):
-        export(run, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    export(run, tmp_path / "out", 1)
+    copy = Run(tmp_path / "out")
+    assert (copy.num_finished, verify(copy)) == (1, [])
+    assert tables(copy.path).items() <= tables(run.path).items()
+    assert not copy.round_folder(1).exists()
+    assert run.num_finished == 3
 
 
 def test_an_exported_run_stays_when_the_store_goes_on(copied, tmp_path):
     run, _, resources = copied
-    export(run, tmp_path / "out")
+    export(run, tmp_path / "out", 99)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     bring_to_the_end(run, tiny_params("run.rounds=4", "retention.rounds=1"), resources)
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
@@ -47,10 +50,10 @@ def test_an_exported_run_stays_when_the_store_goes_on(copied, tmp_path):
 
 def test_an_export_takes_the_place_of_an_older_one_whole(copied, tmp_path):
     run = copied[0]
-    export(run, tmp_path / "out")
+    export(run, tmp_path / "out", 99)
     (tmp_path / "out" / "rounds" / "stale").touch()
     prune(run, tiny_params("retention.rounds=1"))
-    export(run, tmp_path / "out")
+    export(run, tmp_path / "out", 99)
     assert inodes(tmp_path / "out") == inodes(run.path)
 
 
@@ -111,5 +114,5 @@ def test_a_damaged_run_json_makes_no_run(exported):
 def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(copied, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then give the same"):
-        export(copied[0], tmp_path / "out" / "run")
+        export(copied[0], tmp_path / "out" / "run", 99)
     assert os.path.getsize(tmp_path / "out") == 0

@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ from tiny import tables, tiny_params
 from stages.execute import run_stage
 from stages.files import file_digest, value_digest
 from stages.registry import STAGES
-from stages.repair import repair
+from stages.repair import make_inputs, repair
 from stages.resources import Resources
 from stages.retention import prune
 from stages.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
@@ -143,3 +144,50 @@ def test_where_a_stage_comes_out_otherwise_as_on_another_machine_nothing_more_is
         assert {path: path.read_bytes() for path in run.path.rglob("*.json")} == manifests
     bring_to_the_end(run, params, Resources(params))
     assert verify(run) == []
+
+
+def test_the_other_names_of_a_damaged_file_are_mended_with_it(copied, undamaged, tmp_path):
+    run, params, resources = copied
+    shard = shard_path(run.round_folder(0) / "completions", 1)
+    cached = tmp_path / "cached"
+    content = shard.read_bytes()
+    shard.unlink()
+    shard.write_bytes(content)
+    os.link(shard, cached)
+    with shard.open("r+b") as file:  # in place, as a failing disk does
+        file.seek(len(content) // 2)
+        file.write(bytes([content[len(content) // 2] ^ 0xFF]))
+    shard.chmod(0o444)
+    assert bring_to_the_end(run, params, resources) == [shard]
+    assert cached.read_bytes() == content
+    assert cached.stat().st_mode & 0o777 == 0o444
+    assert same(run, undamaged)
+
+
+def test_remade_inputs_that_come_out_otherwise_are_put_back_and_told(copied):
+    run, params, _ = copied
+    prune(run, tiny_params("retention.rounds=1", "evaluate.every=99"))
+    before = tables(run.path)
+
+    class Elsewhere(Resources):
+        def field(self, *words, **named):
+            field = super().field(*words, **named)
+            forward = field.policy.velocity
+            field.policy = SimpleNamespace(
+                **{name: getattr(field.policy, name) for name in ("module", "latent_shape", "device", "encode")},
+                velocity=lambda *given: forward(*given) * (1 + 1e-3),
+            )
+            return field
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="another machine"):
+            make_inputs(run, STAGES["rollout"], 1, params, Elsewhere(params))
+        assert tables(run.path).items() >= before.items()
+        assert verify(run) == []
+
+
+def test_damaged_weights_are_not_computed_with(copied):
+    run, params, resources = copied
+    flip(run.policy_folder(1) / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"weights.safetensors must be as it was written"):
+        run_stage(run, STAGES["rollout"], 1, params, resources, force=True)
