@@ -43,6 +43,8 @@ def train(
         watching.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
 
     prune(run, params)
+    if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been let go
+        make_inputs(run, EVALUATE, params.run.rounds, params, resources)
     for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
         if _due(params, policy_round) and _can_be_judged(run, params, policy_round):
             judge(policy_round, params)
@@ -56,9 +58,6 @@ def train(
         if _due(params, number + 1):
             judge(number + 1, params)
         prune(run, params)
-    make_inputs(
-        run, EVALUATE, params.run.rounds, params, resources
-    )  # fewer rounds than before: it may have been let go
     for policy_round in (0, params.run.rounds) if final else ():
         judge(policy_round, for_report(params))
 

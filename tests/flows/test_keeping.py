@@ -100,3 +100,13 @@ def test_what_is_no_run_is_not_adopted(copied, tmp_path):
     with pytest.raises(ValueError, match=f"A folder with a run is required, got {tmp_path}"):
         adopted(tmp_path)
     assert home() == copied.store
+
+
+def test_fewer_rounds_than_before_are_exported_as_the_run_was_then(copied, trained, tmp_path):
+    fewer = ("run.rounds=1", "retention.rounds=1", "evaluate.every=2")  # by which the first policy is let go
+    done = copied(*copied.train_command(*fewer)[3:], "--export", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    copy = Run(tmp_path / "out")
+    assert verified(str(copy.path)) == f"run {copy.key} is whole: 1 rounds, 4 evaluations"
+    policy = "rounds/0000/policy/weights.safetensors"
+    assert (copy.path / policy).read_bytes() == (trained.run_folder() / policy).read_bytes()
