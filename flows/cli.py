@@ -6,11 +6,14 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stages.files import StoreWriteError
+
+if TYPE_CHECKING:
+    from stages.params import Params
 
 app = typer.Typer(
     name="g2rpo",
@@ -47,8 +50,6 @@ def train(
 
     Under a configured Prefect API each stage call is a task; without one the same loop runs as plain calls.
     """
-    from stages.params_file import load_params
-
     file, changes = params or Path("params.yaml"), overrides or []
     named = None
     if run is not None:
@@ -57,7 +58,7 @@ def train(
         named = find_whole(run)
         if params is None:
             file, changes = named.path / "params.yaml", [f"prompts.path={named.prompts}", *changes]
-    checked = load_params(file, changes)  # before the heavy imports: a typing error is told at once
+    checked = _checked(file, changes)
     from flows.train import start
 
     with _stoppable():
@@ -72,10 +73,10 @@ def prompts(
     out: Annotated[Path, typer.Option(help="Folder of the lists.")] = Path("outputs/prompts"),
 ) -> None:
     """Write the lists of prompts that a run, its evaluations and its report draw from, as Parquet."""
-    from stages.params_file import load_params
+    checked = _checked(params, overrides)
     from stages.prompt_lists import write_prompt_lists
 
-    for split, length in write_prompt_lists(load_params(params, overrides or []), out).items():
+    for split, length in write_prompt_lists(checked, out).items():
         print(f"{out / split}: {length} texts")
 
 
@@ -87,9 +88,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of tables and metrics.json.")] = Path("outputs/evaluation"),
 ) -> None:
     """Judge the base and the last policy of a run as the sections evaluate and report say."""
-    from stages.params_file import load_params
-
-    checked = load_params(params, overrides or [])
+    checked = _checked(params, overrides)
     from flows.evaluate import evaluate_run
 
     print(evaluate_run(run, checked, out))
@@ -106,9 +105,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/report"),
 ) -> None:
     """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
-    from stages.params_file import load_params
-
-    checked = load_params(params, overrides or [])
+    checked = _checked(params, overrides)
     from flows.evaluate import report_run
 
     print(report_run(run, checked, evaluation, out))
@@ -155,9 +152,7 @@ def one_round(
     overrides: Overrides = None,
 ) -> None:
     """Run one stage of a round that lies in a folder of its own, outside the store."""
-    from stages.params_file import load_params
-
-    checked = load_params(params, overrides or [])
+    checked = _checked(params, overrides)
     from flows.one_round import run_in_folder
 
     print(run_in_folder(name, folder, number, policy, checked))
@@ -183,9 +178,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("outputs/demo"),
 ) -> None:
     """Run the main job under a local Prefect server and leave a report with pictures."""
-    from stages.params_file import load_params
-
-    checked = load_params(params, overrides or [])
+    checked = _checked(params, overrides)
     from flows.demo import run_demo
 
     with _stoppable():
@@ -239,6 +232,13 @@ def build(
     from g2rpo.shapes.build import build
 
     build(out, log=log)
+
+
+def _checked(file: Path, overrides: list[str] | None) -> "Params":
+    """Return the parameters, before the heavy imports of a command: a typing error is told at once."""
+    from stages.params_file import load_params
+
+    return load_params(file, overrides or [])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -24,7 +24,7 @@ class Judged:
     folder: Path
     """Where its tables lie."""
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float]:
         """The mean of each reward."""
         return evaluation_metrics(self.folder)

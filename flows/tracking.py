@@ -72,7 +72,9 @@ class MlflowObserver:
     def evaluated(self, judged: Judged) -> None:
         """Log held-out rewards and the grid of fixed prompts, unless they are there."""
         named = {f"held_out/{judged.split}/{name}": value for name, value in judged.metrics.items()}
-        logged = self._evaluations_logged.setdefault(judged.split, self._steps(next(iter(named))))
+        if judged.split not in self._evaluations_logged:
+            self._evaluations_logged[judged.split] = self._steps(next(iter(named)))
+        logged = self._evaluations_logged[judged.split]
         if judged.policy_round not in logged:
             self._log_grid(judged)
             self._log(named, step=judged.policy_round)

@@ -7,6 +7,7 @@ from typing import Any
 from stages.files import value_digest
 from stages.origins import run_origins
 from stages.params import Params
+from stages.registry import effective
 
 ALGORITHM_VERSION = 2
 """Raised when the same parameters would give other numbers, or other files."""
@@ -33,9 +34,7 @@ class Fingerprint:
         Raises:
             ValueError: If base weights or prompts are not there.
         """
-        tree = params.model_dump(mode="json", exclude=_CHANGES_NO_NUMBER)
-        for section, key in (("run", "rounds"), ("policy", "path"), ("prompts", "path")):
-            del tree[section][key]
+        tree = effective(params.model_dump(mode="json", exclude=_CHANGES_NO_NUMBER))
         tree["resources"]["device"] = device
         tree["origins"] = run_origins(params) | {"algorithm_version": ALGORITHM_VERSION}
         return cls({f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()})

@@ -4,7 +4,7 @@ A manifest names the digests of its inputs, the stage's parameters, and the dige
 of one stage are the outputs of another, so that manifests chain from round to round back to the base policy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,5 +68,10 @@ def bury(folder: Path, outputs: frozenset[str]) -> None:
 
 def all_there(manifest: Mapping[str, Any], folder: Path) -> bool:
     """Whether every file that a manifest names is there, but for those that were let go."""
-    kept = manifest["outputs"].keys() - let_go(folder)
-    return all((folder / name / file).is_file() for name in kept for file in manifest["outputs"][name]["files"])
+    return not missing_outputs(manifest, folder, manifest["outputs"].keys() - let_go(folder))
+
+
+def missing_outputs(manifest: Mapping[str, Any], folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the named outputs that a manifest tells of and that are not there."""
+    files = [folder / name / file for name in names for file in manifest["outputs"][name]["files"]]
+    return [path for path in files if not path.is_file()]

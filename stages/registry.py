@@ -18,6 +18,14 @@ _WITHOUT_EFFECT = {
 """Parameters that change no table of a stage, or whose effect is in the run's key or in a digest."""
 
 
+def effective(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return sections of parameters without those that change no table by themselves."""
+    return {
+        section: {key: value for key, value in keys.items() if (section, key) not in _WITHOUT_EFFECT}
+        for section, keys in tree.items()
+    }
+
+
 @dataclass(frozen=True)
 class Stage:
     """A declared stage; its code is `stages/<name>.py`, loaded when it is first run."""
@@ -39,11 +47,7 @@ class Stage:
 
     def parameters(self, params: Params) -> dict[str, Any]:
         """Return what the stage's results depend on, as plain values."""
-        tree = params.model_dump(mode="json", include=set(self.sections))
-        return {
-            section: {key: value for key, value in keys.items() if (section, key) not in _WITHOUT_EFFECT}
-            for section, keys in tree.items()
-        }
+        return effective(params.model_dump(mode="json", include=set(self.sections)))
 
 
 ROUND_STAGES = (

@@ -8,7 +8,7 @@ from stages.damage import Damage
 from stages.execute import run_stage
 from stages.files import link_or_copy, writing
 from stages.fingerprint import Fingerprint
-from stages.manifest import let_go, manifest_path, read_manifest, write_manifest
+from stages.manifest import let_go, manifest_path, missing_outputs, read_manifest, write_manifest
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
 from stages.params import Params, for_report
@@ -109,15 +109,12 @@ def _make(run: Run, stage: Stage, number: int, params: Params, resources: Resour
 def _there(run: Run, table: str, number: int) -> bool:
     folder = run.round_folder(number)
     manifest = read_manifest(folder, WRITER[table])
-    files = manifest["outputs"][table]["files"] if manifest else {}
-    return manifest is not None and all((folder / table / file).is_file() for file in files)
+    return manifest is not None and not missing_outputs(manifest, folder, [table])
 
 
 def _write_own(run: Run, damage: Damage, params: Params, resources: Resources) -> None:
     """Write a file of the run's own anew, from its parameters and from the rounds that are there."""
     if damage.path == run.path / "run.json":
-        with writing(damage.path):
-            damage.path.unlink(missing_ok=True)
         write_about(run, params, Fingerprint.of(params, resources.device.type))
     elif damage.path == run.path / "HEAD":
         run.finish_round(num_with_metrics(run) - 1)

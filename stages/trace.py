@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stages.manifest import missing_outputs
 from stages.metrics import finished_manifest
 from stages.registry import ROUND_STAGES
 from stages.store import Run
@@ -40,10 +41,8 @@ def _require_tables(run: Run, number: int) -> None:
     """Refuse a round of which a table is gone, with the command that makes it again."""
     folder = run.round_folder(number)
     for stage in ROUND_STAGES:
-        outputs = finished_manifest(folder, stage)["outputs"]
-        tables = {name: out["files"] for name, out in outputs.items() if name != "policy"}
-        gone = [folder / name / file for name, files in tables.items() for file in files]
-        gone = [path for path in gone if not path.is_file()]
+        tables = [name for name in stage.outputs if name in TABLES]
+        gone = missing_outputs(finished_manifest(folder, stage), folder, tables)
         if gone:
             raise ValueError(
                 f"Every table of round {number} is required, got no {gone[0]}: it was let go or lost. "

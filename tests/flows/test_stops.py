@@ -1,12 +1,12 @@
 import os
 import signal
 import subprocess
-import time
 from functools import partial
 
 import pytest
 from processes import processes_with
 from tiny import ROOT
+from waiting import wait_for
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -32,10 +32,3 @@ def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
     if number == signal.SIGINT:
         assert demo.returncode == 130
         assert "stopped; give the same command again to go on" in said
-
-
-def wait_for(true, seconds):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
