@@ -22,7 +22,7 @@ class JudgeReward:
 
     def __init__(self, name: str, judge: Judge) -> None:
         self.name = name
-        self._judge = judge
+        self.module = self._judge = judge
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
         """Return one cosine a picture.
@@ -35,6 +35,8 @@ class JudgeReward:
 
 class RuleReward:
     """The verdict of the rule: `rule_soft` in [0, 1], or `rule_strict`, which is 0 or 1."""
+
+    module = None
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,0 +1,21 @@
+"""Pictures as the pretrained scorers were trained to see them: rounded to 8 bits, as a saved PNG would be."""
+
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from g2rpo.types import Images
+
+
+def to_uint8(images: Images) -> UInt8[Tensor, "b h w 3"]:
+    """Return pictures in [0, 1] as bytes on the CPU, rounded to the nearest, channels last.
+
+    Example: 0.5 becomes 128, since 127.5 is rounded to the even number.
+    """
+    return (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
+
+
+def to_pil(images: Images) -> list[Image.Image]:
+    """Return pictures in [0, 1] as RGB images."""
+    return [Image.fromarray(picture) for picture in to_uint8(images).numpy()]
