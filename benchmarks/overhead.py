@@ -34,6 +34,7 @@ class Bare:
     def __init__(self, params) -> None:
         from g2rpo.policies.shapes import ShapesPolicy
         from g2rpo.rewards.shapes import load_reward
+        from g2rpo.schedule import shifted_sigmas
         from g2rpo.trainer import Trainer
         from g2rpo.velocity import VelocityField
         from stages.update import optimizer_settings, update_rule
@@ -46,7 +47,7 @@ class Bare:
         self.base = VelocityField(base, params.update.micro_batch)
         self.rewards = {name: load_reward(name) for name in params.evaluate.rewards}
         self.trainer = Trainer(self.policy.module, optimizer_settings(params.update))
-        self.rule = update_rule(params)
+        self.rule = update_rule(params, shifted_sigmas(params.rollout.num_steps, float(params.rollout.shift)))
 
     def round(self, number: int) -> None:
         from g2rpo.advantages import group_scores, integrate

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from flows.cli_models import models
+from flows.cli_options import Overrides, ParamsFile, Round, RunKey, checked
 from stages.files import StoreWriteError
-
-if TYPE_CHECKING:
-    from stages.params import Params
 
 app = typer.Typer(
     name="g2rpo",
@@ -24,15 +23,7 @@ app = typer.Typer(
 )
 shapes = typer.Typer(help="The embedded world of coloured shapes.", no_args_is_help=True)
 app.add_typer(shapes, name="shapes")
-
-ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
-]
-RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginning of it, or a folder that holds it.")]
-Round = Annotated[
-    int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
-]
+app.add_typer(models)
 
 
 @app.command()
@@ -58,26 +49,12 @@ def train(
         named = find_whole(run)
         if params is None:
             file, changes = named.path / "params.yaml", [f"prompts.path={named.prompts}", *changes]
-    checked = _checked(file, changes)
+    parsed = checked(file, changes)
     from flows.train import start
 
     with _stoppable():
-        started = start(checked, named=named, final=final, out=export)
+        started = start(parsed, named=named, final=final, out=export)
     print(f"run {started.run_key} is done: {started.folder}")
-
-
-@app.command()
-def prompts(
-    params: ParamsFile = Path("params.yaml"),
-    overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder of the lists.")] = Path("outputs/prompts"),
-) -> None:
-    """Write the lists of prompts that a run, its evaluations and its report draw from, as Parquet."""
-    checked = _checked(params, overrides)
-    from stages.prompt_lists import write_prompt_lists
-
-    for split, length in write_prompt_lists(checked, out).items():
-        print(f"{out / split}: {length} texts")
 
 
 @app.command()
@@ -88,10 +65,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder of tables and metrics.json.")] = Path("outputs/evaluation"),
 ) -> None:
     """Judge the base and the last policy of a run as the sections evaluate and report say."""
-    checked = _checked(params, overrides)
+    parsed = checked(params, overrides)
     from flows.evaluate import evaluate_run
 
-    print(evaluate_run(run, checked, out))
+    print(evaluate_run(run, parsed, out))
 
 
 @app.command()
@@ -105,21 +82,10 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/report"),
 ) -> None:
     """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
-    checked = _checked(params, overrides)
+    parsed = checked(params, overrides)
     from flows.evaluate import report_run
 
-    print(report_run(run, checked, evaluation, out))
-
-
-@app.command()
-def policy(
-    run: RunKey,
-    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("outputs/policy"),
-) -> None:
-    """Save the last policy of a run as a model of its family, for `policy.path` or for other programs."""
-    from flows.evaluate import save_policy
-
-    print(save_policy(run, out))
+    print(report_run(run, parsed, evaluation, out))
 
 
 @app.command()
@@ -152,10 +118,10 @@ def one_round(
     overrides: Overrides = None,
 ) -> None:
     """Run one stage of a round that lies in a folder of its own, outside the store."""
-    checked = _checked(params, overrides)
+    parsed = checked(params, overrides)
     from flows.one_round import run_in_folder
 
-    print(run_in_folder(name, folder, number, policy, checked))
+    print(run_in_folder(name, folder, number, policy, parsed))
 
 
 @app.command()
@@ -178,11 +144,11 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("outputs/demo"),
 ) -> None:
     """Run the main job under a local Prefect server and leave a report with pictures."""
-    checked = _checked(params, overrides)
+    parsed = checked(params, overrides)
     from flows.demo import run_demo
 
     with _stoppable():
-        run_demo(checked, out)
+        run_demo(parsed, out)
 
 
 @app.command()
@@ -232,13 +198,6 @@ def build(
     from g2rpo.shapes.build import build
 
     build(out, log=log)
-
-
-def _checked(file: Path, overrides: list[str] | None) -> "Params":
-    """Return the parameters, before the heavy imports of a command: a typing error is told at once."""
-    from stages.params_file import load_params
-
-    return load_params(file, overrides or [])
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from flows.prefect_server import end_with_parent, prefect_server, quiet_environm
 from flows.report import BaseAndAligned, Report, write_report
 from flows.session import Session, as_typed
 from flows.tracking import tracking_uri
+from stages.home import home
 from stages.params import Params
-from stages.store import home
 
 
 def run_demo(params: Params, out: Path) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 from flows.observers import Judged
 from flows.report import BaseAndAligned, measure, write_report
 from flows.tracking import MlflowObserver, require_tracking
+from stages.base_model import policy_digest
 from stages.evaluate import held_out
 from stages.execute import execute
 from stages.files import atomic_folder, write_json
-from stages.origins import policy_digest
 from stages.params import Params, for_report
 from stages.registry import EVALUATE
 from stages.resources import Resources
+from stages.reward_sources import check_rewards
 from stages.store import Run, find_run
 
 
@@ -32,7 +33,7 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     if last == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
     resources = Resources(params)
-    resources.check_rewards(params.evaluate.rewards)
+    check_rewards(params, params.evaluate.rewards)
     require_base(run, params)
     by = for_report(params)
     held_out(by)

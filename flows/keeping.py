@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from stages.exchange import adopt, is_run
+from stages.home import home
 from stages.own_files import damaged_own_files
 from stages.retention import prune
-from stages.store import Run, find_run, home
+from stages.store import Run, find_run
 from stages.verify import verify
 
 

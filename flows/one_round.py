@@ -5,8 +5,10 @@ Each stage writes into `<folder>/<stage>/` and reads what the stages before it h
 
 from pathlib import Path
 
+from g2rpo.policies.families import FAMILIES
+from stages.base_model import policy_digest
 from stages.execute import execute
-from stages.origins import policy_digest, weights_digest
+from stages.hub import files_digest
 from stages.params import Params
 from stages.policy_state import STATE, write_base
 from stages.registry import POLICY_INPUTS, ROUND_STAGES
@@ -41,7 +43,7 @@ def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, par
 def _base(params: Params, weights: Path | None, folder: Path) -> Path:
     """Return a folder that says which weights the base has, after a look that they are those meant."""
     digest = policy_digest(params)
-    if weights and weights_digest(weights) != digest:
+    if weights and files_digest(weights, FAMILIES[params.policy.family].files, key="--policy") != digest:
         raise ValueError(
             f"--policy: a stored policy or the weights of policy.path are required, got {weights}, which is neither. "
             "Set policy.path to it, or name the folder `policy` of a round."

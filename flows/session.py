@@ -19,6 +19,7 @@ from stages.params_file import parse_params
 from stages.prompts import check_prompts
 from stages.repair import repair
 from stages.resources import Resources
+from stages.reward_sources import check_rewards
 from stages.store import Run, open_run
 from stages.verify import verify
 
@@ -51,7 +52,7 @@ class Session:
         """
         params = parse_params(dict(tree))
         resources = Resources(params)
-        resources.check_rewards({*params.score.rewards, *params.evaluate.rewards})
+        check_rewards(params, {*params.score.rewards, *params.evaluate.rewards})
         held_out(params)
         held_out(for_report(params))
         check_prompts(params)

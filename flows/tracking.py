@@ -11,8 +11,9 @@ from flows.answers import require_answer
 from flows.mlflow_database import make_database
 from flows.observers import Ending, Judged
 from flows.pictures import Kept, grid
+from stages.home import home
 from stages.params import Params
-from stages.store import Run, home
+from stages.store import Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 

@@ -1,5 +1,6 @@
 """The policy's velocity in micro-batches, with every transformer evaluation counted where it happens."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from g2rpo.types import Index, Latents, Levels
 class VelocityField:
     """Evaluates one policy; `evaluations` counts rows sent through it: a forward is 1, with its backward 3.
 
+    With classifier-free guidance a velocity is two rows.
+
     Example: 100 rows at `micro_batch=32` are four calls of the network and 100 evaluations.
     """
 
@@ -20,6 +23,8 @@ class VelocityField:
     """Rows a call, at least 1; more is faster until memory ends. It changes the last bits of fp32 results."""
     dtype: torch.dtype = torch.float32
     """What the network computes in; below fp32 by autocast, with weights and results kept in fp32."""
+    base: bool = False
+    """Whether the base model is meant, by the policy's network with its adapter switched off."""
     evaluations: int = 0
 
     def __post_init__(self) -> None:
@@ -38,15 +43,15 @@ class VelocityField:
             for start in range(0, len(latents), self.micro_batch):
                 part = slice(start, start + self.micro_batch)
                 velocity[part] = self._call(latents[part], sigma[part], condition.take(rows[part]))
-        self.evaluations += len(latents)
+        self.evaluations += len(latents) * self.policy.num_forwards
         return velocity
 
     def with_gradient(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return the velocity of one micro-batch, with gradient; the caller cuts and goes backward."""
-        self.evaluations += 3 * len(latents)
+        self.evaluations += 3 * len(latents) * self.policy.num_forwards
         return self._call(latents, sigma, condition)
 
     def _call(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        lowered = self.dtype is not torch.float32
-        with torch.autocast(self.policy.device.type, dtype=self.dtype, enabled=lowered):
+        lowered = torch.autocast(self.policy.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
+        with self.policy.without_adapter() if self.base else nullcontext(), lowered:
             return self.policy.velocity(latents, sigma, condition).float()

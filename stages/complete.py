@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from g2rpo.sampler import complete
-from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
 from stages.job import Job
 from stages.resources import Resources
@@ -15,11 +14,11 @@ def run(job: Job, resources: Resources) -> None:
     """Write the completions, a shard for each shard of transitions."""
     for shard in job.pending_like("transitions", "completions"):
         field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
-        _run_shard(job, field, shard)
+        _run_shard(job, resources, field, shard)
 
 
-def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
-    rollout, chosen = job.params.rollout, job.params.complete
+def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
+    chosen = job.params.complete
     prompts, transitions = job.read("prompts", shard), job.read("transitions", shard)
     ids = prompts["prompt_id"].to_pylist()
     row_of = {name: row for row, name in enumerate(ids)}
@@ -28,10 +27,10 @@ def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
     completed = complete(
         field,
         torch.from_numpy(tensor(transitions, "next_latents")).to(device),
-        field.policy.encode(prompts["text"].to_pylist()),
+        resources.condition(prompts["text"].to_pylist()),
         rows=torch.tensor([row_of[name] for name in owners], device=device),
         starts=[step + 1 for step in transitions["step"].to_pylist()],
-        sigmas=shifted_sigmas(rollout.num_steps, rollout.shift),
+        sigmas=resources.sigmas(job.params.rollout.num_steps),
         granularities=chosen.granularities,
         rule=chosen.stride_rule,
     )

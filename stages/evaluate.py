@@ -6,17 +6,18 @@ run, paint from the same noise.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from g2rpo.policies.protocol import Condition
+from g2rpo.rewards.pictures import to_uint8
 from g2rpo.sampler import complete
-from g2rpo.schedule import shifted_sigmas
 from g2rpo.seeding import noise, position_seed
 from g2rpo.velocity import VelocityField
 from stages.job import Job
+from stages.judging import judge
 from stages.params import Params
 from stages.prompt_lists import prompt_list
 from stages.resources import Resources
@@ -58,64 +59,69 @@ def run(job: Job, resources: Resources) -> None:
     """Write the scores of the policy on the held-out prompts, and pictures of some captions, spread evenly."""
     chosen = job.params.evaluate
     prompts = held_out(job.params)
+    shown = _shown(job.params)
     for shard, num_steps in enumerate(chosen.num_steps):
         field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
-        condition = field.policy.encode(prompts.texts)
-        start = noise(prompts.seeds, field.policy.latent_shape).to(field.policy.device)
-        latents = _paint(field, start, condition, num_steps, job.params.rollout.shift)
-        images = field.policy.decode(latents)
-        scores = {name: resources.reward(name).score(images, prompts.texts) for name in chosen.rewards}
-        _write_pictures(job, shard, num_steps, prompts, images)
-        rows = _scored(job.round_number, num_steps, prompts, scores)
+        rewards = [resources.reward(name) for name in chosen.rewards]
+        values, pictures = np.empty((len(prompts.ids), len(rewards))), dict[int, np.ndarray[Any, Any]]()
+        for start in range(0, len(prompts.ids), chosen.micro_batch):
+            part = slice(start, start + chosen.micro_batch)
+            images = field.policy.decode(_paint(field, resources, prompts, part, num_steps))
+            for column, reward in enumerate(rewards):
+                told = [f"prompt {name}" for name in prompts.ids[part]]
+                values[part, column] = judge(reward, images, prompts.texts[part], told)
+            kept = [row for row in shown if start <= row < start + len(images)]
+            pictures |= {row: to_uint8(images[row - start][None])[0].numpy() for row in kept}
+        _write_pictures(job, shard, num_steps, prompts, pictures)
+        rows = _scored(job, num_steps, prompts, values)
         spent = field.evaluations
         write_shard(job.outputs["evaluations"], shard, EVALUATIONS, rows, stamp=job.stamp, evaluations=spent)
 
 
-def _paint(
-    field: VelocityField, start: torch.Tensor, condition: Condition, num_steps: int, shift: float
-) -> torch.Tensor:
-    rows = torch.arange(len(start), device=start.device)
-    sigmas = shifted_sigmas(num_steps, shift)
+def _shown(params: Params) -> list[int]:
+    """Return the rows whose pictures are kept: the first rows hold each caption once, with its first noise."""
+    there = params.evaluate.num_prompts
+    count = min(params.evaluate.num_pictures, there)
+    return [index * there // count for index in range(count)]
+
+
+def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, part: slice, num_steps: int) -> torch.Tensor:
+    start = noise(prompts.seeds[part], field.policy.latent_shape).to(field.policy.device)
     finished = complete(
         field,
         start,
-        condition,
-        rows=rows,
+        resources.condition(prompts.texts[part]),
+        rows=torch.arange(len(start), device=start.device),
         starts=[0] * len(start),
-        sigmas=sigmas,
+        sigmas=resources.sigmas(num_steps),
         granularities=[1],
         rule="even",
     )
     return finished.latents[:, 0]
 
 
-def _scored(policy_round: int, num_steps: int, prompts: HeldOut, scores: dict[str, torch.Tensor]) -> pa.Table:
-    values = np.stack([value.double().cpu().numpy() for value in scores.values()], axis=1)
-    if not np.isfinite(values).all():
-        name = list(scores)[int(np.argwhere(~np.isfinite(values))[0][1])]
-        raise ValueError(f"Reward {name} must give finite numbers, got one that is not. Look at its pictures.")
-    each, count = len(scores), len(prompts.ids)
+def _scored(job: Job, num_steps: int, prompts: HeldOut, values: np.ndarray[Any, Any]) -> pa.Table:
+    rewards, count = job.params.evaluate.rewards, len(prompts.ids)
     columns = {
-        "policy_round": [policy_round] * each * count,
-        "prompt_id": _repeated(prompts.ids, each),
-        "num_steps": [num_steps] * each * count,
-        "reward": list(scores) * count,
-        "text": _repeated(prompts.texts, each),
+        "policy_round": [job.round_number] * len(rewards) * count,
+        "prompt_id": _repeated(prompts.ids, len(rewards)),
+        "num_steps": [num_steps] * len(rewards) * count,
+        "reward": list(rewards) * count,
+        "text": _repeated(prompts.texts, len(rewards)),
         "value": values.flatten(),
     }
     return arrow(EVALUATIONS, columns)
 
 
-def _write_pictures(job: Job, shard: int, num_steps: int, prompts: HeldOut, images: torch.Tensor) -> None:
-    captions_there = job.params.evaluate.num_prompts  # the first rows hold each caption once, with its first noise
-    count = min(job.params.evaluate.num_pictures, captions_there)
-    shown = [index * captions_there // count for index in range(count)]
+def _write_pictures(
+    job: Job, shard: int, num_steps: int, prompts: HeldOut, pictures: dict[int, np.ndarray[Any, Any]]
+) -> None:
     columns = {
-        "policy_round": [job.round_number] * count,
-        "prompt_id": [prompts.ids[index] for index in shown],
-        "num_steps": [num_steps] * count,
-        "text": [prompts.texts[index] for index in shown],
-        "image": (images[shown] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy(),
+        "policy_round": [job.round_number] * len(pictures),
+        "prompt_id": [prompts.ids[row] for row in pictures],
+        "num_steps": [num_steps] * len(pictures),
+        "text": [prompts.texts[row] for row in pictures],
+        "image": np.stack(list(pictures.values())),
     }
     write_shard(job.outputs["pictures"], shard, PICTURES, arrow(PICTURES, columns), stamp=job.stamp)
 

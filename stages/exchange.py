@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
-from stages.store import Run, home
+from stages.home import home
+from stages.store import Run
 
 
 def export(run: Run, out: Path, rounds: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from stages.files import sweep
 from stages.job import Job
 from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
+from stages.memory import begin_peak, peak_bytes
 from stages.origins import stage_origins
 from stages.params import Params
 from stages.policy_state import policy_state
@@ -86,6 +87,8 @@ def execute(
     sweep(folder)
     _drop_stale(outputs.values(), stamp)
     began, cpu = time.perf_counter(), time.process_time()
+    resources.ready_for(stage)
+    begin_peak(resources.device)
     job = Job(params, number, inputs, outputs, stamp, shards, force)
     stage.load()(job, resources)
     if not _whole(stage, inputs, outputs, stamp):
@@ -99,6 +102,7 @@ def execute(
         "outputs": {name: described(path) for name, path in outputs.items()},
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - cpu,
+        "peak_bytes": peak_bytes(resources.device),
         "evaluations": sum(shard_evaluations(path, n) for path in outputs.values() for n in shard_numbers(path)),
     }
     write_manifest(folder, stage, manifest)

@@ -9,10 +9,10 @@ from stages.origins import run_origins
 from stages.params import Params
 from stages.registry import effective
 
-ALGORITHM_VERSION = 2
+ALGORITHM_VERSION = 3
 """Raised when the same parameters would give other numbers, or other files."""
 
-_CHANGES_NO_NUMBER = {"evaluate", "report", "retention", "tracking"}
+_CHANGES_NO_NUMBER = {"rewards", "evaluate", "report", "retention", "tracking"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Fingerprint:
     def of(cls, params: Params, device: str) -> "Fingerprint":
         """Return the fingerprint of parameters on a kind of device, "cpu" or "cuda".
 
-        Left out are the number of rounds, evaluation, retention and tracking; of weights and prompts what they
-        are counts, not where they lie.
+        Left out are the number of rounds, evaluation, retention and tracking; of weights, rewards and prompts what
+        they are counts, not where they lie.
 
         Raises:
             ValueError: If base weights or prompts are not there.

@@ -17,8 +17,8 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
 
     `reward/*` is in the reward's own units: its mean, and its spread, the mean over groups of the std within
     a group, by granularity and by step. `update/*` are means over the round's optimizer steps,
-    `ratio_min` and `ratio_max` the extremes. `seconds/*`
-    are wall time by stage; they alone differ when a round is repeated.
+    `ratio_min` and `ratio_max` the extremes. `seconds/*` are wall time by stage, `peak_bytes/*` the most memory
+    of the device; they alone differ when a round is repeated.
     """
     folder = run.round_folder(number)
     manifests = {stage.name: finished_manifest(folder, stage) for stage in ROUND_STAGES}
@@ -31,6 +31,7 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     metrics |= {"evaluations": float(sum(m["evaluations"] for m in manifests.values()))}
     metrics |= {"bytes": float(sum(out["bytes"] for m in manifests.values() for out in m["outputs"].values()))}
     metrics |= {"cpu_seconds": sum(m["cpu_seconds"] for m in manifests.values())}
+    metrics |= {f"peak_bytes/{name}": float(manifest["peak_bytes"]) for name, manifest in manifests.items()}
     return metrics | {f"seconds/{name}": manifest["seconds"] for name, manifest in manifests.items()}
 
 
@@ -53,8 +54,8 @@ def trained_rewards(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def same_numbers(metrics: dict[str, float]) -> dict[str, float]:
-    """Return the metrics that a repetition of the round must reproduce: all but the times."""
-    return {k: v for k, v in metrics.items() if not k.startswith("seconds/") and k != "cpu_seconds"}
+    """Return the metrics that a repetition of the round must reproduce: all but time and memory."""
+    return {k: v for k, v in metrics.items() if not k.startswith(("seconds/", "peak_bytes/")) and k != "cpu_seconds"}
 
 
 def _rewards(rewards: pd.DataFrame) -> dict[str, float]:

@@ -6,18 +6,11 @@ No default stands here: what params.yaml does not say is an error, and so is wha
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """A section of params.yaml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+from stages.policy_params import PolicyParams
+from stages.reward_params import RewardParams
+from stages.section import Count, Fraction, NotNegative, Positive, Section
 
 
 class RunParams(Section):
@@ -38,15 +31,16 @@ class ResourcesParams(Section):
     """What the networks compute in; weights, latents and log-probabilities stay in float32."""
     threads: Count
     """CPU threads of torch. It changes the last bits of float32 results."""
-
-
-class PolicyParams(Section):
-    """The model that is aligned."""
-
-    family: Literal["shapes"]
-    """`shapes` is the embedded world's Flux transformer."""
-    path: str | None
-    """Folder of the base weights; null takes those that ship with the family."""
+    decode_batch: Count
+    """Latents a call of the autoencoder; all at once is what runs out of memory first."""
+    gradient_checkpointing: bool
+    """Whether a block's activations are computed again in the backward pass: less memory, a third more time there."""
+    attention: str
+    """Attention backend of diffusers, as `native`, `flash` or `_native_cudnn`."""
+    compile: bool
+    """Whether `torch.compile` compiles the repeated blocks of the transformer."""
+    between_stages: Literal["keep", "offload"]
+    """What becomes of models that a stage does not need: they stay, or move to the CPU's memory."""
 
 
 class PromptsParams(Section):
@@ -55,7 +49,7 @@ class PromptsParams(Section):
     split: Literal["train", "tuning", "test", "all"]
     """Captions to draw from: each once an epoch, in an order that the seed decides."""
     path: str | None
-    """Folder of prompt lists, one for each split, as `g2rpo prompts` writes them; null takes the family's own."""
+    """Folder of prompt lists, one for each split, in a layout of docs/prompts.md; null takes the family's own."""
     num_prompts: Count
     """Prompts a round."""
     shard_size: Count
@@ -67,8 +61,8 @@ class RolloutParams(Section):
 
     num_steps: Annotated[int, Field(ge=2)]
     """T, steps of the trajectory."""
-    shift: Positive
-    """s of the schedule s t / (1 + (s - 1) t); 1 is even, 3 is the paper's at 720 x 720."""
+    shift: Positive | Literal["model"]
+    """s of the schedule s t / (1 + (s - 1) t); 1 is even, 3 is the paper's; `model` takes the base model's own."""
     steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     """M, the steps that branch and are trained; each below num_steps - 1, so that a completion follows."""
     group_size: Annotated[int, Field(ge=2)]
@@ -155,7 +149,7 @@ class EvaluateParams(Section):
     num_pictures: Count
     """Captions whose pictures are kept, each with its first noise."""
     micro_batch: Count
-    """Rows a call of the network."""
+    """Rows a call of the network, and pictures a call of a reward."""
 
 
 class ReportParams(Section):
@@ -192,6 +186,9 @@ class Params(Section):
     run: RunParams
     resources: ResourcesParams
     policy: PolicyParams
+    rewards: dict[str, RewardParams]
+    """Settings of rewards by the name that `score.rewards` and `evaluate.rewards` give them; the shapes world's need
+    none."""
     prompts: PromptsParams
     rollout: RolloutParams
     complete: CompleteParams

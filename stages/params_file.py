@@ -3,18 +3,23 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from stages.params import Params
+from stages.section import Section
 
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
-    """Return params.yaml with `section.key=value` overrides, checked.
+    """Return the parameters of a file with `section.key=value` overrides, checked.
+
+    A preset is a file that says `extends: ../params.yaml` and only what it has otherwise: a key takes the place of
+    that of the file it extends, and a section of another family, or a whole mapping, that of the whole.
 
     Args:
         path: The YAML file.
@@ -24,17 +29,42 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         ValueError: If the file or an override is not valid; every fault is named with its key, what is
             required, what was got and what to do.
     """
+    tree = _read(path, {})
+    for override in overrides:
+        _override(tree, override)
+    return parse_params(tree)
+
+
+def _read(path: Path, above: dict[Path, None]) -> dict[str, Any]:
+    """Return the tree of a file, laid over the file that it extends."""
     if not path.is_file():
         raise ValueError(f"A parameter file is required, got {path}, which does not exist. Give --params FILE.")
+    if path.resolve() in above:
+        raise ValueError(f"extends: files that end somewhere are required, got a circle at {path}. Break it.")
     try:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path} must hold sections of parameters, got {type(tree).__name__}. Start from params.yaml.")
-    for override in overrides:
-        _override(tree, override)
-    return parse_params(tree)
+    extended = tree.pop("extends", None)
+    if extended is None:
+        return tree
+    if not isinstance(extended, str):
+        raise ValueError(f"extends: the name of a file is required, got {extended!r} in {path}. As ../params.yaml.")
+    return _laid_over(_read(path.parent / extended, above | {path.resolve(): None}), tree)
+
+
+def _laid_over(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree with a preset's keys in the place of its own."""
+    merged = dict(tree)
+    for section, keys in preset.items():
+        below = merged.get(section)
+        if isinstance(keys, dict) and isinstance(below, dict) and keys.get("family") in (None, below.get("family")):
+            merged[section] = {**below, **keys}
+        else:
+            merged[section] = keys
+    return merged
 
 
 def parse_params(tree: dict[str, Any]) -> Params:
@@ -79,16 +109,55 @@ def _tuples(value: Any) -> Any:
 
 def _fault(fault: Any) -> str:
     """Return one line of pydantic's findings: key, required, got, do."""
-    key = ".".join(str(part) for part in fault["loc"])
+    key, section = _place(fault["loc"])
     if fault["type"] == "extra_forbidden":
-        section: Any = Params
-        for part in fault["loc"][:-1]:
-            section = section.model_fields[str(part)].annotation
         known = ", ".join(section.model_fields)
         return f"{key}: unknown key, got {fault['input']!r}. Remove it or correct it; known here: {known}."
     if fault["type"] == "missing":
-        return f"{key}: required, got nothing. Add it; the shipped params.yaml has a value and its meaning."
+        return f"{key}: required, got nothing. Add it; the shipped params.yaml and presets have values and meanings."
+    if fault["type"].startswith("union_tag"):
+        by = fault["ctx"]["discriminator"].strip("'")
+        got = fault["input"].get(by) if isinstance(fault["input"], dict) else fault["input"]
+        wanted = fault["ctx"].get("expected_tags") or "a name"
+        return f"{key}.{by}: one of {wanted} is required, got {got!r}. Change it."
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     required = fault["msg"].lower().replace("tuple", "list")
     return f"{key}: {required}, got {fault['input']!r}. Change it in params.yaml or by --set."
+
+
+def _place(location: Sequence[Any]) -> tuple[str, Any]:
+    """Return the key of a fault, and the record in which it lies; pydantic names a union's member in between."""
+    key = list[str]()
+    here: Any = Params
+    record: Any = Params
+    for part in location:
+        members = [kind for kind in _flat(here) if isinstance(kind, type) and issubclass(kind, Section)]
+        tagged = [kind for kind in members if len(members) > 1 and part in _tags(kind)]
+        if tagged:
+            here = record = tagged[0]
+            continue
+        key.append(str(part))
+        record = members[0] if members else record
+        if members:
+            field = record.model_fields.get(str(part))
+            here = field.annotation if field else Any
+        else:
+            here = get_args(here)[-1] if get_args(here) else Any
+    return ".".join(key), record
+
+
+def _flat(annotation: Any) -> list[Any]:
+    """Return the members of a union, else the type itself; `Annotated` is looked through."""
+    if get_origin(annotation) is Annotated:
+        return _flat(get_args(annotation)[0])
+    return list(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else [annotation]
+
+
+def _tags(kind: Any) -> tuple[Any, ...]:
+    return tuple(
+        tag
+        for name in ("family", "kind")
+        if name in kind.model_fields
+        for tag in get_args(kind.model_fields[name].annotation)
+    )

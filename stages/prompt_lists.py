@@ -1,11 +1,17 @@
 """The texts that prompts are drawn from: the lists of `prompts.path`, else those of the model family."""
 
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from itertools import combinations
 from pathlib import Path
 
 from g2rpo.shapes.captions import captions, tokens
-from stages.files import value_digest
 from stages.params import Params
-from stages.tables import TEXTS, arrow, read_table, write_shard
+from stages.prompt_files import PromptList
+from stages.prompt_layouts import FileState, find_split, read_split
+from stages.tables import TEXTS, arrow, write_shard
+
+_KEPT = 8  # lists in memory: three splits of a source, and as many of a run's own copy
 
 
 def prompt_list(params: Params, split: str) -> tuple[str, ...]:
@@ -14,17 +20,72 @@ def prompt_list(params: Params, split: str) -> tuple[str, ...]:
     Raises:
         ValueError: If `prompts.path` has no such list, or the policy cannot read one of its texts.
     """
-    if params.prompts.path is None:
-        return captions(split)
-    folder = Path(params.prompts.path) / split
-    if not (folder / "part-00000.parquet").is_file():
+    return full_list(params, split).texts
+
+
+def full_list(params: Params, split: str) -> PromptList:
+    """Return the texts of a split with their metadata; files are read again only when they have changed.
+
+    Raises:
+        ValueError: If `prompts.path` has no such list, or the policy cannot read one of its texts.
+    """
+    family, path = params.policy.family, params.prompts.path
+    if path is None:
+        return _family_list(family, split)
+    try:
+        return _list_of_files(family, find_split(Path(path), split))
+    except ValueError as error:
+        raise ValueError(f"prompts.path: {error}") from error
+
+
+def list_digest(params: Params, split: str) -> str:
+    """Return the digest of a split's texts and metadata, wherever they lie."""
+    return full_list(params, split).digest
+
+
+def family_captions(family: str, split: str) -> tuple[str, ...]:
+    """Return the captions that a family has of its own.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if family != "shapes":
         raise ValueError(
-            f"prompts.path: a list of the {split} texts is required, got no {folder}. Make the lists by "
-            "`g2rpo prompts`, or set prompts.path to null."
+            f"prompts.path: a folder of lists is required, got null, and the family {family} has no captions of its "
+            "own. Make lists by `g2rpo import-prompts`, and name their folder."
         )
-    texts = tuple(read_table(folder)["text"].to_pylist())
-    tokens(texts)
-    return texts
+    return captions(split)
+
+
+def check_texts(family: str, texts: Sequence[str]) -> None:
+    """Refuse texts that the policy cannot read; the shapes world knows a few words only.
+
+    Raises:
+        ValueError: With the text.
+    """
+    if family == "shapes":
+        tokens(texts)
+
+
+def check_apart(params: Params) -> None:
+    """Refuse lists that share a text, of what is learned from, chosen by and reported.
+
+    The same split named twice, or the split `all`, says in params.yaml that they do; so it is allowed.
+
+    Raises:
+        ValueError: With the number of shared texts and one of them.
+    """
+    if params.prompts.path is None:
+        return
+    splits = {params.prompts.split, params.evaluate.split, params.report.split} - {"all"}
+    for first, second in combinations(sorted(splits), 2):
+        shared = set(prompt_list(params, first)) & set(prompt_list(params, second))
+        if shared:
+            raise ValueError(
+                f"prompts.path: lists without a common text are required, got {len(shared)} in both {first} and "
+                f"{second}, as {min(shared)!r}: what is judged would have been learned from or chosen by. "
+                "`g2rpo import-prompts` takes lists apart."
+            )
 
 
 def with_prompts(params: Params, folder: Path) -> Params:
@@ -32,17 +93,29 @@ def with_prompts(params: Params, folder: Path) -> Params:
     return params.model_copy(update={"prompts": params.prompts.model_copy(update={"path": str(folder)})})
 
 
-def list_digest(params: Params, split: str) -> str:
-    """Return the digest of a split's texts, wherever they lie."""
-    return value_digest(prompt_list(params, split))
-
-
 def write_prompt_lists(params: Params, out: Path) -> dict[str, int]:
     """Write the lists that a run, its evaluations and its report draw from; return their lengths by split."""
     lengths: dict[str, int] = {}
     for split in dict.fromkeys((params.prompts.split, params.evaluate.split, params.report.split)):
-        texts = prompt_list(params, split)
-        rows = arrow(TEXTS, {"index": range(len(texts)), "text": texts})
-        write_shard(out / split, 0, TEXTS, rows, stamp=value_digest(texts))
-        lengths[split] = len(texts)
+        prompts = full_list(params, split)
+        write_list(out / split, prompts)
+        lengths[split] = len(prompts.texts)
     return lengths
+
+
+def write_list(folder: Path, prompts: PromptList) -> None:
+    """Write a list of prompts as a table, stamped with its digest."""
+    columns = {"index": range(len(prompts.texts)), "text": prompts.texts, "metadata": prompts.metadata}
+    write_shard(folder, 0, TEXTS, arrow(TEXTS, columns), stamp=prompts.digest)
+
+
+@cache
+def _family_list(family: str, split: str) -> PromptList:
+    return PromptList.plain(family_captions(family, split))
+
+
+@lru_cache(_KEPT)
+def _list_of_files(family: str, files: tuple[FileState, ...]) -> PromptList:
+    prompts = read_split(files)
+    check_texts(family, prompts.texts)
+    return prompts

@@ -5,13 +5,15 @@ prompt is its epoch, so a caption that comes again comes with another noise.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from g2rpo.seeding import position_seed
 from stages.job import Job
 from stages.params import Params
-from stages.prompt_lists import prompt_list
+from stages.prompt_lists import check_apart, full_list, prompt_list
 from stages.resources import Resources
 from stages.tables import PROMPTS, arrow, write_shard
 
@@ -19,27 +21,29 @@ from stages.tables import PROMPTS, arrow, write_shard
 def run(job: Job, resources: Resources) -> None:
     """Write the prompts of the round, `prompts.shard_size` a shard."""
     chosen = job.params.prompts
-    texts, seed = prompt_list(job.params, chosen.split), job.params.run.seed
+    there, seed = full_list(job.params, chosen.split), job.params.run.seed
     first = job.round_number * chosen.num_prompts
-    drawn = [draw(len(texts), first + slot, seed) for slot in range(chosen.num_prompts)]
+    drawn = [draw(len(there.texts), first + slot, seed) for slot in range(chosen.num_prompts)]
     parts = [drawn[i : i + chosen.shard_size] for i in range(0, len(drawn), chosen.shard_size)]
     for shard in job.pending(range(len(parts)), "prompts"):
         ids = [prompt_id(chosen.split, caption, noise) for caption, noise in parts[shard]]
         columns = {
             "prompt_id": ids,
-            "text": [texts[caption] for caption, _ in parts[shard]],
+            "text": [there.texts[caption] for caption, _ in parts[shard]],
             "split": [chosen.split] * len(ids),
+            "metadata": [there.metadata[caption] for caption, _ in parts[shard]],
             "noise_seed": [position_seed("noise", seed, job.round_number, name) for name in ids],
         }
         write_shard(job.outputs["prompts"], shard, PROMPTS, arrow(PROMPTS, columns), stamp=job.stamp)
 
 
 def check_prompts(params: Params) -> None:
-    """Refuse a round of more prompts than the split has texts.
+    """Refuse a round of more prompts than the split has texts, and held-out lists with a text of the split.
 
     Raises:
         ValueError: With the number of texts.
     """
+    check_apart(params)
     chosen = params.prompts
     there = len(prompt_list(params, chosen.split))
     if chosen.num_prompts > there:
@@ -55,8 +59,12 @@ def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:
     Example: with 3 captions, slots 0 to 2 hold captions 0, 1 and 2 in some order, each with noise 0.
     """
     epoch, place = divmod(slot, num_captions)
-    order = np.random.default_rng(position_seed("epoch", seed, epoch)).permutation(num_captions)
-    return int(order[place]), epoch
+    return int(_order(num_captions, epoch, seed)[place]), epoch
+
+
+@lru_cache(2)  # a round spans two epochs at most: it has no more prompts than there are captions
+def _order(num_captions: int, epoch: int, seed: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(position_seed("epoch", seed, epoch)).permutation(num_captions)
 
 
 def prompt_id(split: str, caption: int, noise: int) -> str:

@@ -11,7 +11,9 @@ from stages.params import Params
 _WITHOUT_EFFECT = {
     ("run", "rounds"),
     ("resources", "device"),
+    ("resources", "between_stages"),
     ("policy", "path"),
+    ("policy", "revision"),
     ("prompts", "path"),
     ("evaluate", "every"),
 }
@@ -38,6 +40,8 @@ class Stage:
     """Sections of params.yaml that change what it writes."""
     origins: tuple[Literal["prompts", "rewards"], ...] = ()
     """What it reads that no stage wrote: the list of prompts, the rewards."""
+    models: tuple[Literal["network", "decoder", "rewards"], ...] = ()
+    """What it computes with; the rest may leave the device meanwhile."""
     sharded: bool = True
     """Whether it can be given some of its shards; the update learns from all at once."""
 
@@ -57,20 +61,30 @@ ROUND_STAGES = (
         ("prompts", "previous_policy"),
         ("anchors", "transitions"),
         ("resources", "policy", "rollout"),
+        models=("network",),
     ),
     Stage(
         "complete",
         ("prompts", "transitions", "previous_policy"),
         ("completions",),
         ("resources", "policy", "rollout", "complete"),
+        models=("network",),
     ),
-    Stage("score", ("prompts", "completions"), ("rewards",), ("resources", "policy", "score"), ("rewards",)),
+    Stage(
+        "score",
+        ("prompts", "completions"),
+        ("rewards",),
+        ("resources", "policy", "score"),
+        ("rewards",),
+        models=("decoder", "rewards"),
+    ),
     Stage("integrate", ("rewards",), ("advantages",), ("integrate",)),
     Stage(
         "update",
         ("prompts", "anchors", "transitions", "advantages", "previous_policy"),
         ("old_log_probs", "updates", "policy"),
         ("resources", "policy", "rollout", "update"),
+        models=("network",),
         sharded=False,
     ),
 )
@@ -84,6 +98,7 @@ EVALUATE = Stage(
     ("evaluations", "pictures"),
     ("resources", "policy", "rollout", "evaluate"),
     ("prompts", "rewards"),
+    models=("network", "decoder", "rewards"),
     sharded=False,
 )
 

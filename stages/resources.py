@@ -1,48 +1,92 @@
 """The loaded models of this process, shared by the stages that run in it: the only shared state.
 
 Weights are taken from disk only when they are not those already held, told apart by digest; so the stages of
-a round, and the rounds of a run, load a model once.
+a round, and the rounds of a run, load a model once. What a stage does not need may leave the device meanwhile.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from g2rpo.policies.protocol import Policy
+from g2rpo.policies.compute import Compute
+from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.rewards.protocol import Reward
+from g2rpo.schedule import shifted_sigmas
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
+from stages.base_model import base_model, encoder_digest
+from stages.embeddings import Embeddings
+from stages.files import value_digest
+from stages.home import home
 from stages.params import Params
 from stages.policy_files import read_optimizer, read_weights
 from stages.policy_state import policy_state
+from stages.registry import Stage
+from stages.reward_sources import load_reward
+
+_AS_LOADED = "as loaded"
 
 
 class Resources:
     """Models on one device, loaded when first asked for.
 
     Raises:
-        ValueError: If the device that params.yaml asks for is not there.
+        ValueError: If the device that params.yaml asks for is not there, or the base model.
     """
 
     def __init__(self, params: Params) -> None:
-        self.device = _device(params.resources.device)
-        self.dtype = getattr(torch, params.resources.dtype)
-        torch.set_num_threads(params.resources.threads)
+        chosen = params.resources
+        self.device = _device(chosen.device)
+        self.dtype = getattr(torch, chosen.dtype)
+        torch.set_num_threads(chosen.threads)
         self._params = params
+        self._base_model = base_model(params)
+        self._compute = Compute(
+            device=self.device,
+            dtype=self.dtype,
+            decode_batch=chosen.decode_batch,
+            gradient_checkpointing=chosen.gradient_checkpointing,
+            attention=chosen.attention,
+            compile=chosen.compile,
+        )
+        self._embeddings = Embeddings(self._base_model, self._compute, self._embeddings_folder())
         self._policy: Policy | None = None
         self._base: Policy | None = None
+        self._initial: dict[str, Tensor] | None = None
         self._held: str | None = None
         self._trainer: Trainer | None = None
         self._trainer_held: str | None = None
         self._rewards: dict[str, Reward] = {}
+        self._needed: Sequence[str] = ("network", "decoder", "rewards")
+
+    def sigmas(self, num_steps: int) -> Tensor:
+        """Return the schedule of a number of steps, shape (num_steps + 1,), with the shift that params.yaml says."""
+        shift = self._params.rollout.shift
+        return shifted_sigmas(num_steps, self._base_model.shift if shift == "model" else shift)
+
+    def condition(self, texts: Sequence[str]) -> Condition:
+        """Return the condition of texts, a row a text, on the device.
+
+        Raises:
+            ValueError: If the model cannot read a text.
+        """
+        return self._embeddings.condition(texts)
+
+    def encode(self, texts: Sequence[str]) -> int:
+        """Keep the embeddings of texts that are not kept yet, and return how many there were."""
+        return self._embeddings.encode(texts)
 
     def field(self, folder: Path, micro_batch: int, *, averaged: bool = False) -> VelocityField:
         """Return the velocity field of a stored policy; `averaged` gives the weights that are judged."""
         return VelocityField(self.policy(folder, averaged=averaged), micro_batch, self.dtype)
 
     def base_field(self, micro_batch: int) -> VelocityField:
-        """Return the velocity field of the base policy, a network of its own that is never trained."""
+        """Return the velocity field of the base: the policy with its adapter off, else a network of its own."""
+        policy = self._network()
+        if policy.adapted:
+            return VelocityField(policy, micro_batch, self.dtype, base=True)
         if self._base is None:
             self._base = self._load_base()
             self._base.module.requires_grad_(False)
@@ -50,21 +94,19 @@ class Resources:
 
     def policy(self, folder: Path, *, averaged: bool = False) -> Policy:
         """Return the trained network with the weights of a stored policy in it."""
-        state = policy_state(folder)
-        if self._policy is None:
-            self._policy = self._load_base()
-            self._held = state.digest if state.is_base else None
+        state, policy = policy_state(folder), self._network()
         wanted = f"{state.digest} averaged" if averaged and state.has_average else state.digest
+        if state.is_base and self._held == _AS_LOADED:
+            self._held = wanted
         if self._held != wanted:
             self._held = None
-            base = self._load_base().module.state_dict() if state.is_base else None
-            weights = base or read_weights(folder, averaged=averaged)
-            own = dict(self._policy.module.named_parameters())
+            weights = self._first_weights() if state.is_base else read_weights(folder, averaged=averaged)
+            own = dict(policy.module.named_parameters())
             with torch.no_grad():
                 for name, tensor in weights.items():
                     own[name].copy_(tensor)
             self._held = wanted
-        return self._policy
+        return policy
 
     def trainer(self, folder: Path, settings: OptimizerSettings) -> Trainer:
         """Return a trainer that goes on from a stored policy; call `trained` once the next one is stored."""
@@ -84,37 +126,60 @@ class Resources:
         """Return a reward by name.
 
         Raises:
-            ValueError: If there is no such reward.
+            ValueError: If its files are not those of such a reward.
         """
         if name not in self._rewards:
-            from g2rpo.rewards.shapes import load_reward
-
-            self._rewards[name] = load_reward(name, self.device)
+            self._rewards[name] = load_reward(self._params, name, self.device)
         return self._rewards[name]
-
-    def check_rewards(self, names: Collection[str]) -> None:
-        """Refuse names that no reward has, before anything is computed.
-
-        Raises:
-            ValueError: With the names that there are.
-        """
-        from g2rpo.rewards.shapes import REWARDS
-
-        unknown = sorted(set(names) - set(REWARDS))
-        if unknown:
-            raise ValueError(f"A reward is one of {', '.join(REWARDS)}, got {', '.join(unknown)}.")
 
     def decoder(self) -> Policy:
         """Return a policy whose `decode` is wanted, whatever its weights."""
+        return self._network()
+
+    def ready_for(self, stage: Stage) -> None:
+        """Move to the CPU's memory what a stage does not need, and back what it needs, where that is asked for."""
+        self._needed = stage.models
+        self._place()
+
+    def _place(self) -> None:
+        if self._params.resources.between_stages == "keep":
+            return
+        policies = [policy for policy in (self._policy, self._base) if policy is not None]
+        groups = {
+            "network": [policy.module for policy in policies],
+            "decoder": [policy.decoder for policy in policies],
+            "rewards": [reward.module for reward in self._rewards.values()],
+        }
+        for moved in (False, True):  # first away, then in
+            for name, modules in groups.items():
+                if (name in self._needed) is moved:
+                    for module in filter(None, modules):
+                        torch.nn.Module.to(module, self.device if moved else "cpu")
+
+    def _network(self) -> Policy:
         if self._policy is None:
-            return self.base_field(1).policy
+            self._policy, self._held = self._load_base(), _AS_LOADED
+            if self._policy.adapted:
+                named = self._policy.module.named_parameters()
+                self._initial = {name: p.detach().cpu().clone() for name, p in named if p.requires_grad}
+            self._place()
         return self._policy
 
-    def _load_base(self) -> Policy:
-        from g2rpo.policies.shapes import ShapesPolicy
+    def _first_weights(self) -> dict[str, Tensor]:
+        """Return what a run starts from: of an adapter its first weights, else the base's."""
+        return self._initial if self._initial is not None else self._load_base().module.state_dict()
 
-        path = self._params.policy.path
-        return ShapesPolicy.load(Path(path) if path else None, device=self.device)
+    def _load_base(self) -> Policy:
+        return self._base_model.load_policy(self._compute, seed=self._params.run.seed)
+
+    def _embeddings_folder(self) -> Path | None:
+        """Return where the embeddings of these encoders are kept, told apart by all that changes a number of them."""
+        digest = encoder_digest(self._params)
+        if digest is None:
+            return None
+        length = self._params.policy.model_dump().get("max_sequence_length")
+        by = [digest, length, self._params.resources.dtype, self.device.type]
+        return home() / "embeddings" / value_digest(by)[:16]
 
 
 def _device(wanted: str) -> torch.device:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from g2rpo.sampler import anchor_trajectory, branch
-from g2rpo.schedule import shifted_sigmas
 from g2rpo.seeding import noise, position_seed
 from g2rpo.velocity import VelocityField
 from stages.job import Job
@@ -19,18 +18,18 @@ def run(job: Job, resources: Resources) -> None:
     """Write anchors and transitions, a shard for each shard of prompts."""
     for shard in job.pending_like("prompts", "anchors", "transitions"):
         field = resources.field(job.inputs["previous_policy"], job.params.rollout.micro_batch)
-        _run_shard(job, field, shard)
+        _run_shard(job, resources, field, shard)
 
 
-def _run_shard(job: Job, field: VelocityField, shard: int) -> None:
+def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
     chosen, prompts = job.params.rollout, job.read("prompts", shard)
     ids, seeds = prompts["prompt_id"].to_pylist(), prompts["noise_seed"].to_pylist()
-    sigmas = shifted_sigmas(chosen.num_steps, chosen.shift)
+    sigmas = resources.sigmas(chosen.num_steps)
     policy = field.policy
     anchor = anchor_trajectory(
         field,
         noise(seeds, policy.latent_shape).to(policy.device),
-        policy.encode(prompts["text"].to_pylist()),
+        resources.condition(prompts["text"].to_pylist()),
         sigmas=sigmas,
         num_visited=max(chosen.steps) + 1,
     )

@@ -1,11 +1,13 @@
 """Stage `score`: every completed picture before every trained reward, in the reward's own units."""
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from g2rpo.policies.protocol import Policy
 from g2rpo.rewards.protocol import Reward
 from stages.job import Job
+from stages.judging import judge
 from stages.resources import Resources
 from stages.tables import REWARDS, arrow, check_parents, tensor, write_shard
 
@@ -24,13 +26,12 @@ def _run_shard(job: Job, decoder: Policy, rewards: list[Reward], shard: int) -> 
     texts = [text_of[name] for name in ids]
     latents = torch.from_numpy(tensor(completions, "latents"))
     values = np.empty((len(ids), len(rewards)))
-    for start in range(0, len(ids), job.params.score.micro_batch):
-        part = slice(start, start + job.params.score.micro_batch)
-        images = decoder.decode(latents[part].to(decoder.device))
+    size = job.params.score.micro_batch
+    for start in range(0, len(ids), size):
+        images = decoder.decode(latents[start : start + size].to(decoder.device))
         for column, reward in enumerate(rewards):
-            scored = reward.score(images, texts[part]).double().cpu().numpy()
-            _refuse_bad(reward.name, scored, ids[part])
-            values[part, column] = scored
+            judged = [_told(completions, row) for row in range(start, start + len(images))]
+            values[start : start + size, column] = judge(reward, images, texts[start : start + size], judged)
     each = len(rewards)
     repeated = {name: np.repeat(completions[name].to_numpy(), each) for name in ("window", "branch", "granularity")}
     columns = {
@@ -43,11 +44,7 @@ def _run_shard(job: Job, decoder: Policy, rewards: list[Reward], shard: int) -> 
     write_shard(job.outputs["rewards"], shard, REWARDS, table, stamp=job.stamp)
 
 
-def _refuse_bad(name: str, scored: np.ndarray, ids: list[str]) -> None:
-    """Stop on a value that is not a number: a failure is never a zero, which would poison its group."""
-    bad = np.flatnonzero(~np.isfinite(scored))
-    if len(bad):
-        raise ValueError(
-            f"Reward {name} must give a finite number, got {scored[bad[0]]} for prompt {ids[bad[0]]} "
-            f"({len(bad)} of {len(scored)} pictures). Look at its pictures, or drop it from score.rewards."
-        )
+def _told(completions: pa.Table, row: int) -> str:
+    """Return which picture a row is. Example: `prompt train-0042-000, window 2, branch 7, granularity 1`."""
+    key = {name: completions[name][row].as_py() for name in ("prompt_id", "window", "branch", "granularity")}
+    return ", ".join(f"{name.removesuffix('_id')} {value}" for name, value in key.items())

@@ -20,6 +20,7 @@ import yaml
 
 from stages.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
 from stages.fingerprint import Fingerprint
+from stages.home import home
 from stages.params import Params
 from stages.params_file import load_params
 from stages.policy_state import write_base
@@ -30,15 +31,6 @@ _SHORTEST = 4  # characters of a key by which a run may be named
 
 WRITER = {table: stage for stage in ROUND_STAGES for table in stage.outputs}
 """The stage that writes a table, or the policy."""
-
-
-def home() -> Path:
-    """Return the folder of the store: `$G2RPO_HOME`, else `.g2rpo` in the current folder.
-
-    DVC names its repository in `$DVC_ROOT`, also where `dvc exp run --temp` and `--queue` run a command in a copy of
-    it: the store is then that of the repository, so that an experiment that was killed goes on.
-    """
-    return Path(os.environ.get("DVC_ROOT", ""), os.environ.get("G2RPO_HOME") or ".g2rpo").resolve()
 
 
 @dataclass(frozen=True)

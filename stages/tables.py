@@ -49,12 +49,25 @@ _PROMPT = {"prompt_id": pa.string()}
 _BRANCH = _PROMPT | {"window": pa.int32(), "branch": pa.int32()}
 _LEVELS = {"sigma": pa.float64(), "sigma_next": pa.float64()}
 
-TEXTS = Table("texts", {"index": pa.int32(), "text": pa.string()}, key=("index",))
-"""A list of prompts: what a round draws from."""
+TEXTS = Table("texts", {"index": pa.int32(), "text": pa.string(), "metadata": pa.string()}, key=("index",))
+"""A list of prompts, what a round draws from; metadata is a JSON object, `{}` where there is none."""
+
+EMBEDDINGS = Table(
+    "embeddings",
+    {
+        "name": pa.string(),
+        "text": pa.string(),
+        "dtype": pa.string(),
+        "shape": pa.list_(pa.int32()),
+        "values": pa.binary(),
+    },
+    key=("name",),
+)
+"""What the text encoders say of one text: the bytes of each tensor of its condition."""
 
 PROMPTS = Table(
     "prompts",
-    _PROMPT | {"text": pa.string(), "split": pa.string(), "noise_seed": pa.int64()},
+    _PROMPT | {"text": pa.string(), "split": pa.string(), "metadata": pa.string(), "noise_seed": pa.int64()},
     key=("prompt_id",),
 )
 ANCHORS = Table(

@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 
 from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
-from g2rpo.schedule import shifted_sigmas
 from g2rpo.trainer import OptimizerSettings
 from g2rpo.velocity import VelocityField
 from stages.job import Job
@@ -38,9 +37,9 @@ def run(job: Job, resources: Resources) -> None:
     chosen, previous = job.params.update, job.inputs["previous_policy"]
     field = resources.field(previous, chosen.micro_batch)
     base = resources.base_field(chosen.micro_batch)
-    rule = update_rule(job.params)
+    rule = update_rule(job.params, resources.sigmas(job.params.rollout.num_steps))
     transitions = read_table(job.inputs["transitions"])
-    sites = _sites(job, field, transitions)
+    sites = _sites(job, resources, field, transitions)
     fixed = old_log_probs(field, sites, rule)
     gap = _gap(fixed, transitions, chosen)
     columns = {name: transitions[name] for name in (*_BRANCH, "step")}
@@ -63,7 +62,7 @@ def run(job: Job, resources: Resources) -> None:
     resources.trained(job.outputs["policy"])
 
 
-def _sites(job: Job, field: VelocityField, transitions: pa.Table) -> Sites:
+def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa.Table) -> Sites:
     """Return the round's sites in the order of the transitions, with the advantage of each branch."""
     group_size = job.params.rollout.group_size
     advantages = read_table(job.inputs["advantages"])
@@ -84,7 +83,7 @@ def _sites(job: Job, field: VelocityField, transitions: pa.Table) -> Sites:
         latents=torch.from_numpy(latents[[row_of_anchor[head] for head in heads]]).to(device),
         step=torch.tensor([step for _, step in heads], device=device),
         rows=torch.tensor([row_of_prompt[name] for name, _ in heads], device=device),
-        condition=field.policy.encode(prompts["text"].to_pylist()),
+        condition=resources.condition(prompts["text"].to_pylist()),
         next_latents=branches.to(device),
         advantage=torch.tensor(advantage, dtype=torch.float32, device=device).unflatten(0, (len(heads), group_size)),
     )
@@ -106,10 +105,10 @@ def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> fl
     return gap
 
 
-def update_rule(params: Params) -> UpdateRule:
-    """Return how a round is turned into optimizer steps."""
+def update_rule(params: Params, sigmas: torch.Tensor) -> UpdateRule:
+    """Return how a round is turned into optimizer steps, on a schedule."""
     return UpdateRule(
-        sigmas=shifted_sigmas(params.rollout.num_steps, params.rollout.shift),
+        sigmas=sigmas,
         eta=params.rollout.eta,
         clip_range=params.update.clip_range,
         kl_weight=params.update.kl_weight,

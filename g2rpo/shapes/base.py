@@ -99,7 +99,7 @@ def load_base(folder: Path | None = None) -> BaseModel:
             f"got none at {', '.join(missing)}. Name another folder, or make one with `g2rpo shapes build`."
         )
     transformer = FluxTransformer2DModel.from_pretrained(
-        folder / "transformer", torch_dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
+        folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
     )
     words = WordTable()
     words.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "words.safetensors").items()})

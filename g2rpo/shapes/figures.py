@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from g2rpo.policies.protocol import Policy
+from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import ode_step
@@ -27,7 +27,7 @@ def render_images(texts: Sequence[str], seed: int) -> Images:
 
 
 @torch.no_grad()
-def sample_images(policy: Policy, texts: Sequence[str], *, num_steps: int, shift: float, seed: int) -> Images:
+def sample_images(policy: ShapesPolicy, texts: Sequence[str], *, num_steps: int, shift: float, seed: int) -> Images:
     """Return one picture for each text by the ODE, from noise that depends on the seed and the row alone."""
     sigmas = shifted_sigmas(num_steps, shift).float().to(policy.device)
     shape = (len(texts), *policy.latent_shape)
@@ -50,7 +50,7 @@ def mean_rewards(rewards: Sequence[Reward], images: Images, texts: Sequence[str]
 
 
 def base_figures(
-    policy: Policy, rewards: Sequence[Reward], *, splits: Sequence[str], repeats: int, seed: int
+    policy: ShapesPolicy, rewards: Sequence[Reward], *, splits: Sequence[str], repeats: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """Return the mean rewards of a policy on the splits at ODE 8, shift 2, `repeats` noises a caption."""
     table: dict[str, dict[str, float]] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from g2rpo.policies.protocol import Policy
+from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.rewards.shapes import load_reward
 from g2rpo.shapes.captions import captions
 from g2rpo.shapes.figures import NUM_STEPS, SHIFT, render_images, sample_images
@@ -14,7 +14,7 @@ COLUMNS = 8
 SHEET_CAPTIONS = tuple(text for kind in (captions("test")[:11:3], captions("test")[11::7]) for text in kind)[:24]
 
 
-def draw_sheet(path: Path, policy: Policy, *, texts: Sequence[str] = SHEET_CAPTIONS, seed: int = 4) -> None:
+def draw_sheet(path: Path, policy: ShapesPolicy, *, texts: Sequence[str] = SHEET_CAPTIONS, seed: int = 4) -> None:
     """Write a PNG with a true picture and one of the policy (ODE 8, shift 2) for each caption, in rows of eight.
 
     A tick in the title of a policy's picture means that the rule accepts it. The weights that ship made

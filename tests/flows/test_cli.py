@@ -27,7 +27,7 @@ def test_help_loads_no_heavy_package():
         ),
         (["train", "--set", "evaluate.rewards=[beauty]"], "A reward is one of judge_a"),
         (["train", "--set", "evaluate.num_prompts=9999"], "evaluate.num_prompts: at most the"),
-        (["train", "--set", "policy.path=/nowhere"], "A folder of weights is required, got /nowhere"),
+        (["train", "--set", "policy.path=/nowhere"], "policy.path: a folder with"),
         (
             ["train", "--set", "prompts.num_prompts=9999"],
             "prompts.num_prompts: at most the 437 texts",

@@ -34,7 +34,7 @@ def noise() -> torch.Tensor:
 
 def test_the_shipped_transformer_is_a_plain_diffusers_folder():
     folder = shipped_weights() / "base" / "transformer"
-    transformer = FluxTransformer2DModel.from_pretrained(folder, torch_dtype=torch.float16)
+    transformer = FluxTransformer2DModel.from_pretrained(folder, dtype=torch.float16)
     assert {parameter.dtype for parameter in transformer.parameters()} == {torch.float16}
     assert 1.0e6 < sum(parameter.numel() for parameter in transformer.parameters()) < 1.1e6
 
@@ -110,15 +110,15 @@ def test_only_the_transformer_is_trained(policy: ShapesPolicy, noise: torch.Tens
 
 def test_the_condition_is_eight_words_and_their_mean(policy: ShapesPolicy):
     tensors = policy.encode(TEXTS).tensors
-    assert tensors["encoder_hidden_states"].shape == (4, 8, 48)
-    assert torch.equal(tensors["pooled_projections"], tensors["encoder_hidden_states"].mean(dim=1))
+    assert tensors["prompt_embeds"].shape == (4, 8, 48)
+    assert torch.equal(tensors["pooled_prompt_embeds"], tensors["prompt_embeds"].mean(dim=1))
 
 
 def test_the_order_of_the_words_is_told(policy: ShapesPolicy):
     texts = ("a red circle above a blue square", "a blue circle above a red square")
     tensors = policy.encode(texts).tensors
-    assert not torch.allclose(tensors["encoder_hidden_states"][0, 1], tensors["encoder_hidden_states"][1, 5])
-    assert not torch.allclose(tensors["encoder_hidden_states"][0], tensors["encoder_hidden_states"][1])
+    assert not torch.allclose(tensors["prompt_embeds"][0, 1], tensors["prompt_embeds"][1, 5])
+    assert not torch.allclose(tensors["prompt_embeds"][0], tensors["prompt_embeds"][1])
 
 
 @pytest.mark.parametrize("text", ["a red dragon", "a red circle left of a blue square or so"])

@@ -174,7 +174,7 @@ def test_remade_inputs_that_come_out_otherwise_are_put_back_and_told(copied):
             field = super().field(*words, **named)
             forward = field.policy.velocity
             field.policy = SimpleNamespace(
-                **{name: getattr(field.policy, name) for name in ("module", "latent_shape", "device", "encode")},
+                **{name: getattr(field.policy, name) for name in ("module", "latent_shape", "device", "num_forwards")},
                 velocity=lambda *given: forward(*given) * (1 + 1e-3),
             )
             return field

@@ -27,6 +27,7 @@ def prompts(*ids):
         "prompt_id": list(ids),
         "text": ["a red circle"] * n,
         "split": ["train"] * n,
+        "metadata": ["{}"] * n,
         "noise_seed": range(n),
     }
     return arrow(PROMPTS, columns)
@@ -101,12 +102,12 @@ def test_a_key_held_twice_is_refused():
 
 def test_a_null_is_refused():
     with pytest.raises(ValueError, match="holds no nulls, got 1 in text"):
-        arrow(PROMPTS, {"prompt_id": ["p"], "text": [None], "split": ["train"], "noise_seed": [1]})
+        arrow(PROMPTS, {"prompt_id": ["p"], "text": [None], "split": ["train"], "metadata": ["{}"], "noise_seed": [1]})
 
 
 def test_unknown_and_missing_columns_are_named():
     with pytest.raises(ValueError, match=r"these differ: \['noise_seed', 'seed'\]"):
-        arrow(PROMPTS, {"prompt_id": ["p"], "text": ["t"], "split": ["train"], "seed": [1]})
+        arrow(PROMPTS, {"prompt_id": ["p"], "text": ["t"], "split": ["train"], "metadata": ["{}"], "seed": [1]})
 
 
 def test_a_row_without_its_parent_is_refused_with_its_key():

@@ -1,6 +1,7 @@
 """A policy so small that its trajectories can be followed by hand: velocity = weight x + bias(prompt)."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ class LinearPolicy:
         torch.nn.init.constant_(self.module.weight, weight)
         self.latent_shape = latent_shape
         self.device = torch.device("cpu")
+        self.num_forwards = 1
+        self.decoder = None
+        self.adapted = False
         self.calls: list[int] = []
 
     def encode(self, texts: Sequence[str]) -> Condition:
@@ -27,7 +31,13 @@ class LinearPolicy:
         constant = (condition.tensors["c"] * sigma).reshape(-1, *[1] * (latents.ndim - 1))
         return latents * self.module.weight[0, 0] + constant
 
+    def without_adapter(self):
+        return nullcontext()
+
     def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def save_adapter(self, folder: Path) -> None:
         raise NotImplementedError
 
     def decode(self, latents: Latents) -> Images:

@@ -1,0 +1,67 @@
+"""Commands for what a run is made of and what comes out: prompts, models, rewards, exports."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli_options import Overrides, ParamsFile, RunKey, checked
+
+models = typer.Typer()
+
+
+@models.command()
+def prompts(
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder of the lists.")] = Path("outputs/prompts"),
+) -> None:
+    """Write the lists of prompts that a run, its evaluations and its report draw from, as Parquet."""
+    parsed = checked(params, overrides)
+    from stages.prompt_lists import write_prompt_lists
+
+    for split, length in write_prompt_lists(parsed, out).items():
+        print(f"{out / split}: {length} texts")
+
+
+@models.command("import-prompts")
+def import_prompts_command(
+    source: Annotated[Path, typer.Argument(help="A folder of lists, or one .txt, .jsonl, .json, .csv or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder of the lists, new or empty, for prompts.path.")],
+    field: Annotated[
+        str | None, typer.Option(help="The field of the text; prompt, text or caption if not given.")
+    ] = None,
+    tuning: Annotated[int, typer.Option(min=0, help="Training texts to set apart as tuning.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="Training texts to set apart as test.")] = 0,
+    *,
+    metadata: Annotated[bool, typer.Option(help="Keep what lies beside the texts.")] = True,
+) -> None:
+    """Make lists of prompts from what others publish: repetitions dropped, held-out texts taken out of training."""
+    from flows.import_prompts import import_prompts
+
+    for made in import_prompts(source, out, field=field, tuning=tuning, test=test, metadata=metadata):
+        print(made)
+
+
+@models.command("random-model")
+def random_model(
+    family: Annotated[str, typer.Argument(help="flux1, flux1-schnell, sd3, sd3.5 or clip-hps.")],
+    out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    size: Annotated[str, typer.Option(help="tiny is the one size that is written.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="Decides every weight.")] = 0,
+) -> None:
+    """Write a small model with random weights in the real file format, to try everything without a model hub."""
+    from g2rpo.random_models import write_random_model
+
+    print(f"{out}: {family}, {write_random_model(family, out, size=size, seed=seed) / 1e6:.1f} MB")
+
+
+@models.command()
+def policy(
+    run: RunKey,
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("outputs/policy"),
+) -> None:
+    """Save the last policy of a run as a model of its family, for `policy.path` or for other programs."""
+    from flows.evaluate import save_policy
+
+    print(save_policy(run, out))

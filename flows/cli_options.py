@@ -1,0 +1,25 @@
+"""Options that several commands have, and the reading of parameters that they name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stages.params import Params
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
+]
+RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginning of it, or a folder that holds it.")]
+Round = Annotated[
+    int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
+]
+
+
+def checked(file: Path, overrides: list[str] | None) -> "Params":
+    """Return the parameters, before the heavy imports of a command: a typing error is told at once."""
+    from stages.params_file import load_params
+
+    return load_params(file, overrides or [])

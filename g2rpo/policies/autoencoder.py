@@ -1,0 +1,35 @@
+"""The autoencoder at the end of a latent model, called in chunks: one call for all runs out of memory first."""
+
+import torch
+from diffusers import AutoencoderKL
+
+from g2rpo.types import Images, Latents
+
+
+class Autoencoder:
+    """Decodes latents (b, c, h / 8, w / 8) to pictures (b, 3, h, w); scale and shift are those of its config."""
+
+    def __init__(self, vae: AutoencoderKL, batch: int) -> None:
+        self.module = vae.eval().requires_grad_(False)
+        self._batch = batch
+
+    @property
+    def channels(self) -> int:
+        """Channels of a latent."""
+        return int(self.module.config["latent_channels"])
+
+    @property
+    def stride(self) -> int:
+        """Pixels a latent pixel, in each direction."""
+        return 2 ** (len(self.module.config["block_out_channels"]) - 1)
+
+    @torch.no_grad()
+    def decode(self, latents: Latents) -> Images:
+        """Return pictures in [0, 1], fp32, `batch` latents a call."""
+        scale, shift = self.module.config["scaling_factor"], self.module.config["shift_factor"] or 0.0
+        held = next(self.module.parameters())
+        parts = [
+            self.module.decode((part / scale + shift).to(held), return_dict=False)[0].float()
+            for part in latents.split(self._batch)
+        ]
+        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)

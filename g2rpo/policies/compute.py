@@ -1,0 +1,46 @@
+"""What the networks of a policy compute on, and how."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a model is held and computed. It changes no law, only the last bits, speed and memory.
+
+    Example: `Compute(torch.device("cuda"), torch.bfloat16, decode_batch=8, gradient_checkpointing=True,
+    attention="native", compile=False)`.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    """What the networks compute in, and what frozen weights are held in; trained weights are fp32."""
+    decode_batch: int
+    """Latents a call of the autoencoder."""
+    gradient_checkpointing: bool
+    """Whether a block's activations are computed again in the backward pass in place of being kept."""
+    attention: str
+    """Name of an attention backend of diffusers, as `native` or `flash`."""
+    compile: bool
+    """Whether `torch.compile` compiles the transformer's repeated blocks."""
+
+    def prepare(self, transformer: Any) -> None:
+        """Set attention, checkpointing and compilation of a transformer of diffusers.
+
+        Raises:
+            ValueError: If diffusers has no such attention backend here.
+        """
+        if self.attention != "native":
+            try:
+                transformer.set_attention_backend(self.attention)
+            except (ValueError, RuntimeError, ImportError) as error:
+                raise ValueError(
+                    f"resources.attention: an attention backend of diffusers that works here is required, got "
+                    f"{self.attention}: {error}. Set it to native, or install what the backend needs."
+                ) from error
+        if self.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        if self.compile:
+            transformer.compile_repeated_blocks(dynamic=True)

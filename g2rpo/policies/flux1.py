@@ -1,0 +1,160 @@
+"""FLUX.1 (dev and schnell) by Black Forest Labs, on the classes of diffusers.
+
+Latents are packed as the transformer sees them: 2x2 patches of the autoencoder's 16 channels, a token each. The
+dev model has its guidance distilled and is told the scale; schnell knows no guidance.
+
+In bfloat16 the pipeline of diffusers rounds sigma to 8 bits and guidance 3.5 to 3.504; here both stay exact, so that
+a policy means the same in every dtype.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxPipeline, FluxTransformer2DModel
+from torch import Tensor
+
+from g2rpo.policies.adapter import Lora
+from g2rpo.policies.compute import Compute
+from g2rpo.policies.latent_policy import LatentPolicy, Parts
+from g2rpo.policies.pipeline_folder import component_config, refuse_size, require_pipeline
+from g2rpo.policies.protocol import Condition
+from g2rpo.types import Images, Latents, Levels
+
+_ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_PATCH = 2  # latent pixels
+_STRIDE = 8  # pixels a latent pixel
+
+
+@dataclass(frozen=True)
+class Flux1:
+    """A FluxPipeline in a folder.
+
+    Raises:
+        ValueError: If the folder holds none, or it does not fit the settings.
+    """
+
+    folder: Path
+    height: int
+    """Pixels, a multiple of 16."""
+    width: int
+    """Pixels, a multiple of 16."""
+    guidance: float | None
+    """What the dev model is told, 3.5 in the paper; None for schnell."""
+    max_sequence_length: int
+    """Tokens of the T5 encoder: 512 for dev, at most 256 for schnell."""
+    lora: Lora | None
+    """The adapter that is trained; None trains all weights."""
+
+    negative_text = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together, before anything is loaded."""
+        require_pipeline(self.folder, "FluxPipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
+        refuse_size(self.height, self.width, _PATCH * _STRIDE)
+        told = component_config(self.folder, "transformer").get("guidance_embeds", False)
+        if told != (self.guidance is not None):
+            wanted = "a scale, as 3.5" if told else "null"
+            raise ValueError(
+                f"policy.guidance: {wanted} is required for this model, whose transformer is "
+                f"{'' if told else 'not '}told a guidance scale; got {self.guidance}. Change it."
+            )
+
+    @property
+    def shift(self) -> float:
+        """exp(mu) with mu linear in the number of tokens; 3.0 where the scheduler has a fixed one."""
+        config = component_config(self.folder, "scheduler")
+        if not config.get("use_dynamic_shifting"):
+            return float(config["shift"])
+        low, high = config["base_image_seq_len"], config["max_image_seq_len"]
+        slope = (config["max_shift"] - config["base_shift"]) / (high - low)
+        return math.exp(config["base_shift"] + slope * (self.num_tokens - low))
+
+    @property
+    def num_tokens(self) -> int:
+        """Image tokens: 2025 at 720 x 720."""
+        return (self.height // (_PATCH * _STRIDE)) * (self.width // (_PATCH * _STRIDE))
+
+    def load_encoder(self, compute: Compute) -> "Flux1Encoder":
+        """Return CLIP and T5, in the compute dtype."""
+        pipeline = FluxPipeline.from_pretrained(
+            self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
+        )
+        return Flux1Encoder(pipeline.to(compute.device), self.max_sequence_length)
+
+    def load_policy(self, compute: Compute, *, seed: int) -> "Flux1Policy":
+        """Return transformer and autoencoder."""
+        parts = Parts.load(self.folder, FluxPipeline, FluxTransformer2DModel, self.lora, compute)
+        return Flux1Policy(parts, self, compute, seed=seed)
+
+
+class Flux1Encoder:
+    """CLIP's pooled embedding and T5's token embeddings, by the pipeline's own code."""
+
+    def __init__(self, pipeline: Any, max_sequence_length: int) -> None:
+        self._pipeline = pipeline
+        self._max_sequence_length = max_sequence_length
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Condition:
+        """Return `prompt_embeds` (b, tokens, 4096) and `pooled_prompt_embeds` (b, 768); longer texts are cut."""
+        embeds, pooled, _ = self._pipeline.encode_prompt(
+            prompt=list(texts), prompt_2=None, max_sequence_length=self._max_sequence_length
+        )
+        return Condition({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled})
+
+
+class Flux1Policy(LatentPolicy):
+    """The transformer of FLUX.1 and its autoencoder."""
+
+    num_forwards = 1
+
+    def __init__(self, parts: Parts, of: Flux1, compute: Compute, *, seed: int) -> None:
+        super().__init__(parts, compute, seed=seed)
+        self._of = of
+        self._rows, self._columns = of.height // (_PATCH * _STRIDE), of.width // (_PATCH * _STRIDE)
+        self._scales: tuple[Tensor, ...] = ()
+        self._transformer.time_text_embed.register_forward_pre_hook(self._exact_scales)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(tokens, channels): (2025, 64) at 720 x 720."""
+        return (self._of.num_tokens, self._autoencoder.channels * _PATCH**2)
+
+    def velocity(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        """Return `noise - data` at each row's own exact sigma, fp32."""
+        embeds = condition.tensors["prompt_embeds"]
+        guidance = None if self._of.guidance is None else torch.full_like(sigma, self._of.guidance)
+        self._scales = tuple(1000 * scale for scale in (sigma, guidance) if scale is not None)
+        return self._transformer(
+            hidden_states=latents,
+            timestep=sigma,
+            guidance=guidance,
+            pooled_projections=condition.tensors["pooled_prompt_embeds"],
+            encoder_hidden_states=embeds,
+            txt_ids=torch.zeros(embeds.shape[1], 3, device=latents.device),
+            img_ids=self._places(latents.device),
+            return_dict=False,
+        )[0].float()
+
+    def decode(self, latents: Latents) -> Images:
+        """Return pictures (b, 3, height, width) in [0, 1]."""
+        return self._autoencoder.decode(self._unpacked(latents))
+
+    def _exact_scales(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Give the time embedding the exact sigma and guidance, which the transformer has rounded to its dtype."""
+        return (*self._scales, inputs[-1])
+
+    def _places(self, device: torch.device) -> Tensor:
+        """Return (0, row, column) of each image token; text tokens have (0, 0, 0)."""
+        rows = torch.arange(self._rows, device=device).repeat_interleave(self._columns)
+        columns = torch.arange(self._columns, device=device).repeat(self._rows)
+        return torch.stack([torch.zeros_like(rows), rows, columns], dim=1).float()
+
+    def _unpacked(self, latents: Latents) -> Tensor:
+        """Return (b, channels, height / 8, width / 8)."""
+        split = latents.unflatten(1, (self._rows, self._columns)).unflatten(3, (-1, _PATCH, _PATCH))
+        return split.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

@@ -1,0 +1,76 @@
+"""A folder in which diffusers keeps a pipeline: a subfolder a component, and model_index.json."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+INDEX = "model_index.json"
+COMPONENT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+"""What a component may be made of; nothing that unpickles."""
+
+
+def require_pipeline(folder: Path, class_name: str, components: Sequence[str]) -> None:
+    """Refuse a folder that holds no pipeline of a class, or lacks a component.
+
+    Raises:
+        ValueError: With what is required and what was got.
+    """
+    if not (folder / INDEX).is_file():
+        raise ValueError(
+            f"policy.path: a folder of diffusers with {INDEX} is required, got {folder} without it. Name the folder "
+            "that `save_pretrained` of a pipeline wrote, or a hub id."
+        )
+    found = json.loads((folder / INDEX).read_text()).get("_class_name")
+    if found != class_name:
+        raise ValueError(
+            f"policy.path: a {class_name} is required, got a {found} at {folder}. Correct policy.family or policy.path."
+        )
+    missing = [name for name in components if not (folder / name).is_dir()]
+    if missing:
+        raise ValueError(
+            f"policy.path: a {class_name} with {', '.join(components)} is required, got {folder} without "
+            f"{', '.join(missing)}. Download or save it again."
+        )
+
+
+def component_config(folder: Path, component: str) -> dict[str, Any]:
+    """Return the configuration of a component, as config.json or scheduler_config.json has it.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    for name in ("config.json", "scheduler_config.json"):
+        if (folder / component / name).is_file():
+            return json.loads((folder / component / name).read_text())
+    raise ValueError(f"policy.path: {component}/config.json is required, got none in {folder}. Download it again.")
+
+
+def patterns(*components: str) -> tuple[str, ...]:
+    """Return the patterns of the files of components."""
+    return tuple(f"{component}/{file}" for component in components for file in COMPONENT_FILES)
+
+
+def copy_all_but_transformer(source: Path, target: Path) -> None:
+    """Copy the components that are never trained."""
+    index = json.loads((source / INDEX).read_text())
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / INDEX, target / INDEX)
+    for component in index:
+        if component != "transformer" and (source / component).is_dir():
+            shutil.copytree(source / component, target / component)
+
+
+def refuse_size(height: int, width: int, multiple: int) -> None:
+    """Refuse pictures that the model's patches do not cover.
+
+    Raises:
+        ValueError: With the sizes that fit.
+    """
+    for name, side in (("height", height), ("width", width)):
+        if side % multiple:
+            raise ValueError(
+                f"policy.{name}: a multiple of {multiple} pixels is required, got {side}. "
+                f"Take {side // multiple * multiple} or {(side // multiple + 1) * multiple}."
+            )

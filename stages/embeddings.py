@@ -1,0 +1,99 @@
+"""What the text encoders say of each prompt, computed once and kept: `$G2RPO_HOME/embeddings`, a file a text.
+
+Only the prompts that are drawn are encoded: all 104 thousand of HPDv2 would take 435 GB for FLUX.1. The encoders
+are loaded when a text is missing, and freed again.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from g2rpo.policies.compute import Compute
+from g2rpo.policies.protocol import Condition, Pretrained, TextEncoder
+from stages.files import value_digest
+from stages.tables import EMBEDDINGS, arrow, read_shard, write_shard
+
+_HELD = 256  # texts whose embeddings stay in memory, on the CPU: 1.1 GB for FLUX.1
+_AS_INTEGERS = {torch.bfloat16: torch.int16}  # Parquet knows no bfloat16
+
+
+class Embeddings:
+    """The conditions of texts by one base model's encoders.
+
+    Args:
+        folder: Of the cache of these encoders; None encodes anew each time, where that costs nothing.
+    """
+
+    def __init__(self, base: Pretrained, compute: Compute, folder: Path | None) -> None:
+        self._base, self._compute, self._folder = base, compute, folder
+        self._encoder: TextEncoder | None = None
+        self._held = lru_cache(maxsize=_HELD)(self._read)
+
+    def condition(self, texts: Sequence[str]) -> Condition:
+        """Return the condition of texts on the device, a row a text, with what all share of a negative prompt.
+
+        Raises:
+            ValueError: If the model cannot read a text.
+        """
+        self.encode(texts)
+        negative = self._base.negative_text
+        shared = {} if negative is None else self._rows([negative])
+        return Condition(self._rows(texts), shared)
+
+    def encode(self, texts: Sequence[str]) -> int:
+        """Encode the texts that are not kept yet, free the encoders, and return how many there were.
+
+        One text a call of the encoders: so an embedding does not depend on the texts beside it.
+        """
+        if self._folder is None:
+            return 0
+        negative = self._base.negative_text
+        wanted = [*texts] if negative is None else [*texts, negative]
+        missing = [text for text in dict.fromkeys(wanted) if not self._path(text).is_file()]
+        if missing:
+            encoder = self._base.load_encoder(self._compute)
+            for text in missing:
+                self._write(text, encoder.encode([text]))
+            del encoder
+            if self._compute.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return len(missing)
+
+    def _rows(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        if self._folder is None:
+            self._encoder = self._encoder or self._base.load_encoder(self._compute)
+            return dict(self._encoder.encode(texts).tensors)
+        each = [self._held(text) for text in texts]
+        return {name: torch.cat([row[name] for row in each]).to(self._compute.device) for name in each[0]}
+
+    def _path(self, text: str) -> Path:
+        assert self._folder is not None
+        digest = value_digest(text)
+        return self._folder / digest[:2] / digest[2:] / "part-00000.parquet"
+
+    def _write(self, text: str, condition: Condition) -> None:
+        rows = [(name, held.cpu()) for name, held in condition.tensors.items()]
+        columns = {
+            "name": [name for name, _ in rows],
+            "text": [text] * len(rows),
+            "dtype": [str(held.dtype).removeprefix("torch.") for _, held in rows],
+            "shape": [list(held.shape) for _, held in rows],
+            "values": [held.view(_AS_INTEGERS.get(held.dtype, held.dtype)).numpy().tobytes() for _, held in rows],
+        }
+        write_shard(self._path(text).parent, 0, EMBEDDINGS, arrow(EMBEDDINGS, columns), stamp=value_digest(text))
+
+    def _read(self, text: str) -> dict[str, Tensor]:
+        try:
+            rows = read_shard(self._path(text).parent, 0).to_pylist()
+        except ValueError:  # damaged: what is kept here can be made again
+            self._path(text).unlink()
+            self.encode([text])
+            rows = read_shard(self._path(text).parent, 0).to_pylist()
+        return {row["name"]: _tensor(row["values"], row["dtype"], row["shape"]) for row in rows}
+
+
+def _tensor(values: bytes, dtype: str, shape: Sequence[int]) -> Tensor:
+    return torch.frombuffer(bytearray(values), dtype=getattr(torch, dtype)).reshape(*shape)

@@ -1,0 +1,110 @@
+"""Files of a model, here or on a model hub: found, downloaded, and told apart by digest."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from stages.files import file_digest, value_digest, write_text
+from stages.home import home
+from stages.section import FileSource, Source
+
+_LARGE = 64 * 2**20  # bytes from which on a digest is kept, since to read the file again takes long
+
+
+def local_folder(source: Source, patterns: Sequence[str], *, key: str) -> Path:
+    """Return the folder of a source; what a hub has is downloaded once, at its revision.
+
+    Args:
+        patterns: Of the files that are needed.
+        key: Where params.yaml names the source, for the error.
+
+    Raises:
+        ValueError: If there is no such folder, the hub cannot be reached or refuses, or the revision is missing.
+    """
+    if Path(source.path).is_dir():
+        if source.revision is not None:
+            raise ValueError(
+                f"{key}.revision: null is required for a folder, got {source.revision} for {source.path}. A folder is "
+                "told apart by the digest of its files."
+            )
+        return Path(source.path)
+    if source.path.count("/") != 1 or source.path.startswith((".", "/", "~")):
+        raise ValueError(
+            f"{key}.path: a folder, or a hub id as owner/name, is required; got {source.path}, which is no folder "
+            "here. Correct it."
+        )
+    if source.revision is None:
+        raise ValueError(
+            f"{key}.revision: the commit of a hub id is required, 40 hex digits, got null for {source.path}, which is "
+            "no folder here. Take it from the hub's page of the model's files, or correct the path."
+        )
+    return _snapshot(source.path, source.revision, tuple(patterns), key)
+
+
+def local_file(source: FileSource, *, key: str) -> Path:
+    """Return the file of a source, downloaded where it lies on a hub.
+
+    Raises:
+        ValueError: As `local_folder`, or if the folder has no such file.
+    """
+    path = local_folder(source, [source.file], key=key) / source.file
+    if not path.is_file():
+        raise ValueError(
+            f"{key}.file: a file of {source.path} is required, got {source.file}, which is none. Correct it."
+        )
+    return path
+
+
+def files_digest(folder: Path, patterns: Sequence[str], *, key: str) -> str:
+    """Return the digest of the files of a folder that match, whatever the folder is called.
+
+    Raises:
+        ValueError: If it holds none.
+    """
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    if not files:
+        raise ValueError(
+            f"{key}: a folder with {', '.join(patterns)} is required, got {folder} without any. Correct it."
+        )
+    return value_digest({str(path.relative_to(folder)): weights_digest(path) for path in files})
+
+
+def weights_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, computed once for each state of it; that of a large file is kept in the store."""
+    state = path.stat()
+    return _digest(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int, inode: int) -> str:
+    if size < _LARGE:
+        return file_digest(path)
+    kept = home() / "digests" / value_digest([str(path), size, changed, inode])
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_text(kept, file_digest(path))
+    return kept.read_text()
+
+
+@cache
+def _snapshot(repository: str, revision: str, patterns: tuple[str, ...], key: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    told = f"{key}: the files of {repository} at {revision} are required"
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+    except GatedRepoError as error:
+        raise ValueError(
+            f"{told}, got a refusal: the model asks that its licence be accepted. Accept it on the hub's page of the "
+            "model, then give your token by `hf auth login` or HF_TOKEN."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise ValueError(
+            f"{told}, got no answer from the hub and no copy in its cache. Go online, or download it elsewhere by "
+            f"`hf download {repository} --revision {revision}` and give the folder."
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{told}, got an error of the hub: {error}. Correct path and revision, or try again."
+        ) from error

@@ -1,0 +1,140 @@
+"""Which files of a folder hold a split's list of prompts, and their reading, once a process.
+
+    train.txt  train.jsonl  train.json  train.csv  train.parquet
+    train/part-00000.parquet                                 as `g2rpo prompts` and `g2rpo import-prompts` write it
+    train-00000-of-00002.parquet  data/train-*  train/*      the layouts of Hugging Face datasets, of any kind of file
+
+A file is of the split with which its name begins, up to the first character that is no letter; its shards are read in
+the order of their numbers.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.prompt_files import READERS, PromptList, read_file
+
+_NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>{'|'.join(READERS)})")
+_OF = re.compile(r"-(\d+)-of-(\d+)(?!\d)")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as it was found; it is read again only when one of these has changed."""
+
+    path: Path
+    size: int
+    inode: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """Return the state of a file now."""
+        found = path.stat()
+        return cls(path, found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def layouts(folder: Path, split: str | None = None) -> dict[str, dict[str, list[Path]]]:
+    """Return the files of each split, or of one, by the layout that they lie in.
+
+    Example: `{"train": {"data/train*.parquet": [data/train-00000-of-00002.parquet, …]}}`.
+    """
+    found: dict[str, dict[str, list[Path]]] = {}
+    for place, prefix in ((folder, ""), (folder / "data", "data/")):
+        for path in _files(place):
+            name = _NAME.fullmatch(path.name)
+            if name and split in (None, name["split"]):
+                layout = f"{prefix}{name['split']}{'*' if name['shard'] else ''}.{name['kind']}"
+                found.setdefault(name["split"], {}).setdefault(layout, []).append(path)
+    inner = [split] if split else sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "data")
+    for name in inner:
+        for path in _files(folder / name):
+            if path.suffix[1:] in READERS:
+                found.setdefault(name, {}).setdefault(f"{name}/*{path.suffix}", []).append(path)
+    return found
+
+
+def find_split(folder: Path, split: str) -> tuple[FileState, ...]:
+    """Return the files of a split in reading order.
+
+    Raises:
+        ValueError: If there are none, or two layouts hold the split, or a shard is missing.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"a folder of lists is required, got {folder}. `g2rpo import-prompts` makes one of a file.")
+    found = layouts(folder, split).get(split, {})
+    if not found:
+        raise ValueError(
+            f"a list of the {split} texts is required, got {', '.join(sorted(layouts(folder))) or 'none'} in {folder}. "
+            f"Put it there as {split}.txt, {split}.jsonl, {split}/*.parquet or in another layout of docs/prompts.md; "
+            "`g2rpo import-prompts` makes lists, `g2rpo prompts` writes the family's own."
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"one list of the {split} texts is required, got {' and '.join(sorted(found))} in {folder}. Remove one."
+        )
+    (paths,) = found.values()
+    _require_every_shard(paths, split)
+    return tuple(FileState.of(path) for path in sorted(paths, key=_by_numbers))
+
+
+def read_split(files: Sequence[FileState]) -> PromptList:
+    """Return the prompts of a split's files.
+
+    Raises:
+        ValueError: If a file cannot be read, there is no prompt, or one is empty.
+    """
+    parts = [read_file(file.path) for file in files]
+    for file, part in zip(files, parts, strict=True):
+        empty = [number for number, text in enumerate(part.texts, 1) if not text.strip()]
+        if empty:
+            raise ValueError(
+                f"{file.path}: a text is required for every prompt, prompt {empty[0]} has none. Remove it; "
+                "`g2rpo import-prompts` drops such rows."
+            )
+    joined = _joined(parts)
+    if not joined.texts:
+        raise ValueError(f"{files[0].path}: at least one prompt is required, got none.")
+    return joined
+
+
+def read_any(files: Sequence[FileState], field: str | None) -> PromptList:
+    """Return the prompts of files as they come, empty ones included; the text of an object may have any field."""
+    return _joined([read_file(file.path, field) for file in files])
+
+
+def _joined(parts: Sequence[PromptList]) -> PromptList:
+    if len(parts) == 1:
+        return parts[0]
+    texts, metadata = ([entry for part in parts for entry in getattr(part, name)] for name in ("texts", "metadata"))
+    return PromptList(tuple(texts), tuple(metadata))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder, hidden ones left out; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+
+
+def _by_numbers(path: Path) -> list[str | int]:
+    """Return the key by which shard 10 comes after shard 9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def _require_every_shard(paths: Sequence[Path], split: str) -> None:
+    """Refuse shards named `-00000-of-00002` unless all of them, and no others, are there."""
+    numbered = [_OF.search(path.name) for path in paths]
+    if not any(numbered):
+        return
+    numbers = {(int(found[1]), int(found[2])) for found in numbered if found}
+    totals = sorted({total for _, total in numbers})
+    if len(paths) != len(numbers) or totals != [len(numbers)]:
+        raise ValueError(
+            f"all {' or '.join(map(str, totals))} shards of the {split} texts and nothing else are required, got "
+            f"{', '.join(sorted(path.name for path in paths))} in {paths[0].parent}. Complete the download."
+        )

@@ -1,0 +1,104 @@
+"""The section `rewards` of params.yaml: what the rewards are that need weights or a server, one record a kind."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.section import Count, FileSource, NotNegative, Positive, Section, Source
+
+
+class HpsParams(Section):
+    """Human Preference Score v2.1, arXiv:2306.09341: about 0.2 to 0.4."""
+
+    kind: Literal["hps"]
+    """Human Preference Score."""
+    backend: Literal["clip", "hpsv2"]
+    """clip: converted to transformers, in this process. hpsv2: the published package, in its own folder and process."""
+    weights: FileSource
+    """The checkpoint, HPS_v2.1_compressed.pt of xswu/HPSv2."""
+    clip: Source
+    """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K; for the backend clip."""
+    folder: str | None
+    """Folder that `g2rpo setup hps` made; for the backend hpsv2, else null."""
+
+
+class ClipScoreParams(Section):
+    """Cosine of picture and text as a CLIP model sees them, in [-1, 1]."""
+
+    kind: Literal["clip_score"]
+    """CLIP score."""
+    weights: Source
+    """A CLIP model; apple/DFN5B-CLIP-ViT-H-14 in the paper."""
+
+
+class PickScoreParams(Section):
+    """PickScore, arXiv:2305.01569: about 18 to 24; the paper's tables have it divided by 100."""
+
+    kind: Literal["pick_score"]
+    """PickScore."""
+    weights: Source
+    """yuvalkirstain/PickScore_v1."""
+    processor: Source
+    """Tokenizer and picture processor, laion/CLIP-ViT-H-14-laion2B-s32B-b79K."""
+
+
+class ImageRewardParams(Section):
+    """ImageReward v1.0, arXiv:2304.05977: standardised, about -2 to 2."""
+
+    kind: Literal["image_reward"]
+    """ImageReward."""
+    weights: FileSource
+    """ImageReward.pt."""
+    config: FileSource
+    """med_config.json."""
+    tokenizer: Source
+    """That of bert-base-uncased."""
+
+
+class AestheticParams(Section):
+    """LAION's improved aesthetic predictor: about 1 to 10. It does not read the prompt."""
+
+    kind: Literal["aesthetic"]
+    """Aesthetic score."""
+    weights: FileSource
+    """The head, sac+logos+ava1-l14-linearMSE.pth."""
+    clip: Source
+    """openai/clip-vit-large-patch14."""
+
+
+class JpegParams(Section):
+    """JPEG compressibility, arXiv:2305.13301: minus the kilobytes of the JPEG. It needs no model."""
+
+    kind: Literal["jpeg"]
+    """JPEG compressibility."""
+    quality: Annotated[int, Field(ge=1, le=95)]
+    """Of the JPEG; 95 in the paper."""
+
+
+class RemoteParams(Section):
+    """A scorer behind HTTP, as `g2rpo serve-reward` serves one: docs/remote-reward.md."""
+
+    kind: Literal["remote"]
+    """A scorer behind HTTP."""
+    url: str
+    """Of the server, as http://127.0.0.1:8000."""
+    model: str
+    """The model that must answer."""
+    revision: str
+    """Its revision; a server with another is refused."""
+    batch: Count
+    """Pictures a request."""
+    retries: Annotated[int, Field(ge=0)]
+    """Of a request that failed for a passing reason."""
+    timeout: Positive
+    """Seconds a request, in all."""
+    backoff: NotNegative
+    """Seconds before the first retry; doubled before each further one."""
+    token_env: str | None
+    """Environment variable that holds the bearer token; null sends none."""
+
+
+RewardParams = Annotated[
+    HpsParams | ClipScoreParams | PickScoreParams | ImageRewardParams | AestheticParams | JpegParams | RemoteParams,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,109 @@
+"""The rewards that params.yaml names: whether they can be had, their digests, and how they are loaded."""
+
+import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from g2rpo.shapes.shipped import judge_path
+from stages.files import file_digest, value_digest
+from stages.hub import files_digest, local_file, local_folder, weights_digest
+from stages.params import Params
+from stages.reward_params import RemoteParams
+from stages.section import FileSource, Source
+
+if TYPE_CHECKING:
+    import torch
+
+    from g2rpo.rewards.protocol import Reward
+
+OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict")
+"""The rewards of the embedded world, which need no settings."""
+
+_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+_CHANGES_NO_NUMBER = {"url", "batch", "retries", "timeout", "backoff", "token_env", "folder"}
+
+
+def check_rewards(params: Params, names: Collection[str]) -> None:
+    """Refuse rewards that cannot be had, before anything is computed; a remote one must answer.
+
+    Raises:
+        ValueError: With the names that there are, or with what is missing.
+    """
+    known = [*OF_SHAPES, *params.rewards]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(
+            f"A reward is one of {', '.join(known)}, got {', '.join(unknown)}. Describe it in the section rewards of "
+            "params.yaml, or name one of these."
+        )
+    taken = sorted(set(params.rewards) & set(OF_SHAPES))
+    if taken:
+        raise ValueError(f"rewards: names other than the shapes world's are required, got {', '.join(taken)}. Rename.")
+    for name in names:
+        reward_digest(params, name)
+        if isinstance(params.rewards.get(name), RemoteParams):
+            remote: Any = load_reward(params, name, None)
+            remote.check()
+
+
+def reward_digest(params: Params, name: str) -> str:
+    """Return the digest of what a reward judges by: its settings and the contents of its files, not where they lie.
+
+    Raises:
+        ValueError: If a file is not there.
+    """
+    if name in OF_SHAPES:
+        weights = judge_path(name)
+        return value_digest({"reward": name, "weights": file_digest(weights) if weights.is_file() else None})
+    settings = params.rewards[name]
+    described: dict[str, Any] = {}
+    for field, value in settings:
+        key = f"rewards.{name}.{field}"
+        if isinstance(value, FileSource):
+            described[field] = weights_digest(local_file(value, key=key))
+        elif isinstance(value, Source):
+            described[field] = files_digest(local_folder(value, _MODEL_FILES, key=key), _MODEL_FILES, key=key)
+        elif field not in _CHANGES_NO_NUMBER:
+            described[field] = value
+    return value_digest(described)
+
+
+def load_reward(params: Params, name: str, device: "torch.device | None") -> "Reward":
+    """Return a reward.
+
+    Raises:
+        ValueError: If its files are not those of such a reward.
+    """
+    if name in OF_SHAPES:
+        from g2rpo.rewards.shapes import load_reward
+
+        return load_reward(name, device or "cpu")
+    import torch
+
+    from g2rpo.rewards.kinds import load
+
+    settings = params.rewards[name]
+    values: dict[str, Any] = {
+        field: _local(value, f"rewards.{name}.{field}") for field, value in settings if field != "kind"
+    }
+    if isinstance(settings, RemoteParams):
+        values["token"] = _token(values.pop("token_env"), name)
+    return load(settings.kind, name, device or torch.device("cpu"), **values)
+
+
+def _local(value: Any, key: str) -> Any:
+    if isinstance(value, FileSource):
+        return local_file(value, key=key)
+    return local_folder(value, _MODEL_FILES, key=key) if isinstance(value, Source) else value
+
+
+def _token(variable: str | None, name: str) -> str | None:
+    if variable is None:
+        return None
+    token = os.environ.get(variable)
+    if not token:
+        raise ValueError(
+            f"rewards.{name}.token_env: the environment variable {variable} must hold the server's token, got none. "
+            "Set it, or set token_env to null."
+        )
+    return token
