@@ -21,8 +21,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+setup = typer.Typer(help="What some rewards need beside this package.", no_args_is_help=True)
 shapes = typer.Typer(help="The embedded world of coloured shapes.", no_args_is_help=True)
 app.add_typer(shapes, name="shapes")
+app.add_typer(setup, name="setup")
 app.add_typer(models)
 
 
@@ -189,6 +191,21 @@ def adopt(folder: Annotated[Path, typer.Argument(help="A run outside the store."
     print(adopted(folder))
 
 
+@setup.callback()
+def _setup() -> None:
+    """What some rewards need beside this package."""
+
+
+@setup.command("hps")
+def setup_hps_folder(
+    folder: Annotated[Path, typer.Option(help="Folder to make, for `rewards.NAME.folder` with `backend: hpsv2`.")],
+) -> None:
+    """Fetch the package hpsv2 into a folder of its own, from which it scores in a process of its own."""
+    from flows.setup_hps import setup_hps
+
+    print(setup_hps(folder))
+
+
 @shapes.command()
 def build(
     out: Annotated[Path, typer.Option(help="Folder to write the weights to.")] = Path("outputs/shapes"),
@@ -216,6 +233,7 @@ def main() -> None:
     SIGTERM and SIGHUP end it as an exit does, so that servers and processes it started end with it.
     G2RPO_TRACEBACK=1 in the environment shows where an error came from.
     """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it tells of torchvision, which is not needed
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

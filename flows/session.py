@@ -16,7 +16,7 @@ from stages.exchange import adopt, export, is_run
 from stages.fingerprint import Fingerprint
 from stages.params import Params, for_report
 from stages.params_file import parse_params
-from stages.prompts import check_prompts
+from stages.prompts import check_prompts, drawn_texts
 from stages.repair import repair
 from stages.resources import Resources
 from stages.reward_sources import check_rewards
@@ -90,12 +90,21 @@ class Session:
             self._mend(params)
             links = origin_links() | versions() | dict(links or {})
             _warn_of_other_code(run, links)
+            self._encode(params)
             run.begin_session(links)
             watching = Observers([ConsoleObserver(), MlflowObserver(params), *observers])
             with watching.watching(run, params.run.rounds):
                 train(run, params, self.resources, call, watching, final=final)
             if out:
                 export(run, out, params.run.rounds)
+
+    def _encode(self, params: Params) -> None:
+        """Encode what the run will be asked to paint, so that the text encoders are loaded once and freed."""
+        drawn = drawn_texts(params, range(self.run.num_finished, params.run.rounds))
+        judged = [*held_out(params).texts, *held_out(for_report(params)).texts]
+        encoded = self.resources.encode([*drawn, *judged])
+        if encoded:
+            print(f"{encoded} texts encoded; the text encoders are freed", flush=True)
 
     def _mend(self, params: Params) -> None:
         """Find what is damaged, say it on standard error, and make it again."""

@@ -4,7 +4,7 @@ Each epoch visits every caption of the split once, in an order that hangs on the
 prompt is its epoch, so a caption that comes again comes with another noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -51,6 +51,14 @@ def check_prompts(params: Params) -> None:
             f"prompts.num_prompts: at most the {there} texts of split {chosen.split} make a round, "
             f"got {chosen.num_prompts}. Lower it."
         )
+
+
+def drawn_texts(params: Params, rounds: Iterable[int]) -> list[str]:
+    """Return the texts that rounds of a run draw, each once."""
+    chosen = params.prompts
+    texts = prompt_list(params, chosen.split)
+    slots = (number * chosen.num_prompts + slot for number in rounds for slot in range(chosen.num_prompts))
+    return list(dict.fromkeys(texts[draw(len(texts), slot, params.run.seed)[0]] for slot in slots))
 
 
 def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:

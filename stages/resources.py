@@ -167,7 +167,9 @@ class Resources:
 
     def _first_weights(self) -> dict[str, Tensor]:
         """Return what a run starts from: of an adapter its first weights, else the base's."""
-        return self._initial if self._initial is not None else self._load_base().module.state_dict()
+        if self._initial is not None:
+            return self._initial
+        return {name: parameter.detach() for name, parameter in self._load_base().module.named_parameters()}
 
     def _load_base(self) -> Policy:
         return self._base_model.load_policy(self._compute, seed=self._params.run.seed)

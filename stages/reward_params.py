@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import Count, FileSource, NotNegative, Positive, Section, Source
+from stages.section import Count, FileSource, Positive, Section, Source
 
 
 class HpsParams(Section):
@@ -92,8 +92,6 @@ class RemoteParams(Section):
     """Of a request that failed for a passing reason."""
     timeout: Positive
     """Seconds a request, in all."""
-    backoff: NotNegative
-    """Seconds before the first retry; doubled before each further one."""
     token_env: str | None
     """Environment variable that holds the bearer token; null sends none."""
 

@@ -20,7 +20,7 @@ OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict")
 """The rewards of the embedded world, which need no settings."""
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
-_CHANGES_NO_NUMBER = {"url", "batch", "retries", "timeout", "backoff", "token_env", "folder"}
+_CHANGES_NO_NUMBER = {"url", "batch", "retries", "timeout", "token_env", "folder"}
 
 
 def check_rewards(params: Params, names: Collection[str]) -> None:

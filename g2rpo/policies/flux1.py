@@ -22,6 +22,7 @@ from g2rpo.policies.compute import Compute
 from g2rpo.policies.latent_policy import LatentPolicy, Parts
 from g2rpo.policies.pipeline_folder import component_config, refuse_size, require_pipeline
 from g2rpo.policies.protocol import Condition
+from g2rpo.quiet import quietly
 from g2rpo.types import Images, Latents, Levels
 
 _ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -80,9 +81,10 @@ class Flux1:
 
     def load_encoder(self, compute: Compute) -> "Flux1Encoder":
         """Return CLIP and T5, in the compute dtype."""
-        pipeline = FluxPipeline.from_pretrained(
-            self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
-        )
+        with quietly():
+            pipeline = FluxPipeline.from_pretrained(
+                self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
+            )
         return Flux1Encoder(pipeline.to(compute.device), self.max_sequence_length)
 
     def load_policy(self, compute: Compute, *, seed: int) -> "Flux1Policy":

@@ -12,6 +12,7 @@ from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_o
 from g2rpo.policies.autoencoder import Autoencoder
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.pipeline_folder import copy_all_but_transformer
+from g2rpo.quiet import quietly
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,10 @@ class Parts:
             transformer: The class of the transformer.
         """
         trained = compute.dtype if lora else torch.float32
-        return cls(
-            folder,
-            pipeline,
-            transformer.from_pretrained(folder / "transformer", dtype=trained, use_safetensors=True),
-            AutoencoderKL.from_pretrained(folder / "vae", dtype=compute.dtype, use_safetensors=True),
-            lora,
-        )
+        with quietly():
+            network = transformer.from_pretrained(folder / "transformer", dtype=trained, use_safetensors=True)
+            vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=compute.dtype, use_safetensors=True)
+        return cls(folder, pipeline, network, vae, lora)
 
 
 class LatentPolicy:

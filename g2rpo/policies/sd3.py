@@ -17,6 +17,7 @@ from g2rpo.policies.compute import Compute
 from g2rpo.policies.latent_policy import LatentPolicy, Parts
 from g2rpo.policies.pipeline_folder import component_config, refuse_size, require_pipeline
 from g2rpo.policies.protocol import Condition
+from g2rpo.quiet import quietly
 from g2rpo.types import Images, Latents, Levels
 
 _ENCODERS = tuple(f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3"))
@@ -69,9 +70,10 @@ class StableDiffusion3:
 
     def load_encoder(self, compute: Compute) -> "StableDiffusion3Encoder":
         """Return the two CLIP encoders and T5, in the compute dtype."""
-        pipeline = StableDiffusion3Pipeline.from_pretrained(
-            self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
-        )
+        with quietly():
+            pipeline = StableDiffusion3Pipeline.from_pretrained(
+                self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
+            )
         return StableDiffusion3Encoder(pipeline.to(compute.device), self.max_sequence_length)
 
     def load_policy(self, compute: Compute, *, seed: int) -> "StableDiffusion3Policy":

@@ -1,5 +1,7 @@
 """Pictures as the pretrained scorers were trained to see them: rounded to 8 bits, as a saved PNG would be."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import UInt8
 from PIL import Image
@@ -19,3 +21,16 @@ def to_uint8(images: Images) -> UInt8[Tensor, "b h w 3"]:
 def to_pil(images: Images) -> list[Image.Image]:
     """Return pictures in [0, 1] as RGB images."""
     return [Image.fromarray(picture) for picture in to_uint8(images).numpy()]
+
+
+def check_counts(name: str, images: Images, texts: Sequence[str]) -> None:
+    """Refuse a batch that has not one text a picture.
+
+    Raises:
+        ValueError: With the reward's name, if the counts differ.
+    """
+    if len(images) != len(texts):
+        raise ValueError(
+            f"Reward {name} needs one text a picture, got {len(images)} pictures and {len(texts)} texts. "
+            "Repeat or drop texts until they match."
+        )

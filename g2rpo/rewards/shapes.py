@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from g2rpo.rewards.pictures import check_counts
 from g2rpo.rewards.protocol import Reward
 from g2rpo.shapes.captions import scene_of
 from g2rpo.shapes.judges import ARCHITECTURES, Judge, load_judge
@@ -48,11 +49,7 @@ class RuleReward:
             ValueError: If there are not as many texts as pictures, the pictures are not 16x16 with three
                 channels, or a text is none of the 729 captions.
         """
-        if len(images) != len(texts):
-            raise ValueError(
-                f"The rule needs one text a picture, got {len(images)} pictures and {len(texts)} texts. "
-                "Repeat or drop texts until they match."
-            )
+        check_counts(self.name, images, texts)
         scenes = [scene_of(text) for text in texts]
         verdicts = [verify(found, scene) for found, scene in zip(_LAST.parse(images), scenes, strict=True)]
         values = [verdict.soft if self.name == "rule_soft" else verdict.strict for verdict in verdicts]

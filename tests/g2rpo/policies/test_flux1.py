@@ -1,0 +1,77 @@
+"""FLUX.1: the kit of every family, and what only this one knows."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from policy_kit import FP32, Family, PolicyKit
+
+from g2rpo.policies.flux1 import Flux1
+from g2rpo.random_models import write_flux1
+from g2rpo.velocity import VelocityField
+
+SETTINGS = {"height": 64, "width": 32, "guidance": 3.5, "max_sequence_length": 77}
+
+
+class TestFlux1Dev(PolicyKit):
+    family = Family(
+        "flux1",
+        lambda folder: write_flux1(folder, seed=0, guidance=True),
+        SETTINGS,
+        {"height": 64, "width": 32, "guidance_scale": 3.5, "max_sequence_length": 77},
+        tolerance=1e-5,
+    )
+
+    def test_the_guidance_scale_is_told(self, folder, policy, condition, noise):
+        weaker = Flux1(folder, **{**SETTINGS, "guidance": 1.0}, lora=None).load_policy(FP32, seed=0)
+        assert not self.close(self.velocity(weaker, noise, condition), self.velocity(policy, noise, condition))
+
+    def test_sigmas_that_bfloat16_cannot_tell_apart_give_other_velocities(self, base, condition, noise):
+        policy = base.load_policy(replace(FP32, dtype=torch.bfloat16), seed=0)
+        near, same = torch.tensor([0.7015, 0.7045]), torch.tensor([0.7015, 0.7045]).bfloat16()
+        assert same[0] == same[1]
+        field = VelocityField(policy, 8, torch.bfloat16)
+        twice, rows = noise[:1].repeat(2, 1, 1), torch.tensor([0, 0])
+        first, second = field(twice, near, condition, rows)
+        assert not torch.equal(first, second)
+
+    @pytest.mark.parametrize(
+        ("side", "tokens", "shift"), [(1024, 4096, 3.1582), (720, 2025, 2.2243), (256, 256, 1.6487)]
+    )
+    def test_the_published_shift_is_exp_of_mu_which_grows_with_the_tokens(self, folder, side, tokens, shift):
+        # mu = 0.5 at 256 tokens and 1.15 at 4096: at 720 x 720, 0.5 + 0.65 (2025 - 256) / 3840 = 0.79944
+        base = Flux1(folder, **{**SETTINGS, "height": side, "width": side}, lora=None)
+        assert base.num_tokens == tokens
+        assert base.shift == pytest.approx(shift, abs=1e-4)
+
+    def test_a_dev_model_without_a_scale_is_refused(self, folder):
+        with pytest.raises(ValueError, match=r"policy.guidance: a scale, as 3.5 is required"):
+            Flux1(folder, **{**SETTINGS, "guidance": None}, lora=None)
+
+    def test_a_side_that_patches_do_not_cover_is_refused(self, folder):
+        with pytest.raises(ValueError, match=r"policy.height: a multiple of 16 .* Take 64 or 80"):
+            Flux1(folder, **{**SETTINGS, "height": 72}, lora=None)
+
+    def test_a_lost_component_is_named(self, folder, tmp_path):
+        for component in folder.iterdir():
+            if component.name != "text_encoder_2":
+                (tmp_path / component.name).symlink_to(component)
+        with pytest.raises(ValueError, match="without text_encoder_2"):
+            Flux1(tmp_path, **SETTINGS, lora=None)
+
+
+class TestFlux1Schnell(PolicyKit):
+    family = Family(
+        "flux1",
+        lambda folder: write_flux1(folder, seed=1, guidance=False),
+        {**SETTINGS, "guidance": None},
+        {"height": 64, "width": 32, "max_sequence_length": 77},
+        tolerance=1e-5,
+    )
+
+    def test_a_scale_for_a_model_that_knows_none_is_refused(self, folder):
+        with pytest.raises(ValueError, match=r"policy.guidance: null is required"):
+            Flux1(folder, **SETTINGS, lora=None)
+
+    def test_its_schedule_is_not_shifted(self, base):
+        assert base.shift == 1.0

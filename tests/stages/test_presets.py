@@ -1,0 +1,118 @@
+"""Presets: strict overlays on params.yaml, and the faults of sections that differ by family or kind."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from random_bases import PRESETS, tiny_latent_params
+from tiny import ROOT
+
+from stages.params_file import load_params
+
+SHIPPED = sorted(path for path in (ROOT / "presets").glob("*.yaml"))
+
+
+def preset(tmp_path, text):
+    path = tmp_path / "preset.yaml"
+    path.write_text(f"extends: {ROOT / 'params.yaml'}\n{text}")
+    return path
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
+    params = load_params(path).model_dump(mode="json")
+    base = yaml.safe_load((ROOT / "params.yaml").read_text())
+    said = yaml.safe_load(path.read_text())
+    assert said.pop("extends") == "../params.yaml"
+    for section, keys in said.items():
+        for key, value in keys.items():
+            if section not in ("policy", "rewards"):
+                assert base[section][key] != value, f"{section}.{key} says what params.yaml says"
+                assert params[section][key] == value
+
+
+def test_a_key_of_a_preset_takes_the_place_of_that_of_params(tmp_path):
+    params = load_params(preset(tmp_path, "update: {learning_rate: 2.0e-6}"))
+    assert params.update.learning_rate == 2e-6
+    assert params.update.clip_range == load_params(ROOT / "params.yaml").update.clip_range
+
+
+def test_a_mapping_of_a_preset_takes_the_place_of_the_whole(tmp_path):
+    judged = "score: {rewards: [judge_b]}\nintegrate: {reward_weights: {judge_b: 2.0}}"
+    assert load_params(preset(tmp_path, judged)).integrate.reward_weights == {"judge_b": 2.0}
+
+
+def test_an_override_goes_over_a_preset(tmp_path):
+    assert load_params(preset(tmp_path, "run: {seed: 3}"), ["run.seed=4"]).run.seed == 4
+
+
+def test_a_preset_may_extend_a_preset(tmp_path):
+    preset(tmp_path, "run: {seed: 3, rounds: 5}")
+    (tmp_path / "second.yaml").write_text("extends: preset.yaml\nrun: {seed: 4}")
+    params = load_params(tmp_path / "second.yaml")
+    assert (params.run.seed, params.run.rounds) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rollout: {groupsize: 3}", "rollout.groupsize: unknown key, got 3"),
+        ("rolout: {eta: 1}", "rolout: unknown key"),
+        ("policy: {family: flux2}", r"policy.family: one of 'shapes', 'flux1', 'sd3' is required, got 'flux2'"),
+        ("policy: {family: flux1, path: x}", "policy.revision: required, got nothing"),
+        ("rewards: {hps: {kind: hpsv3}}", r"rewards.hps.kind: one of 'hps', .* is required, got 'hpsv3'"),
+        (
+            "rewards: {r: {kind: jpeg, quality: 99}}",
+            "rewards.r.quality: input should be less than or equal to 95, got 99",
+        ),
+        (
+            "rewards: {r: {kind: jpeg, quality: 9, speed: 1}}",
+            "rewards.r.speed: unknown key, got 1. Remove it or correct it; known here: kind, quality",
+        ),
+    ],
+)
+def test_faults_of_a_preset_are_told_in_its_own_words(tmp_path, text, said):
+    with pytest.raises(ValueError, match=said):
+        load_params(preset(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("policy.height=100", "policy.height: input should be a multiple of 16, got 100"),
+        (
+            "policy.lora={rank: 0, alpha: 1, targets: [a]}",
+            "policy.lora.rank: input should be greater than or equal to 1",
+        ),
+        ("policy.lora={rank: 1, alpha: 1, targets: [a], dropout: 0}", "policy.lora.dropout: unknown key, got 0"),
+        ("policy.guidance=three", "policy.guidance: input should be a valid number, got 'three'"),
+        ("policy.negative_prompt=x", "policy.negative_prompt: unknown key"),
+        ("policy.revision=main", "policy.revision: string should match pattern"),
+        ("rollout.shift=auto", "rollout.shift"),
+        ("resources.between_stages=forget", "resources.between_stages: input should be 'keep' or 'offload'"),
+    ],
+)
+def test_faults_of_a_model_are_told_with_their_key(change, said):
+    with pytest.raises(ValueError, match=said):
+        tiny_latent_params("flux1", change)
+
+
+def test_files_that_extend_each_other_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml")
+    with pytest.raises(ValueError, match="a circle at"):
+        load_params(tmp_path / "a.yaml")
+
+
+def test_a_preset_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        load_params(preset(tmp_path, "").with_name("lost.yaml"))
+    path = tmp_path / "list.yaml"
+    path.write_text("extends: [1]")
+    with pytest.raises(ValueError, match="extends: the name of a file is required"):
+        load_params(path)
+
+
+def test_the_tiny_presets_lie_where_the_tests_look():
+    assert set(PRESETS.values()) <= set(SHIPPED)
+    assert all(Path(path).is_file() for path in PRESETS.values())
