@@ -1,0 +1,95 @@
+"""`g2rpo serve-reward`: a reward of this project for other processes and machines, as docs/remote-reward.md says."""
+
+import os
+import socket
+
+import uvicorn
+
+from flows.reward_app import Served, reward_app
+from g2rpo.rewards.remote import check_token, is_loopback
+from stages.params import Params
+from stages.resources import Resources
+from stages.reward_sources import check_rewards, reward_digest
+
+_MAX_CONNECTIONS = 64
+_STOP_SECONDS = 30  # for the requests that are being answered when it is told to stop
+
+
+def serve(params: Params, name: str, *, host: str, port: int, token: str | None) -> None:
+    """Answer until SIGTERM or Ctrl-C; the address is printed once requests are answered, as http://127.0.0.1:8000.
+
+    A request may hold `score.micro_batch` pictures. The model is the reward's name, the revision its digest.
+
+    Args:
+        port: 0 takes a free one.
+        token: What every request must carry; without one, only the loopback is served.
+
+    Raises:
+        ValueError: If there is no such reward, the address cannot be had, or others could ask without a token.
+    """
+    if token is None and not is_loopback(host):
+        raise ValueError(
+            f"--token-env: a token is required to serve on {host}, where others can ask, got none. Name an environment "
+            "variable that holds one, or serve on 127.0.0.1."
+        )
+    with _bound(host, port) as listener:
+        check_rewards(params, [name])
+        resources = Resources(params)
+        reward = resources.reward(name)
+        served = Served(reward, name, reward_digest(params, name), params.score.micro_batch, resources.device)
+        server_of(served, token).run(sockets=[listener])
+
+
+def token_from(variable: str | None) -> str | None:
+    """Return the token that an environment variable holds; none where none is named.
+
+    Raises:
+        ValueError: If it holds none.
+    """
+    if variable is None:
+        return None
+    token = os.environ.get(variable, "")
+    check_token(token, f"--token-env {variable}")
+    return token
+
+
+class AnnouncedServer(uvicorn.Server):
+    """A server that prints its address as soon as it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer on the given sockets."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            host, port = listener.getsockname()[:2]
+            print(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", flush=True)
+
+
+def server_of(served: Served, token: str | None) -> AnnouncedServer:
+    """Return a server that has still to be run."""
+    config = uvicorn.Config(
+        reward_app(served, token),
+        log_config=None,
+        access_log=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    return AnnouncedServer(config)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket at an address that is now taken, but where nobody is answered until the server runs."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ValueError(
+            f"--host, --port: an address of this machine that nobody uses is required, got {host}:{port} ({error}). "
+            "Choose another."
+        ) from None
+    return listener

@@ -1,0 +1,260 @@
+"""A reward that another process judges, asked over HTTP as docs/remote-reward.md says.
+
+A picture goes out as a PNG, so it is rounded to 8 bits; its score comes back as a JSON number. What may pass is tried
+again: no connection, a reply that is late or breaks off, the statuses 429, 500, 502, 503 and 504. Anything else is a
+`RewardError` at once: a judge that cannot be trusted stops the run, and is never a number.
+"""
+
+import asyncio
+import base64
+import io
+import ipaddress
+import json
+import random
+import re
+import ssl
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import Any, TypeVar
+
+import httpx
+import torch
+from PIL import Image
+
+from g2rpo.rewards.pictures import check_counts, to_pil
+from g2rpo.rewards.remote_reply import Question, check_described, read_scores, refused
+from g2rpo.types import Images, Rewards
+
+_PASSING = (429, 500, 502, 503, 504)
+_BACKOFF_SECONDS = 0.5  # before the second attempt; doubled before each further one
+_LONGEST_WAIT_SECONDS = 60.0  # between two attempts, whatever the server asks for
+_MAX_REPLY_BYTES = 2**20  # about 40,000 scores
+_JITTER = random.Random()  # its own, so that no draw of a run hangs on the network
+
+_Result = TypeVar("_Result")
+
+
+class RemoteReward:
+    """A judge behind a URL, in units that it alone knows. Made by `load_remote`."""
+
+    module = None
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str,
+        model: str,
+        revision: str,
+        batch: int,
+        retries: int,
+        timeout: float,
+        token: str | None,
+    ) -> None:
+        self.name = name
+        self._url, self._pin = url.rstrip("/"), {"model": model, "revision": revision}
+        self._batch, self._retries, self._timeout, self._token = batch, retries, timeout, token
+
+    def check(self) -> None:
+        """Ask the server what it judges by.
+
+        Raises:
+            RewardError: If it does not answer, judges by another model or revision than the pinned one, or takes
+                fewer pictures a request than `batch`.
+        """
+        question = Question(self.name, f"{self._url}/v1/reward", 0, 0, self._token)
+        check_described(question, _finished(self._ask_once(question)), self._pin, self._batch)
+
+    def score(self, images: Images, texts: Sequence[str]) -> Rewards:
+        """Return the server's number for each picture, asked for at most `batch` at a time.
+
+        Raises:
+            ValueError: If there are not as many texts as pictures.
+            RewardError: If the server fails, or its reply is anything but one finite number a picture by the pinned
+                model and revision; `row` is the picture, where it is known.
+        """
+        check_counts(self.name, images, texts)
+        return torch.tensor(_finished(self._score(images, texts)), dtype=torch.float32, device=images.device)
+
+    async def _ask_once(self, question: Question) -> bytes:
+        async with self._client() as client:
+            return await self._ask(client, question, None)
+
+    async def _score(self, images: Images, texts: Sequence[str]) -> list[float]:
+        values: list[float] = []
+        async with self._client() as client:
+            for start in range(0, len(texts), self._batch):
+                part = slice(start, start + self._batch)
+                pairs = zip(texts[part], to_pil(images[part]), strict=True)
+                items = [{"text": text, "image": _png(picture)} for text, picture in pairs]
+                question = Question(self.name, f"{self._url}/v1/score", start, len(items), self._token)
+                asked = json.dumps(self._pin | {"items": items}).encode()
+                values += read_scores(question, await self._ask(client, question, asked), self._pin)
+        return values
+
+    def _client(self) -> httpx.AsyncClient:
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        return httpx.AsyncClient(
+            headers=headers,
+            follow_redirects=False,
+            verify=_trusted(),
+            timeout=None,  # the deadline of `_ask` bounds all; httpx's clocks start anew at every byte
+            trust_env=not is_loopback(httpx.URL(self._url).host),  # no proxy stands before the loopback
+        )
+
+    async def _ask(self, client: httpx.AsyncClient, question: Question, asked: bytes | None) -> bytes:
+        """Return the body of the first reply that has status 200.
+
+        Raises:
+            RewardError: If the server refuses, or still fails after the last attempt.
+        """
+        failure = ""
+        for attempt in range(self._retries + 1):
+            wait = _BACKOFF_SECONDS * 2 ** min(attempt, 10) * _JITTER.uniform(0.5, 1)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    reply, body = await _exchange(client, question, asked)
+            except TimeoutError:
+                failure = f"no whole reply within {self._timeout:g} s"
+            except httpx.TransportError as error:
+                failure = question.quoted(f"{type(error).__name__}: {error}")
+            else:
+                if reply.status_code == 200:
+                    return body
+                if reply.status_code not in _PASSING:
+                    raise refused(question, reply.status_code, reply.headers.get("Location"), body)
+                failure = question.quoted(f"status {reply.status_code}: {body.decode(errors='replace')}")
+                wait = max(wait, _retry_after(reply.headers.get("Retry-After", "")))
+            if attempt < self._retries:
+                await asyncio.sleep(min(wait, _LONGEST_WAIT_SECONDS))
+        raise question.error(
+            "a reply is required",
+            f"none in {self._retries + 1} attempts, at last {failure}",
+            f"Start the server, or raise rewards.{self.name}.timeout or retries.",
+        )
+
+
+def load_remote(
+    name: str,
+    *,
+    url: str,
+    model: str,
+    revision: str,
+    batch: int,
+    retries: int,
+    timeout: float,
+    token: str | None,
+) -> RemoteReward:
+    """Return a reward that a server judges; nothing is asked of it before `check` or `score`.
+
+    Args:
+        url: Of the server, to which /v1/reward and /v1/score are appended.
+        model: What the server must judge by, as it says itself.
+        revision: Of the model; a reply by another one is refused.
+        batch: Largest number of pictures a request.
+        retries: Further attempts after one that failed in a way that may pass.
+        timeout: Seconds of one attempt in all, from the connection to the last byte of the reply.
+        token: Sent as a bearer token; only over https, or to the loopback.
+
+    Raises:
+        ValueError: If the URL is none, holds secrets, or would send the token in clear; or the token cannot be sent.
+    """
+    address = _address(name, url)
+    if token is not None:
+        check_token(token, f"rewards.{name}.token_env")
+    if token is not None and address.scheme == "http" and not is_loopback(address.host):
+        raise ValueError(
+            f"rewards.{name}.url: https is required to send a token to {address.host}, got {url}. Use https, or a "
+            "tunnel that ends on 127.0.0.1."
+        )
+    return RemoteReward(
+        name, url=url, model=model, revision=revision, batch=batch, retries=retries, timeout=timeout, token=token
+    )
+
+
+def check_token(token: str, key: str) -> None:
+    """Refuse a token that no header can carry.
+
+    Raises:
+        ValueError: Without the token.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):
+        raise ValueError(
+            f"{key}: a bearer token of letters, digits and ._~+/- is required, got {len(token)} characters of which "
+            "some are others, or none. Correct the environment variable; look for spaces and line ends."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, by its name or address alone: nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _address(name: str, url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        address = httpx.URL()
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ValueError(f"rewards.{name}.url: an address as https://host:port is required, got {url!r}. Correct it.")
+    if address.userinfo or address.query or address.fragment:
+        raise ValueError(
+            f"rewards.{name}.url: an address without user, password, query and fragment is required, got one with "
+            f"them on {address.host}. Put a secret into the environment variable of rewards.{name}.token_env."
+        )
+    return address
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return the certificates that are trusted, read once: it takes longer than a small request."""
+    return httpx.create_ssl_context()
+
+
+async def _exchange(client: httpx.AsyncClient, question: Question, asked: bytes | None) -> tuple[httpx.Response, bytes]:
+    """Send a request, and return the reply and its body."""
+    body = bytearray()
+    method = "GET" if asked is None else "POST"
+    async with client.stream(method, question.url, content=asked) as reply:
+        async for chunk in reply.aiter_raw():
+            body += chunk
+            if len(body) > _MAX_REPLY_BYTES:
+                raise question.error(
+                    f"a reply of at most {_MAX_REPLY_BYTES} bytes is required", "more", "Is this a reward server?"
+                )
+    return reply, bytes(body)
+
+
+def _retry_after(said: str) -> float:
+    """Return the seconds that a server asks to wait, given as a number or as a date; 0 if it does not say."""
+    if re.fullmatch(r"[0-9]{1,9}", said):
+        return float(said)
+    try:
+        then = parsedate_to_datetime(said)
+    except (ValueError, OverflowError):
+        return 0.0
+    return (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+
+
+def _png(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, format="PNG", compress_level=1)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _finished(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of a coroutine; where a loop already runs, as in a notebook, from a thread of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

@@ -1,0 +1,213 @@
+"""The reference server around a reward that a test holds back, and requests that are none."""
+
+import base64
+import io
+import socket
+import threading
+import types
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+from reward_servers import running
+from waiting import wait_for
+
+from flows import reward_app, reward_request
+from flows.reward_app import Served
+from flows.serve_reward import server_of
+from g2rpo.rewards.protocol import RewardError
+
+PIN = {"model": "lengths", "revision": "r1"}
+
+
+class Lengths:
+    """The length of each text, once a test lets it; refuses `bad` texts, and gives NaN for `nan`."""
+
+    name, module = "lengths", None
+
+    def __init__(self):
+        self.free = threading.Event()
+        self.renew()
+
+    def renew(self):
+        self.free.set()
+        self.begun = threading.Semaphore(0)
+        self.texts, self.shapes = [], []
+
+    def score(self, images, texts):
+        self.texts.append(list(texts))
+        self.shapes.append(tuple(images.shape))
+        self.begun.release()
+        assert self.free.wait(30)
+        if "bad" in texts:
+            raise RewardError("a text that cannot be judged")
+        if "broken" in texts:
+            raise RuntimeError("out of memory")
+        return torch.tensor([float("nan") if text == "nan" else float(len(text)) for text in texts])
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server of a reward of these tests' own."""
+    reward = Lengths()
+    server = server_of(Served(reward, **PIN, max_batch=4, device=torch.device("cpu")), None)
+    with running(server) as url:
+        address = httpx.URL(url)
+        yield types.SimpleNamespace(reward=reward, server=server, url=url, host=address.host, port=address.port)
+        reward.free.set()
+
+
+@pytest.fixture
+def lengths(server):
+    """The server, and its reward as new."""
+    server.reward.renew()
+    return server
+
+
+def png(width=4, height=4, mode="RGB", form="PNG"):
+    file = io.BytesIO()
+    Image.new(mode, (width, height)).save(file, format=form)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def a_png_that_says_it_is(width, height):
+    """The beginning of a picture whose pixels nobody has."""
+
+    def chunk(data):
+        return (len(data) - 4).to_bytes(4) + data + zlib.crc32(data).to_bytes(4)
+
+    head = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + bytes([8, 2, 0, 0, 0])
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + chunk(head) + chunk(b"IDAT" + zlib.compress(b""))).decode()
+
+
+def asked(*texts, **changes):
+    return PIN | {"items": [{"text": text, "image": png()} for text in texts]} | changes
+
+
+def post(url, body, **headers):
+    return httpx.post(f"{url}/v1/score", json=body, headers=headers, timeout=30)
+
+
+def test_pictures_of_one_request_may_differ_in_size(lengths):
+    body = asked("a", "bb", "ccc", "dddd")
+    body["items"][1]["image"] = png(8, 2)
+    body["items"][3]["image"] = png(8, 2)
+    assert post(lengths.url, body).json() == PIN | {"scores": [1, 2, 3, 4], "errors": []}
+    assert lengths.reward.shapes == [(2, 3, 4, 4), (2, 3, 2, 8)]
+
+
+def test_what_cannot_be_judged_is_told_item_by_item_and_the_rest_is_scored(lengths):
+    said = post(lengths.url, asked("a", "nan", "bad", "dddd")).json()
+    assert said["scores"] == [1, None, None, 4]
+    assert said["errors"] == [
+        {"item": 1, "error": "The reward gave nan."},
+        {"item": 2, "error": "a text that cannot be judged"},
+    ]
+
+
+def test_a_reward_that_breaks_is_an_error_and_the_next_request_is_answered(lengths, caplog):
+    assert post(lengths.url, asked("broken")).status_code == 500
+    wait_for(lambda: "out of memory" in caplog.text, 20)  # it is logged after the answer
+    assert post(lengths.url, asked("a")).json()["scores"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words", "item"),
+    [
+        ({"items": []}, 413, "1 to 4 items", None),
+        ({"items": 5 * [{"text": "a", "image": png()}]}, 413, "1 to 4 items a request are taken, got 5", None),
+        ({"items": None}, 422, "items: ", None),
+        ({"revision": "r2"}, 409, "'r1' judges here", None),
+        ({"model": 3}, 422, "model: ", None),
+        ({"extra": 3}, 422, "extra: ", None),
+    ],
+)
+def test_a_bad_request_is_refused_in_words(lengths, change, status, words, item):
+    said = post(lengths.url, asked("a") | change)
+    assert said.status_code == status
+    assert words in said.json()["error"]
+    assert said.json().get("item") == item
+
+
+@pytest.mark.parametrize(
+    ("item", "status", "words"),
+    [
+        ({"text": 3, "image": png()}, 422, "items.1.text: "),
+        ({"text": "a"}, 422, "items.1.image: Field required"),
+        ({"text": "a", "image": "no base64"}, 422, "whole PNG"),
+        ({"text": "a", "image": ""}, 422, "whole PNG"),
+        ({"text": "a", "image": png()[:-40]}, 422, "whole PNG"),
+        ({"text": "a", "image": png(form="JPEG")}, 422, "whole PNG"),
+        ({"text": "a", "image": png(mode="RGBA")}, 422, "got mode RGBA"),
+        ({"text": "a", "image": a_png_that_says_it_is(2**13, 2**13 + 1)}, 413, "67108864 pixels"),
+        ({"text": "a", "image": a_png_that_says_it_is(2**13, 2**13 - 1)}, 422, "whole PNG"),
+        ({"text": "a", "image": a_png_that_says_it_is(2**16, 2**16)}, 413, "67108864 pixels"),
+    ],
+)
+def test_a_bad_item_is_refused_with_its_number(lengths, item, status, words):
+    body = asked("a", "b")
+    body["items"][1] = item
+    said = post(lengths.url, body)
+    assert said.status_code == status
+    assert words in said.json()["error"]
+    assert said.json()["item"] == 1
+
+
+def test_all_pictures_of_a_request_together_are_bounded(lengths, monkeypatch):
+    monkeypatch.setattr(reward_request, "_MAX_PIXELS", 35)
+    assert post(lengths.url, asked("a", "b")).status_code == 200
+    said = post(lengths.url, asked("a", "b", "c"))
+    assert (said.status_code, said.json()["item"]) == (413, 2)
+
+
+def test_a_request_too_large_is_refused_though_it_does_not_say_its_size(lengths, monkeypatch):
+    monkeypatch.setattr(reward_app, "MAX_BODY_BYTES", 1000)
+    said = httpx.post(f"{lengths.url}/v1/score", content=(1000 * b" " for _ in range(1000)))
+    assert said.status_code == 413
+    assert "At most 1000 bytes a request are taken, got 1000000" in said.json()["error"]
+
+
+def test_a_request_that_does_not_come_in_is_given_up(lengths, monkeypatch):
+    monkeypatch.setattr(reward_app, "_READ_SECONDS", 0.1)
+    with socket.create_connection((lengths.host, lengths.port), timeout=20) as connection:
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: judge\r\nContent-Length: 9\r\n\r\n{")
+        assert connection.recv(20).startswith(b"HTTP/1.1 408 ")
+    assert post(lengths.url, asked("a")).json()["scores"] == [1]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"items": NaN}'])
+def test_what_is_no_request_is_refused(lengths, body):
+    said = httpx.post(f"{lengths.url}/v1/score", content=body)
+    assert said.status_code == 422
+    assert "docs/remote-reward.md" in said.json()["error"]
+
+
+def test_one_request_is_scored_at_a_time_and_one_too_many_is_told_when_to_come_back(lengths):
+    lengths.reward.free.clear()
+    most = reward_app._MAX_REQUESTS
+    with ThreadPoolExecutor(most + 3) as threads:
+        told = [threads.submit(post, lengths.url, asked("a")) for _ in range(most + 3)]
+        wait_for(lambda: sum(one.done() for one in told) == 3, 20)
+        assert len(lengths.reward.texts) == 1
+        lengths.reward.free.set()
+        told = [one.result() for one in told]
+    assert sorted(one.status_code for one in told) == most * [200] + 3 * [503]
+    assert {one.headers.get("Retry-After") for one in told if one.status_code == 503} == {"1"}
+    assert lengths.reward.texts == most * [["a"]]
+
+
+def test_a_request_whose_sender_has_gone_is_not_scored(lengths):
+    lengths.reward.free.clear()
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(post, lengths.url, asked("a"))
+        lengths.reward.begun.acquire()
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{lengths.url}/v1/score", json=asked("gone"), timeout=0.3)
+        wait_for(lambda: len(lengths.server.server_state.connections) == 1, 20)
+        lengths.reward.free.set()
+        assert first.result().status_code == 200
+    assert post(lengths.url, asked("b")).status_code == 200
+    assert lengths.reward.texts == [["a"], ["b"]]
