@@ -1,7 +1,7 @@
 """Commands for what a run is made of and what comes out: prompts, models, rewards, exports."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -57,11 +57,34 @@ def random_model(
 
 
 @models.command()
-def policy(
+def export(
     run: RunKey,
-    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("outputs/policy"),
+    to: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    form: Annotated[
+        Literal["lora", "pipeline"] | None,
+        typer.Option("--format", help="A LoRA where one was trained, else a pipeline, if not given."),
+    ] = None,
 ) -> None:
-    """Save the last policy of a run as a model of its family, for `policy.path` or for other programs."""
-    from flows.evaluate import save_policy
+    """Write the last policy of a run as plain diffusers loads it, with a model card; a pipeline is a base too."""
+    from flows.export import export_run
 
-    print(save_policy(run, out))
+    print(export_run(run, to, form))
+
+
+@models.command("serve-reward")
+def serve_reward(
+    name: Annotated[str, typer.Argument(help="A reward, by the name that score.rewards would give it.")],
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+    *,
+    host: Annotated[str, typer.Option(help="Address to serve on; without a token, one of the loopback.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    token_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the token that every request must carry.")
+    ] = None,
+) -> None:
+    """Serve a reward to other processes, as docs/remote-reward.md says; its address is printed once it answers."""
+    parsed = checked(params, overrides)
+    from flows.serve_reward import serve, token_from
+
+    serve(parsed, name, host=host, port=port, token=token_from(token_env))

@@ -8,7 +8,7 @@ from flows.tracking import MlflowObserver, require_tracking
 from stages.base_model import policy_digest
 from stages.evaluate import held_out
 from stages.execute import execute
-from stages.files import atomic_folder, write_json
+from stages.files import write_json
 from stages.params import Params, for_report
 from stages.registry import EVALUATE
 from stages.resources import Resources
@@ -76,18 +76,6 @@ def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) ->
             )
     write_report(run, params, judged, out)
     return f"{out / 'report.html'}"
-
-
-def save_policy(name: str, out: Path) -> str:
-    """Save the last policy of a run, as it is judged, in the format of its family; return where it lies."""
-    run = find_run(name)
-    params = run.params()
-    last = min(run.num_finished, params.run.rounds)
-    require_base(run, params)
-    policy = Resources(params).policy(run.policy_folder(last), averaged=True)
-    with atomic_folder(out) as temporary:
-        policy.save(temporary)
-    return f"{out}: the policy after {last} rounds of run {run.key}"
 
 
 def require_base(run: Run, params: Params) -> None:

@@ -104,7 +104,7 @@ class Session:
         judged = [*held_out(params).texts, *held_out(for_report(params)).texts]
         encoded = self.resources.encode([*drawn, *judged])
         if encoded:
-            print(f"{encoded} texts encoded; the text encoders are freed", flush=True)
+            print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
     def _mend(self, params: Params) -> None:
         """Find what is damaged, say it on standard error, and make it again."""

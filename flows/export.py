@@ -1,0 +1,79 @@
+"""A trained policy for others: a LoRA, or the folder of a pipeline, that plain diffusers loads, with its model card."""
+
+from pathlib import Path
+from typing import Literal
+
+from flows.evaluate import require_base
+from flows.model_card import Exported, write_card
+from g2rpo.policies.publishing import PUBLISHERS
+from stages.files import atomic_folder
+from stages.params import Params
+from stages.resources import Resources
+from stages.store import find_run
+
+Format = Literal["lora", "pipeline"]
+
+
+def export_run(name: str, out: Path, chosen: Format | None = None) -> str:
+    """Write the last policy of a run as it is judged, whole or not at all, and return a line on it.
+
+    - `lora`: `pytorch_lora_weights.safetensors`, for `load_lora_weights` of the base's pipeline;
+    - `pipeline`: a folder for `from_pretrained`, an adapter merged into it, its schedule the one trained for.
+
+    Args:
+        name: The run's key, or a folder that holds it.
+        out: A new or empty folder.
+        chosen: The format; None writes a LoRA where one was trained, else a pipeline.
+
+    Raises:
+        ValueError: If there is no such run or no finished round, the folder holds anything, a LoRA is asked for that
+            was not trained, or the base weights are others now.
+        StoreWriteError: If the folder cannot be written.
+    """
+    run = find_run(name)
+    params = run.params()
+    last = min(run.num_finished, params.run.rounds)
+    if last == 0:
+        raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
+    _require_empty(out)
+    trained = _trains_lora(params)
+    if chosen == "lora" and not trained:
+        raise ValueError(
+            f"--format lora: a run that trains a LoRA is required, got run {run.key}, which trains all weights of its "
+            f"{params.policy.family} model. Take --format pipeline."
+        )
+    require_base(run, params)
+    policy = Resources(_to_load_only(params)).policy(run.policy_folder(last), averaged=True)
+    as_lora = trained if chosen is None else chosen == "lora"
+    with atomic_folder(out) as temporary:
+        if as_lora:
+            policy.save_adapter(temporary)
+        else:
+            policy.save(temporary)
+            shift = params.rollout.shift
+            PUBLISHERS[params.policy.family].complete(
+                temporary, shift=None if shift == "model" else shift, num_steps=params.evaluate.num_steps[0]
+            )
+        write_card(temporary, Exported(run, params, last, as_lora))
+    return f"{out}: the {'LoRA' if as_lora else 'pipeline'} after {last} rounds of run {run.key}; read its README.md"
+
+
+def _trains_lora(params: Params) -> bool:
+    return getattr(params.policy, "lora", None) is not None
+
+
+def _require_empty(out: Path) -> None:
+    """Refuse to write over anything.
+
+    Raises:
+        ValueError: With what is there.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        there = "a folder that holds something" if out.is_dir() else "a file"
+        raise ValueError(f"--to: a new or empty folder is required, got {there}: {out}. Name another, or remove it.")
+
+
+def _to_load_only(params: Params) -> Params:
+    """Return the parameters with nothing but loading in mind: it needs no accelerator, whatever trained the policy."""
+    plain = {"device": "cpu", "attention": "native", "compile": False, "gradient_checkpointing": False}
+    return params.model_copy(update={"resources": params.resources.model_copy(update=plain)})

@@ -1,0 +1,238 @@
+"""The model card of an exported policy: README.md with the header that the Hugging Face hub reads, and two pictures."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment
+
+from flows.pictures import before_after, curves, held_out_history
+from flows.report import BaseAndAligned
+from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
+from stages.files import write_text
+from stages.manifest import read_manifest
+from stages.metrics import evaluation_metrics
+from stages.params import Params, for_report
+from stages.params_file import load_params
+from stages.policy_state import policy_state
+from stages.prompt_lists import full_list
+from stages.registry import EVALUATE
+from stages.store import Run
+
+_PARAMETERS = (
+    *("run.seed", "resources.dtype", "prompts.num_prompts"),
+    *("rollout.num_steps", "rollout.shift", "rollout.steps", "rollout.group_size", "rollout.eta"),
+    *("complete.granularities", "complete.stride_rule", "integrate.clamp"),
+    *("update.learning_rate", "update.cadence", "update.num_epochs"),
+    *("update.clip_range", "update.kl_weight", "update.ema_decay"),
+)
+"""What a card tells of params.yaml, beside the section policy."""
+
+_BASE = {"family", "path", "revision"}
+_OF_REWARDS = {"backend", "quality", "model", "revision"}
+"""Settings of a reward that a card tells beside its sources: where it is served, and by what token, is nobody's."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is handed over. Example: `Exported(run, params, rounds=300, as_lora=True)`."""
+
+    run: Run
+    params: Params
+    rounds: int
+    """After which the policy was taken."""
+    as_lora: bool
+
+    @property
+    def hub_id(self) -> str | None:
+        """The base's id on the model hub; None where it is a folder, or comes with this package."""
+        policy = self._policy
+        return policy["path"] if policy.get("revision") else None
+
+    @property
+    def base(self) -> str:
+        """What the base is called."""
+        path = self._policy["path"]
+        return self.hub_id or (f"`{path}`" if path else "the base model that comes with g2rpo")
+
+    @property
+    def title(self) -> str:
+        """The base's short name, and what was done to it."""
+        path = self._policy["path"]
+        return f"{Path(path).name if path else 'The shapes world'} aligned by G²RPO"
+
+    @cached_property
+    def licence(self) -> Licence | None:
+        """The base's, where it is known."""
+        shipped = self._policy["path"] is None
+        return PUBLISHERS[self.params.policy.family].licence(self.hub_id, shipped=shipped)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the hub reads."""
+        publisher, licence = PUBLISHERS[self.params.policy.family], self.licence
+        header: dict[str, Any] = {}
+        if self.hub_id:
+            header |= {"base_model": self.hub_id, "base_model_relation": "adapter" if self.as_lora else "finetune"}
+        if licence:
+            described = {"license": licence.identifier, "license_name": licence.name, "license_link": licence.link}
+            header |= {name: value for name, value in described.items() if value}
+        tags = ["text-to-image", *publisher.tags, *(["lora"] if self.as_lora else []), "g2rpo"]
+        return header | {"library_name": "diffusers", "pipeline_tag": "text-to-image", "tags": tags}
+
+    @property
+    def example(self) -> str:
+        """Code that paints a held-out prompt."""
+        shift, policy = self.params.rollout.shift, self._policy
+        example = Example(
+            base=policy["path"],
+            revision=policy.get("revision"),
+            adapted=self.as_lora,
+            dtype=self.params.resources.dtype,
+            shift=None if shift == "model" else shift,
+            num_steps=self.params.evaluate.num_steps[0],
+            settings={name: value for name, value in policy.items() if name not in {*_BASE, "lora"}},
+            prompt=full_list(self.params, self.params.report.split).texts[0],
+        )
+        return PUBLISHERS[self.params.policy.family].example(example)
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What of params.yaml says how it was trained, as YAML would have it."""
+        tree = self.params.model_dump(mode="json")
+        told = {f"policy.{name}": value for name, value in tree["policy"].items() if name not in _BASE}
+        for key in _PARAMETERS:
+            section, name = key.split(".")
+            told[key] = tree[section][name]
+        return {key: json.dumps(value, ensure_ascii=False) for key, value in told.items()}
+
+    @property
+    def rewards(self) -> list[dict[str, str]]:
+        """Each reward: its name, its kind, what it judges by, and its weight in training."""
+        weights = self.params.integrate.reward_weights
+        names = dict.fromkeys((*self.params.score.rewards, *self.params.evaluate.rewards))
+        return [
+            {"name": name, "weight": f"{weights[name]:g}" if name in weights else "none: judged only"}
+            | _described(self.params, name)
+            for name in names
+        ]
+
+    @property
+    def prompts(self) -> dict[str, Any]:
+        """The texts that it was trained on: where from, how many, their digest."""
+        split = self.params.prompts.split
+        source = load_params(self.run.path / "params.yaml").prompts.path
+        return {
+            "source": f"`{source}`" if source else "the family's own captions",
+            "split": split,
+            "number": len(full_list(self.params, split).texts),
+            "digest": self.run.fingerprint.values[f"origins.prompts/{split}"],
+        }
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Run, commit and versions."""
+        links = self.run.links
+        changed = " with uncommitted changes" if links.get("git_dirty") == "true" else ""
+        commit = {"g2rpo's commit": links["git_commit"] + changed} if "git_commit" in links else {}
+        trained = {"torch in training": links["torch"]} if "torch" in links else {}
+        taken = {f"{name} at the export": version(name) for name in ("torch", "diffusers")}
+        return {"run": self.run.key} | commit | trained | taken
+
+    @property
+    def _policy(self) -> dict[str, Any]:
+        return self.params.policy.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base and aligned policy on the same prompts.
+
+    Example: a row `{"name": "hps", "trained": True, "base": 0.301, "aligned": 0.334}`.
+    """
+
+    by: Params
+    """Whose section `evaluate` says how they were judged."""
+    judged: BaseAndAligned
+    final: bool
+    """Whether it is the evaluation on `report.split`."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a reward; with several numbers of steps, a row for each."""
+        base, aligned = evaluation_metrics(self.judged.base), evaluation_metrics(self.judged.aligned)
+        trained = self.by.score.rewards
+        return [
+            {"name": name, "trained": name.split("/")[0] in trained, "base": value, "aligned": aligned[name]}
+            for name, value in base.items()
+        ]
+
+    @property
+    def apartness(self) -> str:
+        """How far these prompts are apart from what was learned from and chosen by."""
+        split, trained = self.by.evaluate.split, self.by.prompts.split
+        if trained == split or "all" in (trained, split):
+            return "These prompts are among those that it was trained on."
+        if not self.final:
+            return "They were not trained on, but looked at during the training."
+        return "They were neither trained on nor looked at during the training."
+
+    @classmethod
+    def of(cls, exported: Exported) -> "Result | None":
+        """Return the final evaluation, else that of the training; None where neither has been made as asked now."""
+        for by, final in ((for_report(exported.params), True), (exported.params, False)):
+            folders = [exported.run.evaluation_folder(number, by.evaluate.split) for number in (0, exported.rounds)]
+            manifests = [read_manifest(folder, EVALUATE) for folder in folders]
+            if all(manifest and manifest["parameters"] == EVALUATE.parameters(by) for manifest in manifests):
+                return cls(by, BaseAndAligned(*folders), final)
+        return None
+
+
+def write_card(folder: Path, exported: Exported) -> None:
+    """Write README.md, and `curves.png` and `before_after.png` where there is what they show."""
+    run, params = exported.run, _as_far_as(exported)
+    result, history = Result.of(exported), held_out_history(run, params)
+    curves(run, params, folder / "curves.png")
+    if result:
+        split = {"split": result.by.evaluate.split}
+        shown = params.model_copy(update={"report": params.report.model_copy(update=split)})
+        before_after(result.judged.base, result.judged.aligned, shown, folder / "before_after.png")
+    template = files("flows").joinpath("templates/model_card.md").read_text()
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    card = environment.from_string(template).render(
+        exported=exported,
+        header=yaml.safe_dump(exported.header, sort_keys=False, allow_unicode=True),
+        lora=params.policy.model_dump().get("lora"),
+        result=result,
+        history=history,
+        base_digest=run.fingerprint.values["origins.policy"],
+        num_steps=policy_state(run.policy_folder(exported.rounds)).num_steps,
+    )
+    write_text(folder / "README.md", card)
+
+
+def _as_far_as(exported: Exported) -> Params:
+    rounds = exported.params.run.model_copy(update={"rounds": exported.rounds})
+    return exported.params.model_copy(update={"run": rounds})
+
+
+def _described(params: Params, name: str) -> dict[str, str]:
+    """Return the kind of a reward and what it judges by, without where it is served or kept."""
+    settings = params.rewards.get(name)
+    if settings is None:
+        return {"kind": "shapes world", "source": "comes with g2rpo"}
+    fields = settings.model_dump(mode="json")
+    told = [_told(name, value) for name, value in fields.items() if isinstance(value, dict) or name in _OF_REWARDS]
+    return {"kind": settings.kind, "source": ", ".join(told)}
+
+
+def _told(field: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"{field} {value}"
+    revision = f" at {value['revision']}" if value["revision"] else ""
+    return f"{field} `{'/'.join(filter(None, (value['path'], value.get('file'))))}`{revision}"
