@@ -110,13 +110,13 @@ def load_network(folder: Path, device: str | torch.device) -> CLIPModel:
     return _frozen(str(folder), read_config(folder), None, device)
 
 
-def build_network(folder: Path, state: dict[str, Tensor], device: str | torch.device) -> CLIPModel:
-    """Return a CLIP network with the architecture of a folder's config.json and the weights of `state`.
+def build_network(config: CLIPConfig, state: dict[str, Tensor], device: str | torch.device) -> CLIPModel:
+    """Return a CLIP network of an architecture with the weights of `state`.
 
     Raises:
-        ValueError: If there is no config.json, or the weights do not fit it.
+        ValueError: If the weights do not fit it.
     """
-    return _frozen(None, read_config(folder), state, device)
+    return _frozen(None, config, state, device)
 
 
 def read_config(folder: Path) -> Any:
@@ -230,7 +230,7 @@ def _frozen(
     wrong = {"missing": found["missing_keys"], "left over": found["unexpected_keys"], "of another shape": shapes}
     if any(wrong.values()):
         raise ValueError(
-            "Weights are required whose names and shapes are those of the CLIP in config.json, got "
+            "Weights are required whose names and shapes are those of the CLIP in the config, got "
             + "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
             + ". Name weights and config of the same model."
         )
