@@ -119,7 +119,7 @@ def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Tenso
     fixed = sites.advantage.new_empty(sites.advantage.shape)
     for chosen in (c for step in _chunks(sites, rule) for c in step):
         part = sites.take(chosen)
-        velocity = field(part.latents, _sigma(part, rule), part.condition, part.rows)
+        velocity = field.as_in_update(part.latents, _sigma(part, rule), part.condition.take(part.rows))
         fixed[chosen] = _group_log_prob(_transition(part, velocity, rule), part.next_latents)
     return fixed
 

@@ -51,6 +51,15 @@ class VelocityField:
         self.evaluations += 3 * len(latents) * self.policy.num_forwards
         return self._call(latents, sigma, condition)
 
+    def as_in_update(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        """Return what `with_gradient` computes, by the same operations, without its gradient.
+
+        Compiled code differs in its last bits between the two modes.
+        """
+        self.evaluations += len(latents) * self.policy.num_forwards
+        with torch.enable_grad():
+            return self._call(latents, sigma, condition).detach()
+
     def _call(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         lowered = torch.autocast(self.policy.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
         with self.policy.without_adapter() if self.base else nullcontext(), lowered:

@@ -60,18 +60,21 @@ def run(job: Job, resources: Resources) -> None:
     chosen = job.params.evaluate
     prompts = held_out(job.params)
     shown = _shown(job.params)
+    parts = [slice(start, start + chosen.micro_batch) for start in range(0, len(prompts.ids), chosen.micro_batch)]
     for shard, num_steps in enumerate(chosen.num_steps):
+        resources.need("network")
         field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
+        painted = [_paint(field, resources, prompts, part, num_steps).cpu() for part in parts]
+        resources.need("decoder", "rewards")
         rewards = [resources.reward(name) for name in chosen.rewards]
         values, pictures = np.empty((len(prompts.ids), len(rewards))), dict[int, np.ndarray[Any, Any]]()
-        for start in range(0, len(prompts.ids), chosen.micro_batch):
-            part = slice(start, start + chosen.micro_batch)
-            images = field.policy.decode(_paint(field, resources, prompts, part, num_steps))
+        for part, latents in zip(parts, painted, strict=True):
+            images = field.policy.decode(latents.to(resources.device))
             for column, reward in enumerate(rewards):
                 told = [f"prompt {name}" for name in prompts.ids[part]]
                 values[part, column] = judge(reward, images, prompts.texts[part], told)
-            kept = [row for row in shown if start <= row < start + len(images)]
-            pictures |= {row: to_uint8(images[row - start][None])[0].numpy() for row in kept}
+            kept = [row for row in shown if part.start <= row < part.start + len(images)]
+            pictures |= {row: to_uint8(images[row - part.start][None])[0].numpy() for row in kept}
         _write_pictures(job, shard, num_steps, prompts, pictures)
         rows = _scored(job, num_steps, prompts, values)
         spent = field.evaluations

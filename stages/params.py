@@ -39,6 +39,8 @@ class ResourcesParams(Section):
     """Attention backend of diffusers, as `native`, `flash` or `_native_cudnn`."""
     compile: bool
     """Whether `torch.compile` compiles the repeated blocks of the transformer."""
+    quantise: Literal["int8"] | None
+    """What frozen weights are held in where an adapter is trained: 8 bits, half of bfloat16; null as they compute."""
     between_stages: Literal["keep", "offload"]
     """What becomes of models that a stage does not need: they stay, or move to the CPU's memory."""
 
@@ -222,6 +224,12 @@ class Params(Section):
             raise ValueError(
                 "report.split: captions other than those of evaluate.split are required, so that what is reported was "
                 f"not used for choosing; got {self.report.split} twice. Change one."
+            )
+        if self.resources.quantise and getattr(self.policy, "lora", None) is None:
+            raise ValueError(
+                "resources.quantise: a policy of which only an adapter is trained is required, since quantised weights "
+                f"cannot be; got {self.resources.quantise} with a {self.policy.family} policy without policy.lora. "
+                "Set policy.lora, or resources.quantise to null."
             )
         if not any(self.integrate.reward_weights.values()):
             raise ValueError("integrate.reward_weights: at least one must be above 0, got none. Raise one.")

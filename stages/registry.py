@@ -8,6 +8,9 @@ from typing import Any, Literal
 from stages.job import Job
 from stages.params import Params
 
+Model = Literal["network", "decoder", "rewards"]
+"""What a stage may compute with."""
+
 _WITHOUT_EFFECT = {
     ("run", "rounds"),
     ("resources", "device"),
@@ -40,7 +43,7 @@ class Stage:
     """Sections of params.yaml that change what it writes."""
     origins: tuple[Literal["prompts", "rewards"], ...] = ()
     """What it reads that no stage wrote: the list of prompts, the rewards."""
-    models: tuple[Literal["network", "decoder", "rewards"], ...] = ()
+    models: tuple[Model, ...] = ()
     """What it computes with; the rest may leave the device meanwhile."""
     sharded: bool = True
     """Whether it can be given some of its shards; the update learns from all at once."""
@@ -98,7 +101,7 @@ EVALUATE = Stage(
     ("evaluations", "pictures"),
     ("resources", "policy", "rollout", "evaluate"),
     ("prompts", "rewards"),
-    models=("network", "decoder", "rewards"),
+    models=("network",),  # then decoder and rewards: it asks for them itself
     sharded=False,
 )
 

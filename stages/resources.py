@@ -23,7 +23,7 @@ from stages.home import home
 from stages.params import Params
 from stages.policy_files import read_optimizer, read_weights
 from stages.policy_state import policy_state
-from stages.registry import Stage
+from stages.registry import Model, Stage
 from stages.reward_sources import load_reward
 
 _AS_LOADED = "as loaded"
@@ -50,6 +50,7 @@ class Resources:
             gradient_checkpointing=chosen.gradient_checkpointing,
             attention=chosen.attention,
             compile=chosen.compile,
+            quantise=chosen.quantise,
         )
         self._embeddings = Embeddings(self._base_model, self._compute, self._embeddings_folder())
         self._policy: Policy | None = None
@@ -59,7 +60,7 @@ class Resources:
         self._trainer: Trainer | None = None
         self._trainer_held: str | None = None
         self._rewards: dict[str, Reward] = {}
-        self._needed: Sequence[str] = ("network", "decoder", "rewards")
+        self._needed: Sequence[Model] = ("network", "decoder", "rewards")
 
     def sigmas(self, num_steps: int) -> Tensor:
         """Return the schedule of a number of steps, shape (num_steps + 1,), with the shift that params.yaml says."""
@@ -138,7 +139,11 @@ class Resources:
 
     def ready_for(self, stage: Stage) -> None:
         """Move to the CPU's memory what a stage does not need, and back what it needs, where that is asked for."""
-        self._needed = stage.models
+        self.need(*stage.models)
+
+    def need(self, *models: Model) -> None:
+        """Have these models on the device, and no others where `resources.between_stages` is offload."""
+        self._needed = models
         self._place()
 
     def _place(self) -> None:
@@ -158,7 +163,10 @@ class Resources:
 
     def _network(self) -> Policy:
         if self._policy is None:
+            needed = self._needed
+            self.need("network", "decoder")  # they are loaded onto the device: a stage that goes on may hold rewards
             self._policy, self._held = self._load_base(), _AS_LOADED
+            self._needed = needed
             if self._policy.adapted:
                 named = self._policy.module.named_parameters()
                 self._initial = {name: p.detach().cpu().clone() for name, p in named if p.requires_grad}

@@ -1,6 +1,6 @@
 """LoRA: a low-rank addition to chosen layers, the only thing trained. Source: LoRA, arXiv:2106.09685, by peft."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,10 +76,14 @@ def save_lora(pipeline: Any, transformer: Any, folder: Any) -> None:
     )
 
 
-def merged(transformer: Any) -> Any:
-    """Return a copy of the transformer, on the CPU, with the adapter merged into its weights."""
+def merged(transformer: Any, weights: Mapping[str, Tensor]) -> Any:
+    """Return a transformer, on the CPU, with the adapter of this one merged into weights.
+
+    Args:
+        weights: Its own, or those that they were quantised from.
+    """
     config, held = transformer.peft_config[ADAPTER], transformer.state_dict()
-    plain = {name.replace(".base_layer", ""): held[name].cpu() for name in held if "lora_" not in name}
+    plain = {name.replace(".base_layer", ""): weights[name].cpu() for name in weights if "lora_" not in name}
     for name in held:
         if f".lora_A.{ADAPTER}" in name:
             down, up = held[name].float(), held[name.replace("lora_A", "lora_B")].float()

@@ -1,7 +1,7 @@
 """What the networks of a policy compute on, and how."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -10,13 +10,15 @@ import torch
 class Compute:
     """Where and how a model is held and computed. It changes no law, only the last bits, speed and memory.
 
+    Quantised weights change more than the last bits: then they are the base model, of the policy and of the KL alike.
+
     Example: `Compute(torch.device("cuda"), torch.bfloat16, decode_batch=8, gradient_checkpointing=True,
-    attention="native", compile=False)`.
+    attention="native", compile=False, quantise=None)`.
     """
 
     device: torch.device
     dtype: torch.dtype
-    """What the networks compute in, and what frozen weights are held in; trained weights are fp32."""
+    """What the networks compute in, and what frozen weights are held in unless quantised; trained weights are fp32."""
     decode_batch: int
     """Latents a call of the autoencoder."""
     gradient_checkpointing: bool
@@ -25,6 +27,8 @@ class Compute:
     """Name of an attention backend of diffusers, as `native` or `flash`."""
     compile: bool
     """Whether `torch.compile` compiles the transformer's repeated blocks."""
+    quantise: Literal["int8"] | None
+    """What frozen weights are held in, where an adapter is trained; None holds them in `dtype`."""
 
     def prepare(self, transformer: Any) -> None:
         """Set attention, checkpointing and compilation of a transformer of diffusers.

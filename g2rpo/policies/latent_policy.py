@@ -10,8 +10,10 @@ from diffusers import AutoencoderKL
 
 from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_off
 from g2rpo.policies.autoencoder import Autoencoder
+from g2rpo.policies.card import refuse_too_large, transformer_bytes
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.pipeline_folder import copy_all_but_transformer
+from g2rpo.policies.quantise import quantise
 from g2rpo.quiet import quietly
 
 
@@ -31,16 +33,36 @@ class Parts:
 
     @classmethod
     def load(cls, folder: Path, pipeline: Any, transformer: Any, lora: Lora | None, compute: Compute) -> "Parts":
-        """Read the networks: what is frozen in the compute dtype, what is trained in fp32.
+        """Read the networks: what is frozen in the compute dtype or quantised, what is trained in fp32.
+
+        Frozen weights are quantised in the CPU's memory, so that a card never holds them wider.
 
         Args:
             transformer: The class of the transformer.
+
+        Raises:
+            ValueError: If the transformer alone is larger than the card.
         """
-        trained = compute.dtype if lora else torch.float32
+        assert lora or not compute.quantise, "Quantised weights cannot be trained; the parameters refuse that."
+        if compute.device.type == "cuda":
+            refuse_too_large(
+                transformer_bytes(folder, transformer, compute, adapted=lora is not None),
+                torch.cuda.get_device_properties(compute.device).total_memory,
+                adapted=lora is not None,
+                quantised=compute.quantise is not None,
+            )
+        network = read_transformer(folder, transformer, compute.dtype if lora else torch.float32)
+        if compute.quantise:
+            quantise(network)
         with quietly():
-            network = transformer.from_pretrained(folder / "transformer", dtype=trained, use_safetensors=True)
             vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=compute.dtype, use_safetensors=True)
         return cls(folder, pipeline, network, vae, lora)
+
+
+def read_transformer(folder: Path, transformer: Any, dtype: torch.dtype) -> Any:
+    """Return a pipeline's transformer as it is stored, in a dtype."""
+    with quietly():
+        return transformer.from_pretrained(folder / "transformer", dtype=dtype, use_safetensors=True)
 
 
 class LatentPolicy:
@@ -51,7 +73,7 @@ class LatentPolicy:
             add_lora(parts.transformer, parts.lora, seed=seed)
         torch.nn.Module.to(parts.transformer, compute.device)
         torch.nn.Module.to(parts.vae, compute.device)
-        self._parts = parts
+        self._parts, self._compute = parts, compute
         self._transformer = parts.transformer.eval()
         self._autoencoder = Autoencoder(parts.vae, compute.decode_batch)
         compute.prepare(self._transformer)
@@ -83,7 +105,7 @@ class LatentPolicy:
     def save(self, folder: Path) -> None:
         """Write a pipeline of the family: the transformer as it is now, all else as it came."""
         copy_all_but_transformer(self._parts.folder, folder)
-        (merged(self._transformer) if self.adapted else self._transformer).save_pretrained(folder / "transformer")
+        self._whole().save_pretrained(folder / "transformer")
 
     def save_adapter(self, folder: Path) -> None:
         """Write the LoRA as `load_lora_weights` of the family's pipeline reads it.
@@ -94,3 +116,12 @@ class LatentPolicy:
         if not self.adapted:
             raise ValueError("A LoRA is required, got a policy whose weights are all trained. Export the pipeline.")
         save_lora(self._parts.pipeline, self._transformer, folder)
+
+    def _whole(self) -> Any:
+        """Return the transformer to be saved: an adapter is merged into the weights as they came, not as quantised."""
+        if not self.adapted:
+            return self._transformer
+        if not self._compute.quantise:
+            return merged(self._transformer, self._transformer.state_dict())
+        came = read_transformer(self._parts.folder, type(self._transformer), self._compute.dtype)
+        return merged(self._transformer, came.state_dict())

@@ -8,6 +8,7 @@ from tiny import tables
 
 from g2rpo.rewards.protocol import RewardError
 from stages.execute import run_stage
+from stages.fingerprint import Fingerprint
 from stages.metrics import round_metrics
 from stages.policy_state import policy_state
 from stages.registry import EVALUATE, STAGES
@@ -25,7 +26,7 @@ def done():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("change", ["policy.lora.rank=4", "policy.lora=null"])
+@pytest.mark.parametrize("change", ["policy.lora.rank=4", "policy.lora=null", "resources.quantise=int8"])
 def test_a_round_goes_on_from_disk_as_in_one_process(family, change, monkeypatch, tmp_path):
     run, params, resources = new_run(tiny_latent_params(family, change))
     for number in range(2):
@@ -112,6 +113,25 @@ def test_offloading_changes_no_number(done, monkeypatch, tmp_path):
     run_round(other, params, resources)
     assert other.key == run.key
     assert tables(other.round_folder(0)) == tables(run.round_folder(0))
+
+
+def test_quantised_weights_make_another_run():
+    values = [Fingerprint.of(tiny_latent_params("flux1", *more), "cpu") for more in ((), ("resources.quantise=int8",))]
+    assert values[0].differences(values[1]) == ["resources.quantise: None, got int8"]
+
+
+def test_what_is_loaded_in_a_later_stage_finds_room_and_goes_again(monkeypatch):
+    """A run that goes on at `score` has the rewards on the device when it loads the network for its decoder."""
+    params = tiny_latent_params("flux1", "resources.between_stages=offload")
+    resources = Resources(params)
+    resources.ready_for(STAGES["score"])
+    hps, policy, moves = resources.reward("hps").module, resources._load_base(), []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moves.append((module, str(device))))
+    monkeypatch.setattr(resources, "_load_base", lambda: moves.append("loaded") or policy)
+    resources.device = "the device"
+    assert resources.decoder() is policy
+    assert moves[:2] == [(hps, "cpu"), "loaded"]
+    assert set(moves[2:]) == {(policy.module, "cpu"), (policy.decoder, "the device"), (hps, "the device")}
 
 
 def test_the_peak_of_memory_is_logged_for_each_stage(done):

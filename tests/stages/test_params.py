@@ -52,6 +52,8 @@ def test_numbers_in_scientific_notation_need_no_point():
         ("update.learning_rate=.nan", "update.learning_rate: input should be"),
         ("rollout.steps=3", "rollout.steps: input should be a valid list, got 3"),
         ("report.split=tuning", "report.split: captions other than those of evaluate.split are required"),
+        ("resources.quantise=int8", "resources.quantise: a policy of which only an adapter is trained is required"),
+        ("resources.quantise=int4", "resources.quantise: input should be 'int8', got 'int4'"),
         ("rounds", "has the form section.key=value, got 'rounds'"),
         ("run=3", "has the form section.key=value"),
         ("run.seed.deeper=3", "could not be applied"),

@@ -95,6 +95,12 @@ def test_faults_of_a_model_are_told_with_their_key(change, said):
         tiny_latent_params("flux1", change)
 
 
+def test_quantised_weights_are_for_an_adapter_only():
+    assert tiny_latent_params("flux1", "resources.quantise=int8").resources.quantise == "int8"
+    with pytest.raises(ValueError, match=r"got int8 with a flux1 policy without policy.lora. Set policy.lora, or"):
+        tiny_latent_params("flux1", "resources.quantise=int8", "policy.lora=null")
+
+
 def test_files_that_extend_each_other_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml")
     (tmp_path / "b.yaml").write_text("extends: a.yaml")

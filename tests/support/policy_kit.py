@@ -29,6 +29,7 @@ FP32 = Compute(
     gradient_checkpointing=False,
     attention="native",
     compile=False,
+    quantise=None,
 )
 
 

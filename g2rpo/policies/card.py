@@ -1,0 +1,64 @@
+"""Whether a transformer fits a card, known before its weights are read."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from g2rpo.policies.compute import Compute
+from g2rpo.policies.pipeline_folder import component_config
+from g2rpo.policies.quantise import quantise
+from g2rpo.quiet import quietly
+
+GB = 1e9
+BYTES_TRAINED = 16
+"""Of a weight that is trained: it, its gradient and two moments, in float32."""
+
+
+def transformer_bytes(folder: Path, transformer: Any, compute: Compute, *, adapted: bool) -> int:
+    """Return the bytes that a transformer takes with all that its training holds, but adapter and activations.
+
+    With an adapter that is the frozen weights as they are held; without, 16 bytes a parameter.
+
+    Args:
+        folder: Of the pipeline; of its files only the configuration is read.
+        transformer: The class of diffusers.
+    """
+    with quietly(), torch.device("meta"):
+        network = transformer.from_config(component_config(folder, "transformer"))
+    if not adapted:
+        return BYTES_TRAINED * sum(parameter.numel() for parameter in network.parameters())
+    torch.nn.Module.to(network, compute.dtype)
+    if compute.quantise:
+        quantise(network)
+    return held_bytes(network)
+
+
+def held_bytes(network: torch.nn.Module) -> int:
+    """Return the bytes of a network's parameters and buffers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*network.parameters(), *network.buffers()))
+
+
+def refuse_too_large(needed: int, total: int, *, adapted: bool, quantised: bool) -> None:
+    """Refuse a transformer that alone takes more than a card has.
+
+    Args:
+        needed: Bytes, by `transformer_bytes`.
+        total: The card's bytes.
+
+    Raises:
+        ValueError: With a remedy.
+    """
+    if needed <= total:
+        return
+    if not adapted:
+        what = f"weights, gradients and moments ({BYTES_TRAINED} bytes a weight)"
+        remedy = "Train an adapter (policy.lora), or take a larger card; training on several is not built yet"
+    elif not quantised:
+        what, remedy = "frozen weights", "Set resources.quantise to int8, or take a larger card"
+    else:
+        what, remedy = "frozen weights, held in 8 bits,", "Take a larger card, or a smaller model"
+    raise ValueError(
+        f"resources.device: a card of at least {needed / GB:.1f} GB is required, since the transformer's {what} take "
+        f"that before any activation; got one of {total / GB:.1f} GB. {remedy}."
+    )
