@@ -6,7 +6,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +15,7 @@ from flows.session import Session, as_typed
 from flows.tracking import tracking_uri
 from stages.home import home
 from stages.params import Params
+from stages.params_file import written
 
 
 def run_demo(params: Params, out: Path) -> None:
@@ -27,7 +27,7 @@ def run_demo(params: Params, out: Path) -> None:
     session = Session.of(params.model_dump(mode="json"))
     folder = home() / "prefect"
     out.mkdir(parents=True, exist_ok=True)
-    (out / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
+    (out / "params.yaml").write_text(written(params))
     with prefect_server(folder) as url:
         quiet = {"PREFECT_API_URL": url, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
         command = [sys.executable, "-m", "flows", "train", "--params", str(out / "params.yaml")]

@@ -42,8 +42,9 @@ def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, par
 
 def _base(params: Params, weights: Path | None, folder: Path) -> Path:
     """Return a folder that says which weights the base has, after a look that they are those meant."""
-    digest = policy_digest(params)
-    if weights and files_digest(weights, FAMILIES[params.policy.family].files, key="--policy") != digest:
+    digest, patterns = policy_digest(params), FAMILIES[params.policy.family].files
+    holds = weights and any(found for pattern in patterns for found in weights.glob(pattern))
+    if weights and not (holds and files_digest(weights, patterns, key="--policy") == digest):
         raise ValueError(
             f"--policy: a stored policy or the weights of policy.path are required, got {weights}, which is neither. "
             "Set policy.path to it, or name the folder `policy` of a round."

@@ -8,8 +8,8 @@ import uvicorn
 from flows.reward_app import Served, reward_app
 from g2rpo.rewards.remote import check_token, is_loopback
 from stages.params import Params
-from stages.resources import Resources
-from stages.reward_sources import check_rewards, reward_digest
+from stages.resources import chosen_device
+from stages.reward_sources import check_rewards, load_reward, reward_digest
 
 _MAX_CONNECTIONS = 64
 _STOP_SECONDS = 30  # for the requests that are being answered when it is told to stop
@@ -34,9 +34,9 @@ def serve(params: Params, name: str, *, host: str, port: int, token: str | None)
         )
     with _bound(host, port) as listener:
         check_rewards(params, [name])
-        resources = Resources(params)
-        reward = resources.reward(name)
-        served = Served(reward, name, reward_digest(params, name), params.score.micro_batch, resources.device)
+        device = chosen_device(params.resources.device)
+        reward = load_reward(params, name, device)
+        served = Served(reward, name, reward_digest(params, name), params.score.micro_batch, device)
         server_of(served, token).run(sockets=[listener])
 
 

@@ -19,7 +19,7 @@ from stages.params_file import parse_params
 from stages.prompts import check_prompts, drawn_texts
 from stages.repair import repair
 from stages.resources import Resources
-from stages.reward_sources import check_rewards
+from stages.reward_sources import check_names, check_rewards
 from stages.store import Run, open_run
 from stages.verify import verify
 
@@ -51,12 +51,14 @@ class Session:
                 cannot be had; nothing has been started then.
         """
         params = parse_params(dict(tree))
-        resources = Resources(params)
-        check_rewards(params, {*params.score.rewards, *params.evaluate.rewards})
+        rewards = {*params.score.rewards, *params.evaluate.rewards}
+        check_names(params, rewards)
         held_out(params)
         held_out(for_report(params))
         check_prompts(params)
         require_tracking(params)
+        resources = Resources(params)  # from here on weights are downloaded
+        check_rewards(params, rewards)
         if named:
             require_same(named, params, resources)
         run = open_run(params, device=resources.device.type)

@@ -129,5 +129,5 @@ def complete(
         owner = front.branch[live]
         velocity = torch.empty_like(here)
         velocity[live] = field(here[live], levels[front.level[live]], condition, rows[owner])
-        charged[owner, front.payer[live]] += 1
+        charged[owner, front.payer[live]] += field.policy.num_forwards
     return Completed(latents=finished, evaluations=charged)

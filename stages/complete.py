@@ -12,6 +12,7 @@ from stages.tables import COMPLETIONS, arrow, check_parents, tensor, write_shard
 
 def run(job: Job, resources: Resources) -> None:
     """Write the completions, a shard for each shard of transitions."""
+    resources.encode(job.texts())
     for shard in job.pending_like("transitions", "completions"):
         field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
         _run_shard(job, resources, field, shard)

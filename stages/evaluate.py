@@ -60,6 +60,7 @@ def run(job: Job, resources: Resources) -> None:
     chosen = job.params.evaluate
     prompts = held_out(job.params)
     shown = _shown(job.params)
+    resources.encode(prompts.texts)
     parts = [slice(start, start + chosen.micro_batch) for start in range(0, len(prompts.ids), chosen.micro_batch)]
     for shard, num_steps in enumerate(chosen.num_steps):
         resources.need("network")

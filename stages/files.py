@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,23 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as it was found; it is read again only when one of these has changed."""
+
+    path: Path
+    size: int
+    inode: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """Return the state of a file now."""
+        found = path.stat()
+        return cls(path.absolute(), found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def value_digest(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from stages.files import file_digest, value_digest, write_text
+from stages.files import FileState, file_digest, value_digest, write_text
 from stages.home import home
 from stages.section import FileSource, Source
 
@@ -71,18 +71,17 @@ def files_digest(folder: Path, patterns: Sequence[str], *, key: str) -> str:
 
 def weights_digest(path: Path) -> str:
     """Return the SHA-256 of a file, computed once for each state of it; that of a large file is kept in the store."""
-    state = path.stat()
-    return _digest(path.resolve(), state.st_size, state.st_mtime_ns, state.st_ino)
+    return _digest(FileState.of(path))
 
 
 @cache
-def _digest(path: Path, size: int, changed: int, inode: int) -> str:
-    if size < _LARGE:
-        return file_digest(path)
-    kept = home() / "digests" / value_digest([str(path), size, changed, inode])
+def _digest(file: FileState) -> str:
+    if file.size < _LARGE:
+        return file_digest(file.path)
+    kept = home() / "digests" / value_digest({**vars(file), "path": str(file.path)})
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, file_digest(path))
+        write_text(kept, file_digest(file.path))
     return kept.read_text()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.params import Params
-from stages.tables import read_shard, shard_numbers, shard_stamp
+from stages.tables import read_shard, read_table, shard_numbers, shard_stamp
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Job:
     def pending_like(self, parent: str, *tables: str) -> list[int]:
         """Return the pending shards of a stage that makes one shard from each of a parent table's."""
         return self.pending(shard_numbers(self.inputs[parent]), *tables)
+
+    def texts(self) -> list[str]:
+        """Return the texts of all prompts of the round."""
+        return read_table(self.inputs["prompts"])["text"].to_pylist()
 
     def read(self, table: str, shard: int):
         """Return one shard of an input table."""

@@ -19,8 +19,9 @@ def judge(reward: Reward, images: Images, texts: Sequence[str], told: Sequence[s
     """
     try:
         scored = reward.score(images, texts).double().cpu().numpy()
-    except RewardError as error:
-        where = told[0] + (f" to {told[-1]}" if len(told) > 1 else "") if error.row is None else told[error.row]
+    except Exception as error:  # whatever it is, it is told with whose pictures it happened
+        row = error.row if isinstance(error, RewardError) else None
+        where = told[0] + (f" to {told[-1]}" if len(told) > 1 else "") if row is None else told[row]
         raise ValueError(f"Reward {reward.name} failed at {where}: {error}") from error
     if scored.shape != (len(texts),):
         raise ValueError(

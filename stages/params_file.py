@@ -35,6 +35,11 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     return parse_params(tree)
 
 
+def written(params: Params) -> str:
+    """Return parameters as the text of a params.yaml, without comments."""
+    return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
+
+
 def _read(path: Path, above: dict[Path, None]) -> dict[str, Any]:
     """Return the tree of a file, laid over the file that it extends."""
     if not path.is_file():

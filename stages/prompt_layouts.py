@@ -11,30 +11,13 @@ the order of their numbers.
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from stages.files import FileState
 from stages.prompt_files import READERS, PromptList, read_file
 
 _NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>{'|'.join(READERS)})")
 _OF = re.compile(r"-(\d+)-of-(\d+)(?!\d)")
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file as it was found; it is read again only when one of these has changed."""
-
-    path: Path
-    size: int
-    inode: int
-    modified_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "FileState":
-        """Return the state of a file now."""
-        found = path.stat()
-        return cls(path, found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def layouts(folder: Path, split: str | None = None) -> dict[str, dict[str, list[Path]]]:

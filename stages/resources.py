@@ -5,6 +5,7 @@ a round, and the rounds of a run, load a model once. What a stage does not need 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ class Resources:
 
     def __init__(self, params: Params) -> None:
         chosen = params.resources
-        self.device = _device(chosen.device)
+        self.device = chosen_device(chosen.device)
         self.dtype = getattr(torch, chosen.dtype)
         torch.set_num_threads(chosen.threads)
         self._params = params
@@ -160,6 +161,8 @@ class Resources:
                 if (name in self._needed) is moved:
                     for module in filter(None, modules):
                         torch.nn.Module.to(module, self.device if moved else "cpu")
+            if self._compute.device.type == "cuda":
+                torch.cuda.empty_cache()  # other processes on the card, as hpsv2's, may then have it
 
     def _network(self) -> Policy:
         if self._policy is None:
@@ -177,7 +180,9 @@ class Resources:
         """Return what a run starts from: of an adapter its first weights, else the base's."""
         if self._initial is not None:
             return self._initial
-        return {name: parameter.detach() for name, parameter in self._load_base().module.named_parameters()}
+        aside = replace(self._compute, device=torch.device("cpu"), attention="native", compile=False)
+        base = self._base_model.load_policy(aside, seed=self._params.run.seed)
+        return {name: parameter.detach() for name, parameter in base.module.named_parameters()}
 
     def _load_base(self) -> Policy:
         return self._base_model.load_policy(self._compute, seed=self._params.run.seed)
@@ -187,12 +192,17 @@ class Resources:
         digest = encoder_digest(self._params)
         if digest is None:
             return None
-        length = self._params.policy.model_dump().get("max_sequence_length")
-        by = [digest, length, self._params.resources.dtype, self.device.type]
+        chosen, settings = self._params.resources, dict(self._base_model.encoder_settings)
+        by = [self._params.policy.family, digest, settings, chosen.dtype, chosen.threads, self.device.type]
         return home() / "embeddings" / value_digest(by)[:16]
 
 
-def _device(wanted: str) -> torch.device:
+def chosen_device(wanted: str) -> torch.device:
+    """Return the device that params.yaml asks for; `auto` takes CUDA where there is one.
+
+    Raises:
+        ValueError: If it is not there.
+    """
     there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise ValueError("resources.device: cuda needs a CUDA device, got none. Set it to auto or cpu.")

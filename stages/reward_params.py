@@ -1,10 +1,10 @@
 """The section `rewards` of params.yaml: what the rewards are that need weights or a server, one record a kind."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from stages.section import Count, FileSource, Positive, Section, Source
+from stages.section import ConfigSource, Count, FileSource, Positive, Section, Source
 
 
 class HpsParams(Section):
@@ -16,10 +16,21 @@ class HpsParams(Section):
     """clip: converted to transformers, in this process. hpsv2: the published package, in its own folder and process."""
     weights: FileSource
     """The checkpoint, HPS_v2.1_compressed.pt of xswu/HPSv2."""
-    clip: Source
-    """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K; for the backend clip."""
+    clip: ConfigSource | None
+    """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K; for the backend clip,
+    else null."""
     folder: str | None
     """Folder that `g2rpo setup hps` made; for the backend hpsv2, else null."""
+
+    @model_validator(mode="after")
+    def _backend_has_what_it_needs(self) -> Self:
+        if (self.clip is not None, self.folder is not None) != (self.backend == "clip", self.backend == "hpsv2"):
+            raise ValueError(
+                "rewards: hps with the backend clip requires clip and no folder, with the backend hpsv2 a folder that "
+                f"`g2rpo setup hps` made and no clip; got backend {self.backend}, clip {self.clip and self.clip.path}, "
+                f"folder {self.folder}. Set the one, and the other to null."
+            )
+        return self
 
 
 class ClipScoreParams(Section):
@@ -38,7 +49,7 @@ class PickScoreParams(Section):
     """PickScore."""
     weights: Source
     """yuvalkirstain/PickScore_v1."""
-    processor: Source
+    processor: ConfigSource
     """Tokenizer and picture processor, laion/CLIP-ViT-H-14-laion2B-s32B-b79K."""
 
 
@@ -51,7 +62,7 @@ class ImageRewardParams(Section):
     """ImageReward.pt."""
     config: FileSource
     """med_config.json."""
-    tokenizer: Source
+    tokenizer: ConfigSource
     """That of bert-base-uncased."""
 
 

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g2rpo.shapes.shipped import judge_path
 from stages.files import file_digest, value_digest
 from stages.hub import files_digest, local_file, local_folder, weights_digest
 from stages.params import Params
-from stages.reward_params import RemoteParams
-from stages.section import FileSource, Source
+from stages.reward_params import HpsParams, RemoteParams
+from stages.section import ConfigSource, FileSource, Source
 
 if TYPE_CHECKING:
     import torch
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict")
 """The rewards of the embedded world, which need no settings."""
 
-_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+_CONFIG_FILES = ("*.json", "*.txt", "*.model")
+_MODEL_FILES = ("*.safetensors", "*.bin", *_CONFIG_FILES)
 _CHANGES_NO_NUMBER = {"url", "batch", "retries", "timeout", "token_env", "folder"}
 
 
-def check_rewards(params: Params, names: Collection[str]) -> None:
-    """Refuse rewards that cannot be had, before anything is computed; a remote one must answer.
+def check_names(params: Params, names: Collection[str]) -> None:
+    """Refuse names that no reward has.
 
     Raises:
-        ValueError: With the names that there are, or with what is missing.
+        ValueError: With the names that there are.
     """
     known = [*OF_SHAPES, *params.rewards]
     unknown = sorted(set(names) - set(known))
@@ -39,9 +41,24 @@ def check_rewards(params: Params, names: Collection[str]) -> None:
     taken = sorted(set(params.rewards) & set(OF_SHAPES))
     if taken:
         raise ValueError(f"rewards: names other than the shapes world's are required, got {', '.join(taken)}. Rename.")
+
+
+def check_rewards(params: Params, names: Collection[str]) -> None:
+    """Refuse rewards that cannot be had, before anything is computed: files are downloaded, a remote one must answer.
+
+    Raises:
+        ValueError: With what is missing.
+    """
+    check_names(params, names)
     for name in names:
         reward_digest(params, name)
-        if isinstance(params.rewards.get(name), RemoteParams):
+        settings = params.rewards.get(name)
+        if isinstance(settings, HpsParams) and settings.folder and not (Path(settings.folder) / "hpsv2").is_dir():
+            raise ValueError(
+                f"rewards.{name}.folder: a folder that `g2rpo setup hps` made is required, got {settings.folder}, "
+                f"which is none. Give `g2rpo setup hps --folder {settings.folder}` first."
+            )
+        if isinstance(settings, RemoteParams):
             remote: Any = load_reward(params, name, None)
             remote.check()
 
@@ -62,7 +79,7 @@ def reward_digest(params: Params, name: str) -> str:
         if isinstance(value, FileSource):
             described[field] = weights_digest(local_file(value, key=key))
         elif isinstance(value, Source):
-            described[field] = files_digest(local_folder(value, _MODEL_FILES, key=key), _MODEL_FILES, key=key)
+            described[field] = files_digest(local_folder(value, _patterns(value), key=key), _patterns(value), key=key)
         elif field not in _CHANGES_NO_NUMBER:
             described[field] = value
     return value_digest(described)
@@ -94,7 +111,11 @@ def load_reward(params: Params, name: str, device: "torch.device | None") -> "Re
 def _local(value: Any, key: str) -> Any:
     if isinstance(value, FileSource):
         return local_file(value, key=key)
-    return local_folder(value, _MODEL_FILES, key=key) if isinstance(value, Source) else value
+    return local_folder(value, _patterns(value), key=key) if isinstance(value, Source) else value
+
+
+def _patterns(source: Source) -> tuple[str, ...]:
+    return _CONFIG_FILES if isinstance(source, ConfigSource) else _MODEL_FILES
 
 
 def _token(variable: str | None, name: str) -> str | None:

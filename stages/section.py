@@ -25,6 +25,10 @@ class Source(Section):
     """The commit of a hub id, 40 hex digits, so that nobody else's push changes a run; null for a folder."""
 
 
+class ConfigSource(Source):
+    """A folder of which configuration and tokenizer are read, and no weights."""
+
+
 class FileSource(Source):
     """One file of such a folder."""
 

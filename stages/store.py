@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
 from stages.fingerprint import Fingerprint
 from stages.home import home
 from stages.params import Params
-from stages.params_file import load_params
+from stages.params_file import load_params, written
 from stages.policy_state import write_base
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
@@ -126,7 +124,7 @@ class Run:
         They may differ from the stored ones in what changes no number only.
         """
         write_prompt_lists(params, self.prompts)
-        write_text(self.path / "params.yaml", yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False))
+        write_text(self.path / "params.yaml", written(params))
 
     def begin_session(self, links: Mapping[str, str]) -> None:
         """Note in run.json that a process goes on with the run, and under which ids it is known elsewhere.

@@ -34,16 +34,21 @@ class Compute:
         """Set attention, checkpointing and compilation of a transformer of diffusers.
 
         Raises:
-            ValueError: If diffusers has no such attention backend here.
+            ValueError: If diffusers has no such attention backend here, or the transformer knows none.
         """
-        if self.attention != "native":
-            try:
-                transformer.set_attention_backend(self.attention)
-            except (ValueError, RuntimeError, ImportError) as error:
-                raise ValueError(
-                    f"resources.attention: an attention backend of diffusers that works here is required, got "
-                    f"{self.attention}: {error}. Set it to native, or install what the backend needs."
-                ) from error
+        try:
+            transformer.set_attention_backend(self.attention)  # native too: diffusers keeps the last one for all models
+        except (ValueError, RuntimeError, ImportError) as error:
+            raise ValueError(
+                f"resources.attention: an attention backend of diffusers that works here is required, got "
+                f"{self.attention}: {error}. Set it to native, or install what the backend needs."
+            ) from error
+        processors = [getattr(module, "processor", None) for module in transformer.modules()]
+        if self.attention != "native" and not any(getattr(p, "_attention_backend", None) for p in processors):
+            raise ValueError(
+                f"resources.attention: native is required for {type(transformer).__name__}, whose attention knows no "
+                f"backends in diffusers, got {self.attention}. Set it to native."
+            )
         if self.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
         if self.compile:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.latent_policy import LatentPolicy, Parts
-from g2rpo.policies.pipeline_folder import component_config, refuse_size, require_pipeline
+from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
+from g2rpo.policies.pipeline_folder import component_config, require_pipeline
 from g2rpo.policies.protocol import Condition
 from g2rpo.quiet import quietly
 from g2rpo.types import Images, Latents, Levels
@@ -28,6 +29,8 @@ from g2rpo.types import Images, Latents, Levels
 _ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _PATCH = 2  # latent pixels
 _STRIDE = 8  # pixels a latent pixel
+_QUERY_AND_KEY_NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
+_SCHNELL_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,6 @@ class Flux1:
     def __post_init__(self) -> None:
         """Refuse what does not fit together, before anything is loaded."""
         require_pipeline(self.folder, "FluxPipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
-        refuse_size(self.height, self.width, _PATCH * _STRIDE)
         told = component_config(self.folder, "transformer").get("guidance_embeds", False)
         if told != (self.guidance is not None):
             wanted = "a scale, as 3.5" if told else "null"
@@ -63,10 +65,21 @@ class Flux1:
                 f"policy.guidance: {wanted} is required for this model, whose transformer is "
                 f"{'' if told else 'not '}told a guidance scale; got {self.guidance}. Change it."
             )
+        if not told and self.max_sequence_length > _SCHNELL_TOKENS:
+            raise ValueError(
+                f"policy.max_sequence_length: at most {_SCHNELL_TOKENS} tokens are required for schnell, got "
+                f"{self.max_sequence_length}. Lower it."
+            )
+        check_targets(self.folder, FluxTransformer2DModel, self.lora)
+
+    @property
+    def encoder_settings(self) -> dict[str, Any]:
+        """The number of T5's tokens."""
+        return {"max_sequence_length": self.max_sequence_length}
 
     @property
     def shift(self) -> float:
-        """exp(mu) with mu linear in the number of tokens; 3.0 where the scheduler has a fixed one."""
+        """exp(mu) with mu linear in the number of tokens; that of the scheduler where it is fixed: 1 for schnell."""
         config = component_config(self.folder, "scheduler")
         if not config.get("use_dynamic_shifting"):
             return float(config["shift"])
@@ -119,7 +132,11 @@ class Flux1Policy(LatentPolicy):
         self._of = of
         self._rows, self._columns = of.height // (_PATCH * _STRIDE), of.width // (_PATCH * _STRIDE)
         self._scales: tuple[Tensor, ...] = ()
-        self._transformer.time_text_embed.register_forward_pre_hook(self._exact_scales)
+        exact = WeakMethod(self._exact_scales)  # a network that knew its policy would outlive it until the next sweep
+        self._transformer.time_text_embed.register_forward_pre_hook(lambda _, inputs: _called(exact, inputs))
+        for name, module in self._transformer.named_modules():
+            if name.rsplit(".", 1)[-1] in _QUERY_AND_KEY_NORMS:
+                module.register_forward_hook(_in_the_dtype_given)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -146,7 +163,7 @@ class Flux1Policy(LatentPolicy):
         """Return pictures (b, 3, height, width) in [0, 1]."""
         return self._autoencoder.decode(self._unpacked(latents))
 
-    def _exact_scales(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _exact_scales(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Give the time embedding the exact sigma and guidance, which the transformer has rounded to its dtype."""
         return (*self._scales, inputs[-1])
 
@@ -160,3 +177,13 @@ class Flux1Policy(LatentPolicy):
         """Return (b, channels, height / 8, width / 8)."""
         split = latents.unflatten(1, (self._rows, self._columns)).unflatten(3, (-1, _PATCH, _PATCH))
         return split.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def _called(method: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a weakly held method makes of the inputs."""
+    return method()(inputs)
+
+
+def _in_the_dtype_given(module: torch.nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    """Return a norm's result in the dtype of its input: CUDA's autocast makes it fp32, which flash kernels refuse."""
+    return out.to(given[0].dtype)

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors import SafetensorError
 
 from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_off
 from g2rpo.policies.autoencoder import Autoencoder
 from g2rpo.policies.card import refuse_too_large, transformer_bytes
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.pipeline_folder import copy_all_but_transformer
+from g2rpo.policies.pipeline_folder import component_config, copy_all_but_transformer
 from g2rpo.policies.quantise import quantise
 from g2rpo.quiet import quietly
 
@@ -54,15 +55,47 @@ class Parts:
         network = read_transformer(folder, transformer, compute.dtype if lora else torch.float32)
         if compute.quantise:
             quantise(network)
-        with quietly():
-            vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=compute.dtype, use_safetensors=True)
+        vae = _read(folder, "vae", AutoencoderKL, compute.dtype)
         return cls(folder, pipeline, network, vae, lora)
 
 
 def read_transformer(folder: Path, transformer: Any, dtype: torch.dtype) -> Any:
-    """Return a pipeline's transformer as it is stored, in a dtype."""
-    with quietly():
-        return transformer.from_pretrained(folder / "transformer", dtype=dtype, use_safetensors=True)
+    """Return a pipeline's transformer as it is stored, in a dtype.
+
+    Raises:
+        ValueError: If its files cannot be read.
+    """
+    return _read(folder, "transformer", transformer, dtype)
+
+
+def check_targets(folder: Path, transformer: Any, lora: Lora | None) -> None:
+    """Refuse an adapter with a target that no linear layer has, before anything is loaded.
+
+    Raises:
+        ValueError: With the targets that are not there.
+    """
+    if lora is None:
+        return
+    with torch.device("meta"):
+        network = transformer.from_config(component_config(folder, "transformer"))
+    names = [name for name, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)]
+    lost = [end for end in lora.targets if not any(name == end or name.endswith(f".{end}") for name in names)]
+    if lost:
+        raise ValueError(
+            f"policy.lora.targets: ends of the names of linear layers are required, got {', '.join(lost)}, which no "
+            f"layer of {transformer.__name__} has. Correct them; as attn.to_q."
+        )
+
+
+def _read(folder: Path, component: str, kind: Any, dtype: torch.dtype) -> Any:
+    try:
+        with quietly():
+            return kind.from_pretrained(folder / component, dtype=dtype, use_safetensors=True)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"policy.path: the weights of {component} are required in safetensors, got none that can be read in "
+            f"{folder / component}: {error}. Download or save the model again."
+        ) from error
 
 
 class LatentPolicy:

@@ -22,7 +22,7 @@ def require_pipeline(folder: Path, class_name: str, components: Sequence[str]) -
             f"policy.path: a folder of diffusers with {INDEX} is required, got {folder} without it. Name the folder "
             "that `save_pretrained` of a pipeline wrote, or a hub id."
         )
-    found = json.loads((folder / INDEX).read_text()).get("_class_name")
+    found = _json(folder / INDEX).get("_class_name")
     if found != class_name:
         raise ValueError(
             f"policy.path: a {class_name} is required, got a {found} at {folder}. Correct policy.family or policy.path."
@@ -43,7 +43,7 @@ def component_config(folder: Path, component: str) -> dict[str, Any]:
     """
     for name in ("config.json", "scheduler_config.json"):
         if (folder / component / name).is_file():
-            return json.loads((folder / component / name).read_text())
+            return _json(folder / component / name)
     raise ValueError(f"policy.path: {component}/config.json is required, got none in {folder}. Download it again.")
 
 
@@ -54,7 +54,7 @@ def patterns(*components: str) -> tuple[str, ...]:
 
 def copy_all_but_transformer(source: Path, target: Path) -> None:
     """Copy the components that are never trained."""
-    index = json.loads((source / INDEX).read_text())
+    index = _json(source / INDEX)
     target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / INDEX, target / INDEX)
     for component in index:
@@ -62,15 +62,8 @@ def copy_all_but_transformer(source: Path, target: Path) -> None:
             shutil.copytree(source / component, target / component)
 
 
-def refuse_size(height: int, width: int, multiple: int) -> None:
-    """Refuse pictures that the model's patches do not cover.
-
-    Raises:
-        ValueError: With the sizes that fit.
-    """
-    for name, side in (("height", height), ("width", width)):
-        if side % multiple:
-            raise ValueError(
-                f"policy.{name}: a multiple of {multiple} pixels is required, got {side}. "
-                f"Take {side // multiple * multiple} or {(side // multiple + 1) * multiple}."
-            )
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"policy.path: JSON is required in {path}, got {error}. Download it again.") from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -118,6 +118,11 @@ class Pretrained(Protocol):
     @property
     def negative_text(self) -> str | None:
         """The text whose condition all rows share; None where there is no classifier-free guidance."""
+        ...
+
+    @property
+    def encoder_settings(self) -> Mapping[str, Any]:
+        """What changes an embedding beside files, dtype and device; plain values."""
         ...
 
     @property

@@ -14,8 +14,8 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.latent_policy import LatentPolicy, Parts
-from g2rpo.policies.pipeline_folder import component_config, refuse_size, require_pipeline
+from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
+from g2rpo.policies.pipeline_folder import component_config, require_pipeline
 from g2rpo.policies.protocol import Condition
 from g2rpo.quiet import quietly
 from g2rpo.types import Images, Latents, Levels
@@ -50,13 +50,18 @@ class StableDiffusion3:
     def __post_init__(self) -> None:
         """Refuse what does not fit together, before anything is loaded."""
         require_pipeline(self.folder, "StableDiffusion3Pipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
-        refuse_size(self.height, self.width, _PATCH * _STRIDE)
         largest = component_config(self.folder, "transformer")["pos_embed_max_size"] * _PATCH * _STRIDE
         if max(self.height, self.width) > largest:
             raise ValueError(
                 f"policy.height and policy.width: at most {largest} pixels are required for this model, got "
                 f"{self.height} x {self.width}. Lower them."
             )
+        check_targets(self.folder, SD3Transformer2DModel, self.lora)
+
+    @property
+    def encoder_settings(self) -> dict[str, Any]:
+        """The number of T5's tokens."""
+        return {"max_sequence_length": self.max_sequence_length}
 
     @property
     def negative_text(self) -> str | None:

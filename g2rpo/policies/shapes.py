@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -31,6 +32,11 @@ class Shapes:
 
     negative_text = None
     shift = 2.0
+
+    @property
+    def encoder_settings(self) -> dict[str, Any]:
+        """None."""
+        return {}
 
     def load_encoder(self, compute: Compute) -> "ShapesEncoder":
         """Return the word table."""

@@ -24,6 +24,7 @@ from g2rpo.rewards.pictures import check_counts, to_pil
 from g2rpo.rewards.protocol import Reward, RewardError
 from g2rpo.types import Images, Rewards
 
+_PATIENCE = 10.0  # seconds that the process may take to see the end of its input
 TIMEOUT = 1200.0  # seconds; far above an answer's time: a CPU scores a picture in 3 s and loads the model in a minute
 
 
@@ -199,7 +200,7 @@ def _end(process: subprocess.Popen[bytes], stderr: Any) -> None:
         with contextlib.suppress(OSError):  # what was not yet written cannot reach a process that is dead
             _pipe(pipe).close()
     try:
-        process.wait(timeout=2)
+        process.wait(timeout=_PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

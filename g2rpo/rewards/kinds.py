@@ -17,18 +17,16 @@ def load(kind: str, name: str, device: torch.device, **settings: Any) -> Reward:
     return _KINDS[kind](name, device, **settings)
 
 
-def _hps(name: str, device: torch.device, *, backend: str, weights: Path, clip: Path, folder: str | None) -> Reward:
-    if backend == "clip":
+def _hps(
+    name: str, device: torch.device, *, backend: str, weights: Path, clip: Path | None, folder: str | None
+) -> Reward:
+    if clip is not None:
         from g2rpo.rewards.hps import load_hps
 
         return load_hps(name, weights=weights, clip=clip, device=device)
     from g2rpo.rewards.hps_isolated import load_hps_isolated
 
-    if folder is None:
-        raise ValueError(
-            f"rewards.{name}.folder: the folder of the package hpsv2 is required for the backend hpsv2, got null. Make "
-            "it by `g2rpo setup hps --folder DIR`, and give DIR."
-        )
+    assert folder is not None, f"The parameters refuse a backend {backend} without its folder."
     return load_hps_isolated(name, weights=weights, folder=Path(folder), device=device)
 
 

@@ -7,7 +7,7 @@ import yaml
 from random_bases import PRESETS, tiny_latent_params
 from tiny import ROOT
 
-from stages.params_file import load_params
+from stages.params_file import load_params, written
 
 SHIPPED = sorted(path for path in (ROOT / "presets").glob("*.yaml"))
 
@@ -99,6 +99,12 @@ def test_quantised_weights_are_for_an_adapter_only():
     assert tiny_latent_params("flux1", "resources.quantise=int8").resources.quantise == "int8"
     with pytest.raises(ValueError, match=r"got int8 with a flux1 policy without policy.lora. Set policy.lora, or"):
         tiny_latent_params("flux1", "resources.quantise=int8", "policy.lora=null")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_preset_written_in_full_says_the_same(path, tmp_path):
+    (tmp_path / "params.yaml").write_text(written(load_params(path)))
+    assert load_params(tmp_path / "params.yaml") == load_params(path)
 
 
 def test_files_that_extend_each_other_are_refused(tmp_path):

@@ -48,10 +48,6 @@ class TestFlux1Dev(PolicyKit):
         with pytest.raises(ValueError, match=r"policy.guidance: a scale, as 3.5 is required"):
             Flux1(folder, **{**SETTINGS, "guidance": None}, lora=None)
 
-    def test_a_side_that_patches_do_not_cover_is_refused(self, folder):
-        with pytest.raises(ValueError, match=r"policy.height: a multiple of 16 .* Take 64 or 80"):
-            Flux1(folder, **{**SETTINGS, "height": 72}, lora=None)
-
     def test_a_lost_component_is_named(self, folder, tmp_path):
         for component in folder.iterdir():
             if component.name != "text_encoder_2":
