@@ -10,8 +10,11 @@ from random_bases import tiny_latent_params
 
 from g2rpo.policies.families import pretrained
 from stages.base_model import base_model
+from stages.execute import run_stage
 from stages.prompts import drawn_texts
+from stages.registry import STAGES
 from stages.resources import Resources
+from stages.store import open_run
 
 TEXTS = ["a red fox", "an old clock", "a red fox"]
 
@@ -129,6 +132,17 @@ def test_other_encoders_keep_theirs_apart(counted, tmp_path, store):
     changed, counter = counted("flux1", f"policy.path={other}")
     changed.condition(TEXTS[:1])
     assert counter.encoded == ["a red fox"]
+
+
+@pytest.mark.parametrize("stages", [("prompts", "rollout", "complete"), ("evaluate",)])
+def test_a_stage_loads_the_encoders_once_for_all_its_shards(counted, stages):
+    resources, base = counted()
+    params = tiny_latent_params("flux1", "evaluate.micro_batch=1")
+    run = open_run(params, device="cpu")
+    for name in stages:
+        run_stage(run, STAGES[name], 0, params, resources)
+    assert len(base.encoders) == 1
+    assert len(base.encoded) == len(set(base.encoded)) > 1
 
 
 def test_only_what_the_rounds_draw_is_encoded():

@@ -1,6 +1,7 @@
 """Sources of weights: folders told apart by their contents, hub ids by their commit, by the hub's real client."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -120,8 +121,6 @@ def test_a_large_file_is_read_once_for_each_state_of_it(tmp_path, monkeypatch, s
 
 
 def test_the_policys_digest_covers_every_component_but_not_what_is_not_read(tmp_path):
-    import shutil
-
     shutil.copytree(random_model("flux1"), tmp_path / "base")
     params = tiny_latent_params("flux1", f"policy.path={tmp_path / 'base'}")
     assert policy_digest(params) == policy_digest(tiny_latent_params("flux1"))
@@ -133,8 +132,6 @@ def test_the_policys_digest_covers_every_component_but_not_what_is_not_read(tmp_
 
 
 def test_a_rewards_digest_is_of_its_files_and_settings_and_not_of_the_place(tmp_path):
-    import shutil
-
     shutil.copytree(random_model("clip-hps"), tmp_path / "clip")
     weights = f"{{path: {tmp_path / 'clip'}, revision: null, file: HPS_v2.1_compressed.pt}}"
     source = f"{{path: {tmp_path / 'clip'}, revision: null}}"
@@ -147,6 +144,38 @@ def test_a_rewards_digest_is_of_its_files_and_settings_and_not_of_the_place(tmp_
     config = tmp_path / "clip" / "config.json"
     config.write_text(config.read_text() + "\n")
     assert reward_digest(moved, "hps") != reward_digest(here, "hps")
+
+
+def test_what_judges_otherwise_has_another_digest():
+    clip = random_model("clip-hps")
+    weights = f"weights: {{path: {clip}, revision: null, file: HPS_v2.1_compressed.pt}}"
+    package = tiny_latent_params(
+        "flux1", f"rewards.hps={{kind: hps, backend: hpsv2, {weights}, clip: null, folder: {clip}}}"
+    )
+    remote = "kind: remote, url: 'http://127.0.0.1:1', batch: 1, retries: 0, timeout: 1.0, token_env: null"
+    judges = [
+        tiny_latent_params("flux1", f"rewards.hps={{{remote}, model: {model}, revision: {revision}}}")
+        for model, revision in (("a", "r1"), ("b", "r1"), ("a", "r2"))
+    ]
+    digests = [reward_digest(params, "hps") for params in (tiny_latent_params("flux1"), package, *judges)]
+    assert len(set(digests)) == len(digests)
+
+
+def test_a_tokenizer_is_asked_for_without_the_weights_beside_it(tmp_path):
+    shutil.copytree(random_model("clip-hps"), tmp_path / "clip")
+    weights = f"weights: {{path: {random_model('clip-hps')}, revision: null, file: HPS_v2.1_compressed.pt}}"
+    clip = f"clip: {{path: {tmp_path / 'clip'}, revision: null}}"
+    params = tiny_latent_params("flux1", f"rewards.hps={{kind: hps, backend: clip, {weights}, {clip}, folder: null}}")
+    (tmp_path / "clip" / "model.safetensors").unlink()
+    assert reward_digest(params, "hps") == reward_digest(tiny_latent_params("flux1"), "hps")
+
+
+@pytest.mark.parametrize(
+    "half", ["backend: hpsv2, clip: null, folder: null", "backend: clip, clip: null, folder: null"]
+)
+def test_half_a_backend_is_refused_with_the_parameters(half):
+    with pytest.raises(ValueError, match="hps with the backend clip requires clip and no folder"):
+        tiny_latent_params("flux1", f"rewards.r={{kind: hps, weights: {{path: x, revision: null, file: y}}, {half}}}")
 
 
 def test_rewards_that_cannot_be_had_are_refused_before_anything_is_computed():

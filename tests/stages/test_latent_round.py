@@ -1,5 +1,7 @@
 """Rounds of the latent models: adapters, residency, and rewards that fail."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from random_bases import tiny_latent_params
@@ -74,12 +76,15 @@ def test_kl_is_zero_at_the_first_step_and_not_after_it(done):
 
 def test_guidance_counts_as_two_evaluations():
     run, params, resources = new_run(tiny_latent_params("sd3.5"))
+    guided_run = run
     guided = {d.stage: d.manifest["evaluations"] for d in run_round(run, params, resources)}
     run, params, resources = new_run(tiny_latent_params("sd3.5", "policy.guidance=1"))
     plain = {d.stage: d.manifest["evaluations"] for d in run_round(run, params, resources)}
     assert guided["rollout"] == 2 * plain["rollout"] > 0
     assert guided["complete"] == 2 * plain["complete"]
     assert guided["update"] == 2 * plain["update"]
+    charged = read_table(guided_run.round_folder(0) / "completions")["evaluations"].to_pylist()
+    assert sum(charged) == guided["complete"]
 
 
 def test_offloaded_models_lie_on_the_device_only_while_they_are_needed(done, monkeypatch):
@@ -169,6 +174,13 @@ def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(don
         run_stage(run, STAGES["score"], 0, params, resources, force=True)
     with pytest.raises(ValueError, match=r"Reward hps failed at prompt tuning-\d+-000"):
         run_stage(run, EVALUATE, 1, params, resources)
+
+
+def test_a_fault_that_no_reward_foresaw_is_told_with_its_pictures_too(done):
+    run, params, resources = done
+    resources._rewards["hps"] = SimpleNamespace(name="hps", module=None, score=lambda images, texts: 1 / 0)
+    with pytest.raises(ValueError, match=r"Reward hps failed at prompt train-.* division by zero"):
+        run_stage(run, STAGES["score"], 0, params, resources, force=True)
 
 
 def test_the_models_own_shift_gives_the_schedule():

@@ -3,148 +3,23 @@
 The judge is the pipeline of diffusers itself, on a small random model in the real classes and files.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+import gc
+import weakref
+from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from policy_kit_base import ATTENTION, FP32, TEXTS, Family, KitBase, trained
 
 from g2rpo.policies.adapter import Lora
-from g2rpo.policies.compute import Compute
-from g2rpo.policies.families import pretrained
-from g2rpo.policies.protocol import Condition, Policy, Pretrained, TextEncoder
-from g2rpo.sampler import complete
+from g2rpo.policies.protocol import Policy, Pretrained, TextEncoder
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
 
-TEXTS = ("a red fox in the snow", "two green boats", "an old clock")
-ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
-FP32 = Compute(
-    device=torch.device("cpu"),
-    dtype=torch.float32,
-    decode_batch=2,
-    gradient_checkpointing=False,
-    attention="native",
-    compile=False,
-    quantise=None,
-)
+__all__ = ["FP32", "TEXTS", "Family", "PolicyKit"]
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family under test, at a size that takes milliseconds."""
-
-    name: str
-    write: Callable[[Path], object]
-    """Writes a small random base model."""
-    settings: Mapping[str, Any]
-    """What the section `policy` of params.yaml has beside family, path, revision and lora."""
-    call: Mapping[str, Any]
-    """The same, in the words of the pipeline's call."""
-    tolerance: float
-    """Of fp32 sums in another order, on values of order 1."""
-
-
-def switch_on(policy: Policy) -> None:
-    """Give a fresh adapter weights that change the velocity."""
-    with torch.no_grad():
-        for name, parameter in sorted(policy.module.named_parameters()):
-            if "lora_B" in name:
-                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-
-
-def trained(policy: Policy) -> dict[str, torch.nn.Parameter]:
-    return {name: p for name, p in policy.module.named_parameters() if p.requires_grad}
-
-
-class PolicyKit:
-    family: Family
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def folder(cls, tmp_path_factory) -> Path:
-        folder = tmp_path_factory.mktemp(cls.family.name) / "base"
-        cls.family.write(folder)
-        return folder
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def base(cls, folder) -> Pretrained:
-        return cls.of(folder)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def encoder(cls, base) -> TextEncoder:
-        return base.load_encoder(FP32)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def condition(cls, base, encoder) -> Condition:
-        shared = {} if base.negative_text is None else encoder.encode([base.negative_text]).tensors
-        return Condition(encoder.encode(TEXTS).tensors, shared)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def policy(cls, base) -> Policy:
-        return base.load_policy(FP32, seed=0)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def pipeline(cls, folder):
-        return cls.plain(folder)
-
-    @pytest.fixture
-    def adapted(self, folder) -> Policy:
-        policy = self.of(folder, lora=Lora(rank=2, alpha=6, targets=ATTENTION)).load_policy(FP32, seed=1)
-        switch_on(policy)
-        return policy
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def noise(cls, policy):
-        return torch.randn(len(TEXTS), *policy.latent_shape, generator=torch.Generator().manual_seed(3))
-
-    @classmethod
-    def of(cls, folder, lora=None) -> Pretrained:
-        return pretrained(cls.family.name, folder, {**cls.family.settings, "lora": lora})
-
-    @staticmethod
-    def plain(folder):
-        """The pipeline of diffusers; the shift is taken out of its scheduler, since sigmas are given to it."""
-        pipeline = DiffusionPipeline.from_pretrained(folder)
-        pipeline.set_progress_bar_config(disable=True)
-        config = {"use_dynamic_shifting": False, "shift": 1.0}
-        pipeline.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipeline.scheduler.config, **config)
-        return pipeline
-
-    def painted(self, pipeline, noise, sigmas, output):
-        given = {"sigmas": sigmas.tolist()[:-1], "num_inference_steps": len(sigmas) - 1, "latents": noise}
-        return pipeline(prompt=list(TEXTS[: len(noise)]), **given, **self.family.call, output_type=output).images
-
-    def sampled(self, policy, condition, noise, sigmas):
-        rows = torch.arange(len(noise))
-        completed = complete(
-            VelocityField(policy, micro_batch=8),
-            noise,
-            condition,
-            rows=rows,
-            starts=[0] * len(noise),
-            sigmas=sigmas,
-            granularities=[1],
-            rule="even",
-        )
-        return completed.latents[:, 0]
-
-    def velocity(self, policy, noise, condition, sigma=0.6):
-        with torch.no_grad():
-            return policy.velocity(noise, torch.full((len(noise),), sigma), condition)
-
-    def close(self, one, other):
-        return torch.allclose(one, other, atol=self.family.tolerance, rtol=self.family.tolerance)
-
+class PolicyKit(KitBase):
     def test_it_has_all_that_the_protocols_ask_for(self, base, policy, encoder):
         assert isinstance(base, Pretrained)
         assert isinstance(policy, Policy)
@@ -255,9 +130,50 @@ class PolicyKit:
             policy.save_adapter(tmp_path)
         assert not policy.adapted
 
-    def test_targets_that_no_layer_has_are_refused(self, folder):
-        with pytest.raises(ValueError, match="policy.lora.targets"):
-            self.of(folder, lora=Lora(rank=2, alpha=2, targets=("no_such_layer",))).load_policy(FP32, seed=0)
+    def test_a_target_that_no_layer_has_is_refused_beside_good_ones(self, folder):
+        with pytest.raises(ValueError, match="policy.lora.targets.*got attn.too_k, which no layer"):
+            self.of(folder, lora=Lora(rank=2, alpha=2, targets=("attn.to_q", "attn.too_k")))
+
+    def test_the_first_weights_of_an_adapter_spread_by_one_over_its_rank(self, folder):
+        fresh = self.of(folder, lora=Lora(rank=4, alpha=4, targets=ATTENTION)).load_policy(FP32, seed=1)
+        first = torch.cat([p.detach().flatten() for name, p in trained(fresh).items() if "lora_A" in name])
+        assert first.std() == pytest.approx(1 / 4, rel=0.1)
+        assert not any(p.any() for name, p in trained(fresh).items() if "lora_B" in name)
+
+    def test_in_bfloat16_weights_that_are_all_trained_are_fp32(self, base):
+        policy = base.load_policy(replace(FP32, dtype=torch.bfloat16), seed=0)
+        assert {parameter.dtype for parameter in policy.module.parameters()} == {torch.float32}
+        assert {parameter.dtype for parameter in policy.decoder.parameters()} == {torch.bfloat16}
+
+    def test_checkpointing_and_compilation_are_switched_on_where_they_are_asked_for(self, base, policy, monkeypatch):
+        compiled = []
+        kind = type(policy.module)
+        monkeypatch.setattr(kind, "compile_repeated_blocks", lambda module, **how: compiled.append(how))
+        asked = base.load_policy(replace(FP32, gradient_checkpointing=True, compile=True), seed=0)
+        assert asked.module.gradient_checkpointing
+        assert len(compiled) == 1
+        base.load_policy(FP32, seed=0)
+        assert not policy.module.gradient_checkpointing
+        assert len(compiled) == 1
+
+    def test_the_autoencoder_is_called_in_chunks(self, base, noise, monkeypatch):
+        policy = base.load_policy(replace(FP32, decode_batch=2), seed=0)
+        sizes, decode = [], policy.decoder.decode
+        monkeypatch.setattr(
+            policy.decoder, "decode", lambda part, **how: sizes.append(len(part)) or decode(part, **how)
+        )
+        policy.decode(noise)
+        assert sizes == [2, 1]
+
+    def test_a_policy_is_freed_as_soon_as_nobody_holds_it(self, base):
+        gc.disable()
+        try:
+            policy = base.load_policy(FP32, seed=0)
+            network = weakref.ref(policy.module)
+            del policy
+            assert network() is None
+        finally:
+            gc.enable()
 
     def test_in_bfloat16_what_is_trained_stays_in_fp32(self, folder, policy, condition, noise):
         lora = Lora(rank=2, alpha=6, targets=ATTENTION)

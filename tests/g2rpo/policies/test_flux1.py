@@ -1,9 +1,11 @@
 """FLUX.1: the kit of every family, and what only this one knows."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 from policy_kit import FP32, Family, PolicyKit
 
 from g2rpo.policies.flux1 import Flux1
@@ -48,6 +50,28 @@ class TestFlux1Dev(PolicyKit):
         with pytest.raises(ValueError, match=r"policy.guidance: a scale, as 3.5 is required"):
             Flux1(folder, **{**SETTINGS, "guidance": None}, lora=None)
 
+    def test_attention_is_what_was_asked_for_and_native_again_afterwards(self, base, policy, condition, noise):
+        other = base.load_policy(replace(FP32, attention="_native_math"), seed=0)
+        used = {str(m.processor._attention_backend) for m in other.module.modules() if hasattr(m, "processor")}
+        assert used == {str(AttentionBackendName._NATIVE_MATH)}
+        assert self.close(self.velocity(other, noise, condition), self.velocity(policy, noise, condition))
+        base.load_policy(FP32, seed=0)
+        assert _AttentionBackendRegistry.get_active_backend()[0] is AttentionBackendName.NATIVE
+
+    def test_a_backend_that_does_not_work_here_is_refused(self, base):
+        with pytest.raises(ValueError, match=r"resources.attention: an attention backend .*got flash"):
+            base.load_policy(replace(FP32, attention="flash"), seed=0)
+
+    def test_lost_weights_are_told_with_the_component(self, folder, tmp_path):
+        shutil.copytree(folder, tmp_path / "base")
+        for path in (tmp_path / "base" / "transformer").glob("*.safetensors"):
+            path.unlink()
+        with pytest.raises(ValueError, match="policy.path: the weights of transformer are required in safetensors"):
+            self.of(tmp_path / "base").load_policy(FP32, seed=0)
+        (tmp_path / "base" / "model_index.json").write_text("")
+        with pytest.raises(ValueError, match=r"JSON is required in .*model_index.json"):
+            self.of(tmp_path / "base")
+
     def test_a_lost_component_is_named(self, folder, tmp_path):
         for component in folder.iterdir():
             if component.name != "text_encoder_2":
@@ -68,6 +92,10 @@ class TestFlux1Schnell(PolicyKit):
     def test_a_scale_for_a_model_that_knows_none_is_refused(self, folder):
         with pytest.raises(ValueError, match=r"policy.guidance: null is required"):
             Flux1(folder, **SETTINGS, lora=None)
+
+    def test_more_tokens_than_schnell_reads_are_refused(self, folder):
+        with pytest.raises(ValueError, match="policy.max_sequence_length: at most 256 tokens are required"):
+            Flux1(folder, **{**SETTINGS, "guidance": None, "max_sequence_length": 512}, lora=None)
 
     def test_its_schedule_is_not_shifted(self, base):
         assert base.shift == 1.0

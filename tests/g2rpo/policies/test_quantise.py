@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from policy_kit import FP32, TEXTS, switch_on, trained
+from policy_kit_base import FP32, TEXTS, switch_on, trained
 from random_bases import random_model
 from safetensors.torch import load_file
 from torch.nn.functional import linear

@@ -1,5 +1,7 @@
 """Stable Diffusion 3 and 3.5: the kit of every family, and what only this one knows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from policy_kit import FP32, TEXTS, Family, PolicyKit
@@ -35,6 +37,10 @@ class TestStableDiffusion35(PolicyKit):
             base = StableDiffusion3(folder, **{**SETTINGS, "guidance": guidance}, lora=None)
             costs.append((base.load_policy(FP32, seed=0).num_forwards, base.negative_text))
         assert costs == [(2, ""), (1, None)]
+
+    def test_an_attention_backend_that_its_attention_does_not_know_is_refused(self, base):
+        with pytest.raises(ValueError, match="resources.attention: native is required for SD3Transformer2DModel"):
+            base.load_policy(replace(FP32, attention="_native_math"), seed=0)
 
     def test_its_published_shift_is_three(self, base):
         assert base.shift == 3.0
