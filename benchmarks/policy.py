@@ -11,11 +11,14 @@ both. Texts are not encoded: their embeddings are random. Seconds are of the wal
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it tells of torchvision, which is not needed
 
 import torch
 from flops import data_sheet_peak, matmul_rate

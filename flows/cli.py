@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flows.cli_models import models
-from flows.cli_options import Overrides, ParamsFile, Round, RunKey, checked
+from flows.cli_options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
 from stages.files import StoreWriteError
 
 app = typer.Typer(
@@ -56,18 +56,20 @@ def train(
 
     with _stoppable():
         started = start(parsed, named=named, final=final, out=export)
-    print(f"run {started.run_key} is done: {started.folder}")
+    key = started.run_key
+    print(f"run {key} is done: {started.folder}")
+    print(f"next: g2rpo report --run {key[:8]}, or g2rpo export --run {key[:8]} --to FOLDER")
 
 
 @app.command()
 def evaluate(
     run: RunKey,
-    params: ParamsFile = Path("params.yaml"),
+    params: RunsParams = None,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of tables and metrics.json.")] = Path("outputs/evaluation"),
 ) -> None:
     """Judge the base and the last policy of a run as the sections evaluate and report say."""
-    parsed = checked(params, overrides)
+    parsed = chosen_for(run, params, overrides)
     from flows.evaluate import evaluate_run
 
     print(evaluate_run(run, parsed, out))
@@ -76,7 +78,7 @@ def evaluate(
 @app.command()
 def report(
     run: RunKey,
-    params: ParamsFile = Path("params.yaml"),
+    params: RunsParams = None,
     overrides: Overrides = None,
     evaluation: Annotated[
         Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote; else what `g2rpo train` left in the run.")
@@ -84,7 +86,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/report"),
 ) -> None:
     """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
-    parsed = checked(params, overrides)
+    parsed = chosen_for(run, params, overrides)
     from flows.evaluate import report_run
 
     print(report_run(run, parsed, evaluation, out))

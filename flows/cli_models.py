@@ -47,8 +47,12 @@ def import_prompts_command(
     """Make lists of prompts from what others publish: repetitions dropped, held-out texts taken out of training."""
     from flows.import_prompts import import_prompts
 
-    for made in import_prompts(source, out, field=field, tuning=tuning, test=test, metadata=metadata):
-        print(made)
+    made = import_prompts(source, out, field=field, tuning=tuning, test=test, metadata=metadata)
+    for told in made:
+        print(told)
+    lacking = [split for split in ("tuning", "test") if split not in {told.split for told in made}]
+    if lacking:
+        print(f"no list {' and no list '.join(lacking)}: a run is judged on them; --tuning N --test N set texts apart")
 
 
 @models.command("random-model")
@@ -72,11 +76,14 @@ def export(
         Literal["lora", "pipeline"] | None,
         typer.Option("--format", help="A LoRA where one was trained, else a pipeline, if not given."),
     ] = None,
+    number: Annotated[
+        int | None, typer.Option("--round", min=1, help="The policy after so many rounds; the last if not given.")
+    ] = None,
 ) -> None:
-    """Write the last policy of a run as plain diffusers loads it, with a model card; a pipeline is a base too."""
+    """Write a policy of a run as plain diffusers loads it, with a model card; a pipeline is a base too."""
     from flows.export import export_run
 
-    print(export_run(run, to, form))
+    print(export_run(run, to, form, number=number))
 
 
 @models.command("serve-reward")

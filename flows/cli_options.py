@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from stages.params import Params
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter file. [default: the run's own]")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
 ]
@@ -16,6 +17,16 @@ RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginnin
 Round = Annotated[
     int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
 ]
+
+
+def chosen_for(run: str, file: Path | None, overrides: list[str] | None) -> "Params":
+    """Return the parameters of a file, or, where none is given, those of a run of the store."""
+    if file is not None:
+        return checked(file, overrides)
+    from flows.keeping import find_whole
+
+    named = find_whole(run)
+    return checked(named.path / "params.yaml", [f"prompts.path={named.prompts}", *(overrides or [])])
 
 
 def checked(file: Path, overrides: list[str] | None) -> "Params":

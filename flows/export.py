@@ -8,13 +8,14 @@ from flows.model_card import Exported, write_card
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.files import atomic_folder
 from stages.params import Params
+from stages.policy_state import missing_files
 from stages.resources import Resources
-from stages.store import find_run
+from stages.store import Run, find_run
 
 Format = Literal["lora", "pipeline"]
 
 
-def export_run(name: str, out: Path, chosen: Format | None = None) -> str:
+def export_run(name: str, out: Path, chosen: Format | None = None, *, number: int | None = None) -> str:
     """Write the last policy of a run as it is judged, whole or not at all, and return a line on it.
 
     - `lora`: `pytorch_lora_weights.safetensors`, for `load_lora_weights` of the base's pipeline;
@@ -23,6 +24,7 @@ def export_run(name: str, out: Path, chosen: Format | None = None) -> str:
     Args:
         name: The run's key, or a folder that holds it.
         out: A new or empty folder.
+        number: Rounds after which the policy is taken; None takes the last.
         chosen: The format; None writes a LoRA where one was trained, else a pipeline.
 
     Raises:
@@ -32,9 +34,10 @@ def export_run(name: str, out: Path, chosen: Format | None = None) -> str:
     """
     run = find_run(name)
     params = run.params()
-    last = min(run.num_finished, params.run.rounds)
-    if last == 0:
+    last = min(run.num_finished, params.run.rounds) if number is None else number
+    if run.num_finished == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
+    _require_kept(run, last)
     _require_empty(out)
     trained = _trains_lora(params)
     if chosen == "lora" and not trained:
@@ -56,6 +59,21 @@ def export_run(name: str, out: Path, chosen: Format | None = None) -> str:
             )
         write_card(temporary, Exported(run, params, last, as_lora))
     return f"{out}: the {'LoRA' if as_lora else 'pipeline'} after {last} rounds of run {run.key}; read its README.md"
+
+
+def _require_kept(run: Run, number: int) -> None:
+    """Refuse a policy that the run has not reached, or has let go.
+
+    Raises:
+        ValueError: With the rounds whose policy is kept.
+    """
+    reached = range(1, run.num_finished + 1)
+    kept = [n for n in reached if not missing_files(run.policy_folder(n))]
+    if number not in kept:
+        raise ValueError(
+            f"--round: a round whose policy is kept is required, one of {', '.join(map(str, kept))}, got {number}. "
+            "`retention.rounds` and `evaluate.every` say which are kept."
+        )
 
 
 def _trains_lora(params: Params) -> bool:

@@ -90,7 +90,7 @@ class Exported:
         """Code that paints a held-out prompt."""
         shift, policy = self.params.rollout.shift, self._policy
         example = Example(
-            base=policy["path"],
+            base=policy["path"] if self.hub_id or not policy["path"] else str(Path(policy["path"]).resolve()),
             revision=policy.get("revision"),
             adapted=self.as_lora,
             dtype=self.params.resources.dtype,

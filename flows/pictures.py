@@ -1,10 +1,13 @@
 """Pictures of a run: a grid of held-out prompts, base beside aligned, and curves over rounds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -18,6 +21,11 @@ from stages.tables import read_table, tensor, where
 
 _EDGE = 64
 """Pixels to which small pictures are enlarged, by whole factors; larger ones keep their size."""
+
+
+_CELL = 156
+"""Pixels of a cell of a page that shows small pictures."""
+_LARGE_ON_A_PAGE = 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,17 @@ class Kept:
         rows = read_table(folder / "pictures")
         first = where(rows, num_steps=rows["num_steps"][0].as_py())
         return cls(first["prompt_id"].to_pylist(), first["text"].to_pylist(), tensor(first, "image"))
+
+    @property
+    def enlargement(self) -> float:
+        """How much larger than a small picture's a cell of a page is; up to 390 pixels wide."""
+        return min(max(self.pictures.shape[1] / _CELL, 1.0), 2.5)
+
+    def for_a_page(self) -> "Kept":
+        """Return these, or of large pictures a few, spread evenly."""
+        number = len(self.ids) if self.enlargement == 1 else min(len(self.ids), _LARGE_ON_A_PAGE)
+        chosen = [index * len(self.ids) // number for index in range(number)]
+        return Kept([self.ids[i] for i in chosen], [self.texts[i] for i in chosen], self.pictures[chosen])
 
 
 def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
@@ -60,17 +79,18 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
 
     """
     folders = [base, aligned]
-    kept, reward = [Kept.of(folder) for folder in folders], params.score.rewards[0]
+    kept, reward = [Kept.of(folder).for_a_page() for folder in folders], params.score.rewards[0]
+    size = kept[0].enlargement
     said = [_values(folder, reward) for folder in folders]
     half = -(-len(kept[0].ids) // 2)
-    figure = Figure(figsize=(9.6, 1.32 * half + 0.3), layout="constrained")
+    figure = Figure(figsize=(9.6 * size, 1.32 * size * half + 0.3), layout="constrained")
     figure.suptitle(f"{params.report.split} captions, the same noise before and after; below: {reward}", fontsize=10)
     axes = figure.subplots(half, 6, squeeze=False, gridspec_kw={"width_ratios": [1.7, 1, 1] * 2})
     for axis in axes.flat:
         axis.axis("off")
     for place, (name, text) in enumerate(zip(kept[0].ids, kept[0].texts, strict=True)):
         row, side = place % half, 3 * (place // half)
-        axes[row, side].text(1, 0.5, fill(text, 22), ha="right", va="center", fontsize=9)
+        axes[row, side].text(1, 0.5, fill(text, round(22 * size)), ha="right", va="center", fontsize=9)
         for column, title in enumerate(("base", "aligned")):
             axis = axes[row, side + 1 + column]
             axis.imshow(kept[column].pictures[place], interpolation="nearest")
@@ -100,6 +120,23 @@ def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
     return {n: evaluation_metrics(folders[n]) for n in alike}
 
 
+def _compare(
+    axis: Axes, rounds: Sequence[float], rewards: Mapping[str, Sequence[float]], unit: str, **how: Any
+) -> None:
+    """Draw rewards on one axis; where their changes differ tenfold, each as its change in parts of the largest."""
+    largest = {name: max((abs(v - values[0]) for v in values), default=0.0) for name, values in rewards.items()}
+    moved = [change for change in largest.values() if change]
+    scaled = len(moved) > 1 and max(moved) > 10 * min(moved)
+    for name, values in rewards.items():
+        if scaled:
+            by = largest[name] or 1.0
+            label = f"{name}, {values[0]:.3g} to {values[-1]:.3g}"
+            axis.plot(rounds, [(value - values[0]) / by for value in values], label=label, **how)
+        else:
+            axis.plot(rounds, values, label=name, **how)
+    axis.set_ylabel("change, as a part of its largest" if scaled else unit)
+
+
 def curves(run: Run, params: Params, path: Path) -> None:
     """Draw trained reward, held-out rewards, spread by step and the policy's movement over rounds."""
     metrics = run.metrics()[: params.run.rounds]
@@ -107,16 +144,17 @@ def curves(run: Run, params: Params, path: Path) -> None:
     held = held_out_history(run, params)
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     (trained, judged), (spread, moved) = figure.subplots(2, 2)
+    means = {name: [row[f"reward/{name}/mean"] for row in metrics] for name in params.score.rewards}
+    _compare(trained, rounds, means, "reward")
     for name in params.score.rewards:
-        trained.plot(rounds, [row[f"reward/{name}/mean"] for row in metrics], label=name)
         for step in sorted(params.rollout.steps):
             values = [row[f"reward/{name}/step_{step}/spread"] for row in metrics]
             spread.plot(rounds, values, label=f"{name}, step {step}", linewidth=1)
-    for name in params.evaluate.rewards:
-        judged.plot(list(held), [row[name] for row in held.values()], marker="o", markersize=3, label=name)
+    found = {name: [row[name] for row in held.values()] for name in params.evaluate.rewards}
+    _compare(judged, list(held), found, "mean over prompts", marker="o", markersize=3)
     moved.plot(rounds, [row["update/kl"] for row in metrics], label="KL to the base")
-    trained.set(title="Trained reward, pictures of the round", ylabel="reward")
-    judged.set(title=f"Rewards on held-out captions ({params.evaluate.split})", ylabel="mean over prompts")
+    trained.set(title="Trained reward, pictures of the round")
+    judged.set(title=f"Rewards on held-out captions ({params.evaluate.split})")
     spread.set(title="Reward spread within a group, by branching step", ylabel="std, reward units")
     moved.set(title="Distance from the base policy", ylabel="nats per latent element")
     for axis in figure.axes:

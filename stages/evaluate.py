@@ -44,7 +44,7 @@ def held_out(params: Params) -> HeldOut:
     if chosen.num_prompts > len(texts):
         raise ValueError(
             f"evaluate.num_prompts: at most the {len(texts)} captions of split {chosen.split} can be asked for, "
-            f"got {chosen.num_prompts}. Lower it."
+            f"got {chosen.num_prompts}. Lower it (report.num_prompts for the report), or give a longer list."
         )
     spread = [index * len(texts) // chosen.num_prompts for index in range(chosen.num_prompts)]
     rows = [(index, number) for number in range(chosen.num_noises) for index in spread]

@@ -100,8 +100,9 @@ def _snapshot(repository: str, revision: str, patterns: tuple[str, ...], key: st
         ) from error
     except LocalEntryNotFoundError as error:
         raise ValueError(
-            f"{told}, got no answer from the hub and no copy in its cache. Go online, or download it elsewhere by "
-            f"`hf download {repository} --revision {revision}` and give the folder."
+            f"{told}, got no answer from the hub and no copy in its cache. Go online; or download it elsewhere by `hf "
+            f"download {repository} --revision {revision} {' '.join(f'--include {p!r}' for p in patterns)} --local-dir "
+            f"DIR`, and give {key} the path DIR and the revision null."
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ValueError(

@@ -127,6 +127,8 @@ def _fault(fault: Any) -> str:
         return f"{key}.{by}: one of {wanted} is required, got {got!r}. Change it."
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{key}: a commit of 40 hex digits is required, got {fault['input']!r}: a branch can move. Change it."
     required = fault["msg"].lower().replace("tuple", "list")
     return f"{key}: {required}, got {fault['input']!r}. Change it in params.yaml or by --set."
 

@@ -26,17 +26,19 @@ _CHANGES_NO_NUMBER = {"url", "batch", "retries", "timeout", "token_env", "folder
 
 
 def check_names(params: Params, names: Collection[str]) -> None:
-    """Refuse names that no reward has.
+    """Refuse names that no reward has that can judge this model; the shapes world's judges know its pictures alone.
 
     Raises:
         ValueError: With the names that there are.
     """
-    known = [*OF_SHAPES, *params.rewards]
+    own = OF_SHAPES if params.policy.family == "shapes" else ()
+    known = [*own, *params.rewards]
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(
-            f"A reward is one of {', '.join(known)}, got {', '.join(unknown)}. Describe it in the section rewards of "
-            "params.yaml, or name one of these."
+            f"A reward for a model of the family {params.policy.family} is one of {', '.join(known) or '(none yet)'}, "
+            f"got {', '.join(unknown)}. Describe it in the section rewards, or name others in score.rewards and "
+            "evaluate.rewards."
         )
     taken = sorted(set(params.rewards) & set(OF_SHAPES))
     if taken:
@@ -50,7 +52,7 @@ def check_rewards(params: Params, names: Collection[str]) -> None:
         ValueError: With what is missing.
     """
     check_names(params, names)
-    for name in names:
+    for name in sorted(names):
         reward_digest(params, name)
         settings = params.rewards.get(name)
         if isinstance(settings, HpsParams) and settings.folder and not (Path(settings.folder) / "hpsv2").is_dir():

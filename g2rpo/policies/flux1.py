@@ -60,10 +60,10 @@ class Flux1:
         require_pipeline(self.folder, "FluxPipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
         told = component_config(self.folder, "transformer").get("guidance_embeds", False)
         if told != (self.guidance is not None):
-            wanted = "a scale, as 3.5" if told else "null"
+            wanted = "a scale such as 3.5" if told else "null"
             raise ValueError(
                 f"policy.guidance: {wanted} is required for this model, whose transformer is "
-                f"{'' if told else 'not '}told a guidance scale; got {self.guidance}. Change it."
+                f"{'' if told else 'not '}told a guidance scale; got {'null' if told else self.guidance}. Change it."
             )
         if not told and self.max_sequence_length > _SCHNELL_TOKENS:
             raise ValueError(

@@ -1,5 +1,7 @@
 """What the latent models of diffusers have in common: a transformer, an autoencoder, an adapter, a pipeline folder."""
 
+import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +85,13 @@ def check_targets(folder: Path, transformer: Any, lora: Lora | None) -> None:
     if lost:
         raise ValueError(
             f"policy.lora.targets: ends of the names of linear layers are required, got {', '.join(lost)}, which no "
-            f"layer of {transformer.__name__} has. Correct them; as attn.to_q."
+            f"layer of {transformer.__name__} has. Correct them; there are {', '.join(_ends(names))}."
         )
+
+
+def _ends(names: Sequence[str]) -> list[str]:
+    """Return the ends, without the number of a block, of the layers in repeated blocks."""
+    return sorted({re.sub(r"^.*?\.\d+\.", "", name) for name in names if re.search(r"\.\d+\.", name)})
 
 
 def _read(folder: Path, component: str, kind: Any, dtype: torch.dtype) -> Any:

@@ -65,7 +65,10 @@ def write_clip_hps(folder: Path, *, seed: int) -> None:
         ValueError: If the folder holds anything.
     """
     check_empty(folder)
-    _clip(seed=seed, name="clip").save_pretrained(folder, safe_serialization=True)
+    from g2rpo.quiet import quietly
+
+    with quietly():
+        _clip(seed=seed, name="clip").save_pretrained(folder, safe_serialization=True)
     clip_tokenizer().save_pretrained(folder)
     write_clip_vocabulary(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(_PREPROCESSING, indent=2) + "\n")

@@ -75,6 +75,9 @@ def write_flux1(folder: Path, *, seed: int, guidance: bool) -> None:
         tokenizer_2=t5_tokenizer(),
         transformer=made(lambda: FluxTransformer2DModel(**config), seed=seed, name="transformer"),
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    from g2rpo.quiet import quietly
+
+    with quietly():
+        pipeline.save_pretrained(folder, safe_serialization=True)
     write_clip_vocabulary(folder / "tokenizer")
     (folder / "tokenizer" / "tokenizer.json").unlink()  # the published models come without it

@@ -76,7 +76,10 @@ def write_sd3(folder: Path, *, seed: int, dual_attention: bool) -> None:
         text_encoder_3=t5_encoder(width=_JOINT, seed=seed, name="text_encoder_3"),
         tokenizer_3=t5_tokenizer(),
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    from g2rpo.quiet import quietly
+
+    with quietly():
+        pipeline.save_pretrained(folder, safe_serialization=True)
     for name in ("tokenizer", "tokenizer_2"):
         write_clip_vocabulary(folder / name)
         (folder / name / "tokenizer.json").unlink()  # the published models come without it

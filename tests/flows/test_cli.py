@@ -25,7 +25,10 @@ def test_help_loads_no_heavy_package():
             ["train", "--set", "rollout.group_size=1"],
             "rollout.group_size: input should be greater than or equal to 2",
         ),
-        (["train", "--set", "evaluate.rewards=[beauty]"], "A reward is one of judge_a"),
+        (
+            ["train", "--set", "evaluate.rewards=[beauty]"],
+            "A reward for a model of the family shapes is one of",
+        ),
         (["train", "--set", "evaluate.num_prompts=9999"], "evaluate.num_prompts: at most the"),
         (["train", "--set", "policy.path=/nowhere"], "policy.path: a folder with"),
         (

@@ -12,6 +12,7 @@ from exports import PROMPT, code_of, painted, run_card, train_tiny
 from PIL import Image
 from rounds import new_run
 from safetensors import safe_open
+from safetensors.torch import load_file
 from tiny import tiny_params
 from typer.testing import CliRunner
 
@@ -114,6 +115,19 @@ def test_a_lora_on_plain_diffusers_paints_what_is_judged_with_alpha_twice_the_ra
     assert isinstance(named["pipeline"], FluxPipeline)
     check_it_paints_what_we_paint(flux_lora, named["pipeline"], FLUX)
     check_the_card_paints_our_picture(flux_lora, named, FluxPipeline._pack_latents(drawn(1, 16, 8, 8), 1, 16, 8, 8))
+
+
+def test_an_earlier_round_is_exported_by_its_number_where_it_is_kept(flux_lora, exported, home):
+    key = flux_lora[0].key
+    files = [exported(flux_lora), home / "first", home / "second"]
+    for number in (1, 2):
+        export_run(key, files[number], number=number)
+    last, first, second = (load_file(folder / "pytorch_lora_weights.safetensors") for folder in files)
+    assert all(torch.equal(last[name], second[name]) for name in last)
+    assert any(not torch.equal(last[name], first[name]) for name in last)
+    assert "by 1 round of G²RPO" in (files[1] / "README.md").read_text()
+    with pytest.raises(ValueError, match="--round: a round whose policy is kept is required, one of 1, 2, got 3"):
+        export_run(key, home / "third", number=3)
 
 
 def test_the_average_that_is_exported_is_not_what_was_trained_last(flux_lora):

@@ -65,6 +65,16 @@ def test_a_tiny_preset_runs_three_rounds(g2rpo, workplace, made, preset, lora):
     assert not [word for word in ("Loading", "[transformers]", "Warning", "it/s") if word in done.stderr]
 
 
+def test_a_run_is_judged_and_reported_by_its_own_parameters(g2rpo, workplace, made, tmp_path):
+    made("flux1", "clip-hps")
+    said(g2rpo, workplace, "train", "--params", "presets/tiny-flux.yaml", "--set", "run.rounds=1")
+    key = g2rpo.run_folder().name
+    judged = said(g2rpo, workplace, "evaluate", "--run", key, "--out", str(tmp_path / "judged"))
+    assert "hps: " in judged.stdout
+    said(g2rpo, workplace, "report", "--run", key, "--out", str(tmp_path / "report"))
+    assert (tmp_path / "report/held_out.csv").read_text().splitlines()[0] == "round,hps,jpeg"
+
+
 def test_a_base_that_has_changed_is_not_gone_on_with(g2rpo, workplace, made):
     made("flux1", "clip-hps")
     short = ["train", "--params", "presets/tiny-flux.yaml", "--set", "run.rounds=1", "--no-final"]

@@ -1,5 +1,6 @@
 """Presets: strict overlays on params.yaml, and the faults of sections that differ by family or kind."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_faults_of_a_preset_are_told_in_its_own_words(tmp_path, text, said):
         ("policy.lora={rank: 1, alpha: 1, targets: [a], dropout: 0}", "policy.lora.dropout: unknown key, got 0"),
         ("policy.guidance=three", "policy.guidance: input should be a valid number, got 'three'"),
         ("policy.negative_prompt=x", "policy.negative_prompt: unknown key"),
-        ("policy.revision=main", "policy.revision: string should match pattern"),
+        ("policy.revision=main", "policy.revision: a commit of 40 hex digits is required, got 'main'"),
         ("rollout.shift=auto", "rollout.shift"),
         ("resources.between_stages=forget", "resources.between_stages: input should be 'keep' or 'offload'"),
     ],
@@ -105,6 +106,13 @@ def test_quantised_weights_are_for_an_adapter_only():
 def test_a_preset_written_in_full_says_the_same(path, tmp_path):
     (tmp_path / "params.yaml").write_text(written(load_params(path)))
     assert load_params(tmp_path / "params.yaml") == load_params(path)
+
+
+def test_the_page_of_rewards_shows_what_is_read(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/rewards.md").read_text(), re.DOTALL)
+    rewards = load_params(preset(tmp_path, block)).rewards
+    kinds = {settings.kind for settings in rewards.values()}
+    assert kinds == {"hps", "clip_score", "pick_score", "image_reward", "aesthetic", "jpeg", "remote"}
 
 
 def test_files_that_extend_each_other_are_refused(tmp_path):

@@ -47,7 +47,7 @@ class TestFlux1Dev(PolicyKit):
         assert base.shift == pytest.approx(shift, abs=1e-4)
 
     def test_a_dev_model_without_a_scale_is_refused(self, folder):
-        with pytest.raises(ValueError, match=r"policy.guidance: a scale, as 3.5 is required"):
+        with pytest.raises(ValueError, match=r"policy.guidance: a scale such as 3.5 is required"):
             Flux1(folder, **{**SETTINGS, "guidance": None}, lora=None)
 
     def test_attention_is_what_was_asked_for_and_native_again_afterwards(self, base, policy, condition, noise):
