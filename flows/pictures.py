@@ -123,10 +123,11 @@ def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
 def _compare(
     axis: Axes, rounds: Sequence[float], rewards: Mapping[str, Sequence[float]], unit: str, **how: Any
 ) -> None:
-    """Draw rewards on one axis; where their changes differ tenfold, each as its change in parts of the largest."""
+    """Draw rewards on one axis; where that would hide a change, each as its change in parts of its largest."""
     largest = {name: max((abs(v - values[0]) for v in values), default=0.0) for name, values in rewards.items()}
     moved = [change for change in largest.values() if change]
-    scaled = len(moved) > 1 and max(moved) > 10 * min(moved)
+    everything = [value for values in rewards.values() for value in values]
+    scaled = len(moved) > 1 and max(everything) - min(everything) > 10 * min(moved)
     for name, values in rewards.items():
         if scaled:
             by = largest[name] or 1.0
