@@ -8,6 +8,7 @@ from stages.files import FileState, file_digest, value_digest, write_text
 from stages.home import home
 from stages.section import FileSource, Source
 
+_TWICE = ["*.fp16.*"]  # variants of weights that are there in full
 _LARGE = 64 * 2**20  # bytes from which on a digest is kept, since to read the file again takes long
 
 
@@ -91,8 +92,9 @@ def _snapshot(repository: str, revision: str, patterns: tuple[str, ...], key: st
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
     told = f"{key}: the files of {repository} at {revision} are required"
+    needed = list(patterns)
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=needed, ignore_patterns=_TWICE))
     except GatedRepoError as error:
         raise ValueError(
             f"{told}, got a refusal: the model asks that its licence be accepted. Accept it on the hub's page of the "
@@ -101,10 +103,15 @@ def _snapshot(repository: str, revision: str, patterns: tuple[str, ...], key: st
     except LocalEntryNotFoundError as error:
         raise ValueError(
             f"{told}, got no answer from the hub and no copy in its cache. Go online; or download it elsewhere by `hf "
-            f"download {repository} --revision {revision} {' '.join(f'--include {p!r}' for p in patterns)} --local-dir "
-            f"DIR`, and give {key} the path DIR and the revision null."
+            f"download {repository} --revision {revision} {' '.join(f'--include {p!r}' for p in _folders(patterns))} "
+            f"--local-dir DIR`, and give {key} the path DIR and the revision null."
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ValueError(
             f"{told}, got an error of the hub: {error}. Correct path and revision, or try again."
         ) from error
+
+
+def _folders(patterns: Sequence[str]) -> list[str]:
+    """Return patterns for a person: a folder in place of the kinds of files in it."""
+    return list(dict.fromkeys(f"{pattern.split('/')[0]}/*" if "/" in pattern else pattern for pattern in patterns))
