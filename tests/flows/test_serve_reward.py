@@ -129,7 +129,7 @@ def test_an_address_that_is_taken_is_refused_before_anything_is_loaded():
 
 
 def test_an_unknown_reward_is_refused():
-    with pytest.raises(ValueError, match="A reward is one of .*, got judge_c"):
+    with pytest.raises(ValueError, match="is one of .*, got judge_c"):
         serve(tiny_params(), "judge_c", host="127.0.0.1", port=0, token=None)
 
 
