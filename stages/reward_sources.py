@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g2rpo.shapes.shipped import judge_path
-from stages.files import file_digest, value_digest
+from stages.files import value_digest
 from stages.hub import files_digest, local_file, local_folder, weights_digest
 from stages.params import Params
 from stages.reward_params import HpsParams, RemoteParams
@@ -73,7 +73,7 @@ def reward_digest(params: Params, name: str) -> str:
     """
     if name in OF_SHAPES:
         weights = judge_path(name)
-        return value_digest({"reward": name, "weights": file_digest(weights) if weights.is_file() else None})
+        return value_digest({"reward": name, "weights": weights_digest(weights) if weights.is_file() else None})
     settings = params.rewards[name]
     described: dict[str, Any] = {}
     for field, value in settings:

@@ -18,11 +18,6 @@ class Autoencoder:
         """Channels of a latent."""
         return int(self.module.config["latent_channels"])
 
-    @property
-    def stride(self) -> int:
-        """Pixels a latent pixel, in each direction."""
-        return 2 ** (len(self.module.config["block_out_channels"]) - 1)
-
     @torch.no_grad()
     def decode(self, latents: Latents) -> Images:
         """Return pictures in [0, 1], fp32, `batch` latents a call."""

@@ -24,14 +24,19 @@ def transformer_bytes(folder: Path, transformer: Any, compute: Compute, *, adapt
         folder: Of the pipeline; of its files only the configuration is read.
         transformer: The class of diffusers.
     """
-    with quietly(), torch.device("meta"):
-        network = transformer.from_config(component_config(folder, "transformer"))
+    network = without_weights(folder, transformer)
     if not adapted:
         return BYTES_TRAINED * sum(parameter.numel() for parameter in network.parameters())
     torch.nn.Module.to(network, compute.dtype)
     if compute.quantise:
         quantise(network)
     return held_bytes(network)
+
+
+def without_weights(folder: Path, transformer: Any) -> Any:
+    """Return a pipeline's transformer on the meta device: names and shapes, made from its configuration alone."""
+    with quietly(), torch.device("meta"):
+        return transformer.from_config(component_config(folder, "transformer"))
 
 
 def held_bytes(network: torch.nn.Module) -> int:

@@ -23,8 +23,13 @@ class Family:
     """`module:class` of its base models."""
     policy_files: tuple[str, ...]
     """Patterns, relative to a model's folder, of what the policy's numbers come from."""
-    encoder_files: tuple[str, ...]
-    """Patterns of what the text encoders' numbers come from; none where they are too small to be worth a cache."""
+    encoders: tuple[str, ...]
+    """Subfolders of text encoders and tokenizers; none where they are too small to be worth a cache."""
+
+    @property
+    def encoder_files(self) -> tuple[str, ...]:
+        """Patterns of what the text encoders' numbers come from."""
+        return patterns(*self.encoders)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -41,12 +46,12 @@ FAMILIES = {
         (),
     ),
     "flux1": Family(
-        "g2rpo.policies.flux1:Flux1", _KEPT, patterns("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+        "g2rpo.policies.flux1:Flux1", _KEPT, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
     ),
     "sd3": Family(
         "g2rpo.policies.sd3:StableDiffusion3",
         _KEPT,
-        patterns(*(f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3"))),
+        tuple(f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")),
     ),
 }
 

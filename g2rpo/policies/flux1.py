@@ -20,13 +20,14 @@ from torch import Tensor
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
+from g2rpo.policies.families import FAMILIES
 from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
 from g2rpo.policies.pipeline_folder import component_config, require_pipeline
 from g2rpo.policies.protocol import Condition
 from g2rpo.quiet import quietly
 from g2rpo.types import Images, Latents, Levels
 
-_ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_ENCODERS = FAMILIES["flux1"].encoders
 _PATCH = 2  # latent pixels
 _STRIDE = 8  # pixels a latent pixel
 _QUERY_AND_KEY_NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 
 from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_off
 from g2rpo.policies.autoencoder import Autoencoder
-from g2rpo.policies.card import refuse_too_large, transformer_bytes
+from g2rpo.policies.card import refuse_too_large, transformer_bytes, without_weights
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.pipeline_folder import component_config, copy_all_but_transformer
+from g2rpo.policies.pipeline_folder import copy_all_but_transformer
 from g2rpo.policies.quantise import quantise
 from g2rpo.quiet import quietly
 
@@ -78,8 +78,7 @@ def check_targets(folder: Path, transformer: Any, lora: Lora | None) -> None:
     """
     if lora is None:
         return
-    with torch.device("meta"):
-        network = transformer.from_config(component_config(folder, "transformer"))
+    network = without_weights(folder, transformer)
     names = [name for name, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)]
     lost = [end for end in lora.targets if not any(name == end or name.endswith(f".{end}") for name in names)]
     if lost:

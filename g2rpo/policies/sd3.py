@@ -14,13 +14,14 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
+from g2rpo.policies.families import FAMILIES
 from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
 from g2rpo.policies.pipeline_folder import component_config, require_pipeline
 from g2rpo.policies.protocol import Condition
 from g2rpo.quiet import quietly
 from g2rpo.types import Images, Latents, Levels
 
-_ENCODERS = tuple(f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3"))
+_ENCODERS = FAMILIES["sd3"].encoders
 _PATCH = 2  # latent pixels
 _STRIDE = 8  # pixels a latent pixel
 
