@@ -111,6 +111,7 @@ def engine(given: Work) -> Made:
         given.eps.flatten(0, 1),
         step=step,
         sigmas=SIGMAS,
+        sde="flow",
         eta=ETA,
     )
     done = complete(

@@ -77,6 +77,7 @@ class Bare:
             eps,
             step=step,
             sigmas=sigmas,
+            sde=chosen.sde,
             eta=chosen.eta,
         )
         done = complete(
@@ -109,8 +110,9 @@ class Bare:
             step=step[site],
             rows=prompt[site],
             condition=condition,
-            next_latents=branched.next_latents.unflatten(0, (-1, chosen.group_size)),
-            advantage=advantage.float(),
+            site=torch.arange(len(site)).repeat_interleave(chosen.group_size),
+            next_latents=branched.next_latents,
+            advantage=advantage.float().flatten(),
         )
         fixed = old_log_probs(self.field, sites, self.rule)
         list(optimise(self.field, self.base, self.trainer, sites=sites, log_prob_old=fixed, rule=self.rule))

@@ -112,7 +112,8 @@ class Sides:
         anchor = anchor_trajectory(self.field, start, self.condition, sigmas=self.plan.sigmas, num_visited=visited)
         shared = anchor.latents[self.step, self.prompt], anchor.velocity[self.step, self.prompt]
         eps = self.noise(len(self.step))
-        return anchor, branch(*shared, eps, step=self.step, sigmas=self.plan.sigmas, eta=self.plan.eta)
+        plan = self.plan
+        return anchor, branch(*shared, eps, step=self.step, sigmas=plan.sigmas, sde="flow", eta=plan.eta)
 
     def completion(self, branched: Branched) -> Tensor:
         """Return clean latents, shape (branches, granularities, ...), as the stage does."""
@@ -128,7 +129,7 @@ class Sides:
         ).latents
 
     def update(self, anchor: Anchor, branched: Branched) -> None:
-        """Learn once from every site, with random advantages: old log-probabilities, forward, backward, one step."""
+        """Learn once from every site, with random advantages: forward, backward, one step."""
         assert self._trainer is not None
         group = self.plan.group_size
         first = torch.arange(0, len(self.step), group, device=self.device)
@@ -138,15 +139,18 @@ class Sides:
             step=step,
             rows=prompt,
             condition=self.condition,
-            next_latents=branched.next_latents.unflatten(0, (-1, group)),
-            advantage=torch.randn(len(first), group, device=self.device),
+            site=torch.arange(len(first), device=self.device).repeat_interleave(group),
+            next_latents=branched.next_latents,
+            advantage=torch.randn(len(self.step), device=self.device),
         )
         rule = UpdateRule(
             sigmas=self.plan.sigmas,
+            sde="flow",
             eta=self.plan.eta,
             clip_range=_CLIP_RANGE,
             kl_weight=0.0,
             cadence="iteration",
+            num_minibatches=1,
             num_epochs=1,
             micro_batch=self.args.update_micro_batch,
         )

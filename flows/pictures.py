@@ -149,8 +149,11 @@ def curves(run: Run, params: Params, path: Path) -> None:
     _compare(trained, rounds, means, "reward")
     for name in params.score.rewards:
         for step in sorted(params.rollout.steps):
-            values = [row[f"reward/{name}/step_{step}/spread"] for row in metrics]
-            spread.plot(rounds, values, label=f"{name}, step {step}", linewidth=1)
+            key = f"reward/{name}/step_{step}/spread"
+            there = [row for row in metrics if key in row]  # a window that slides is not at every step in every round
+            if there:
+                values = [row[key] for row in there]
+                spread.plot([row["round"] for row in there], values, label=f"{name}, step {step}", linewidth=1)
     found = {name: [row[name] for row in held.values()] for name in params.evaluate.rewards}
     _compare(judged, list(held), found, "mean over prompts", marker="o", markersize=3)
     moved.plot(rounds, [row["update/kl"] for row in metrics], label="KL to the base")

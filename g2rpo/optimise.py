@@ -1,7 +1,8 @@
 """The policy update of one round: fix the old log-probabilities, then take the optimizer steps.
 
-A site is a place where branches leave shared latents: one (prompt, step). One forward there gives the mean of
-the transition for the whole group. Source: G²RPO, arXiv:2510.01982; PPO, arXiv:1707.06347.
+A site is a place that branches leave: latents at a step. G²RPO's branches of a (prompt, step) share one, and one
+forward there gives the mean of the transition for the whole group; a branch that has left the others has sites of its
+own. Source: G²RPO, arXiv:2510.01982; PPO, arXiv:1707.06347.
 """
 
 from collections.abc import Iterator
@@ -9,14 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from g2rpo.losses import clipped_surrogate
 from g2rpo.policies.protocol import Condition
 from g2rpo.sampler import branch_transition
-from g2rpo.sde import Transition, log_prob, transition_kl
+from g2rpo.sde import SDE, Transition, log_prob, transition_kl
 from g2rpo.trainer import Trainer
-from g2rpo.types import Index, Latents
+from g2rpo.types import Index, Latents, Rewards
 from g2rpo.velocity import VelocityField
 
 Cadence = Literal["iteration", "step"]
@@ -26,9 +28,9 @@ _FIRST_RATIO_TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Sites:
-    """What a round learns from: n sites, each with the g branches that left it.
+    """What a round learns from: n sites, and the m stochastic steps that left them.
 
-    Example: 8 prompts, steps 0..3 and group size 12 are n = 32 sites with g = 12 branches each.
+    Example: G²RPO with 8 prompts, steps 0..3 and group size 12 has n = 32 sites and m = 384 steps, 12 a site.
     """
 
     latents: Latents
@@ -38,20 +40,28 @@ class Sites:
     rows: Index
     """Row of `condition`, shape (n,)."""
     condition: Condition
-    next_latents: Tensor
-    """x_{k+1} of each branch, shape (n, g, ...)."""
-    advantage: Tensor
-    """Shape (n, g)."""
+    site: Int64[Tensor, " m"]
+    """The site that each stochastic step left, ascending, shape (m,)."""
+    next_latents: Float[Tensor, "m ..."]
+    """x_{k+1} of each stochastic step, shape (m, ...)."""
+    advantage: Float[Tensor, " m"]
+    """Of the branch that took it, shape (m,)."""
+
+    def leaving(self, chosen: Index) -> Int64[Tensor, " m"]:
+        """Return the stochastic steps that left the chosen sites, ascending."""
+        return torch.nonzero(torch.isin(self.site, chosen)).flatten()
 
     def take(self, chosen: Index) -> "Sites":
-        """Return the chosen sites, in that order."""
+        """Return the chosen sites, ascending, with what left them."""
+        leaving = self.leaving(chosen)
         return Sites(
             latents=self.latents[chosen],
             step=self.step[chosen],
             rows=self.rows[chosen],
             condition=self.condition,
-            next_latents=self.next_latents[chosen],
-            advantage=self.advantage[chosen],
+            site=torch.searchsorted(chosen, self.site[leaving]),
+            next_latents=self.next_latents[leaving],
+            advantage=self.advantage[leaving],
         )
 
 
@@ -60,13 +70,17 @@ class UpdateRule:
     """How a round is turned into optimizer steps."""
 
     sigmas: Tensor
+    sde: SDE
     eta: float
     clip_range: float
     kl_weight: float
-    """beta; 0 as in the paper. KL(policy || base) per transition, mean over elements."""
+    """beta; 0 as in the paper. KL(policy || base) per transition, mean over elements. At 0 it is measured at the first
+    micro-batch of a step only."""
     cadence: Cadence
     """`iteration`: one step a pass, loss averaged over all sites (the sum over k divided by |M|).
     `step`: one step for each k, ascending, its loss undivided. The authors' code has had both."""
+    num_minibatches: int
+    """Optimizer steps of a pass at cadence `iteration`, each over an equal share of the sites, in their order."""
     num_epochs: int
     """Passes over the round, at least 1. From the second step on, ratios leave 1 and the clip acts."""
     micro_batch: int
@@ -86,41 +100,38 @@ class StepReport:
     ratio_max: float
     clip_frac: float
     kl: float
-    """KL(policy || base), mean over sites, in nats per latent element."""
+    """KL(policy || base), mean over the sites where it was measured, in nats per latent element."""
     grad_norm: float
 
 
-def _group_log_prob(transition: Transition, next_latents: Tensor) -> Tensor:
-    """Return log-probabilities, shape (n, g), of the branches under the one transition of each site."""
-    num_branches = next_latents.shape[1]
-    each = Transition(
-        mean=transition.mean.repeat_interleave(num_branches, dim=0),
-        std=transition.std.repeat_interleave(num_branches, dim=0),
-    )
-    return log_prob(next_latents.flatten(0, 1), each).unflatten(0, (-1, num_branches))
+def _log_prob(transition: Transition, sites: Sites) -> Rewards:
+    """Return log-probabilities, shape (m,), of the steps under the one transition of each site."""
+    each = Transition(mean=transition.mean[sites.site], std=transition.std[sites.site])
+    return log_prob(sites.next_latents, each)
 
 
 def _chunks(sites: Sites, rule: UpdateRule) -> list[list[Tensor]]:
     """Return, for each optimizer step of a pass, the site indices of its micro-batches."""
     everything = torch.arange(len(sites.step), device=sites.step.device)
     if rule.cadence == "iteration":
-        parts = [everything]
+        parts = list(everything.tensor_split(rule.num_minibatches))
     else:
         parts = [everything[sites.step == step] for step in sites.step.unique()]
     return [list(part.split(rule.micro_batch)) for part in parts]
 
 
-def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Tensor:
-    """Return the log-probabilities, shape (n, g), of the branches under the policy as it is now.
+def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Rewards:
+    """Return the log-probabilities, shape (m,), of the stochastic steps under the policy as it is now.
 
     They are computed in the very micro-batches of the update, so that its first ratio is 1. Call it before
-    the first step and hold its result fixed for the round.
+    the first optimizer step and hold its result fixed for the round. What the first optimizer step sees itself before
+    it changes a weight is left NaN: its own forward fixes that at no further cost.
     """
-    fixed = sites.advantage.new_empty(sites.advantage.shape)
-    for chosen in (c for step in _chunks(sites, rule) for c in step):
+    fixed = torch.full_like(sites.advantage, torch.nan)
+    for chosen in (c for step in _chunks(sites, rule)[1:] for c in step):
         part = sites.take(chosen)
         velocity = field.as_in_update(part.latents, _sigma(part, rule), part.condition.take(part.rows))
-        fixed[chosen] = _group_log_prob(_transition(part, velocity, rule), part.next_latents)
+        fixed[sites.leaving(chosen)] = _log_prob(_transition(part, velocity, rule), part)
     return fixed
 
 
@@ -130,21 +141,25 @@ def optimise(
     trainer: Trainer,
     *,
     sites: Sites,
-    log_prob_old: Tensor,
+    log_prob_old: Rewards,
     rule: UpdateRule,
 ) -> Iterator[StepReport]:
     """Take the optimizer steps of one round, yielding a report after each.
 
-    The loss of a step is the clipped surrogate plus `kl_weight` KL(policy || base), each the mean over the
-    step's sites and branches.
+    The loss of a step is the clipped surrogate, the mean over its stochastic steps, plus `kl_weight` KL(policy ||
+    base), the mean over its sites.
+
+    Args:
+        log_prob_old: From `old_log_probs`; the first optimizer step fills in what is still NaN.
 
     Raises:
         AssertionError: If the first ratio is not 1: the old log-probabilities are not this policy's.
     """
+    learning = _Learning(field, base, sites, log_prob_old, rule)
     steps = [step for _ in range(rule.num_epochs) for step in _chunks(sites, rule)]
     for number, chunks in enumerate(steps):
-        num_sites = sum(map(len, chunks))
-        seen = [_backward(field, base, sites.take(c), log_prob_old[c], rule, share=len(c) / num_sites) for c in chunks]
+        seen = learning.backward(chunks)
+        assert not bool(torch.isnan(log_prob_old).any()), "The first optimizer step fixes all log-probabilities."
         ratio = torch.cat([part.ratio for part in seen])
         if number == 0:
             gap = float((ratio - 1).abs().max())
@@ -162,7 +177,7 @@ def optimise(
 
 @dataclass(frozen=True)
 class _Part:
-    """What one micro-batch contributed to a step; `loss` and `kl` weighted by its share of the sites."""
+    """What one micro-batch contributed to a step; `loss` and `kl` weighted by its share."""
 
     loss: float
     kl: float
@@ -170,29 +185,46 @@ class _Part:
     clipped: Tensor
 
 
-def _backward(
-    field: VelocityField, base: VelocityField, part: Sites, old: Tensor, rule: UpdateRule, *, share: float
-) -> _Part:
-    """Go forward and backward through one micro-batch, accumulating the gradient of its share of the loss."""
-    sigma = _sigma(part, rule)
-    velocity = field.with_gradient(part.latents, sigma, part.condition.take(part.rows))
-    transition = _transition(part, velocity, rule)
-    reference = base(part.latents, sigma, part.condition, part.rows)
-    kl = transition_kl(transition, _transition(part, reference, rule)).mean()
-    surrogate = clipped_surrogate(
-        _group_log_prob(transition, part.next_latents).flatten(),
-        old.flatten(),
-        part.advantage.flatten(),
-        clip_range=rule.clip_range,
-    )
-    loss = surrogate.loss + rule.kl_weight * kl
-    (loss * share).backward()
-    return _Part(
-        loss=float(loss.detach()) * share,
-        kl=float(kl.detach()) * share,
-        ratio=surrogate.ratio,
-        clipped=surrogate.clipped,
-    )
+@dataclass(frozen=True)
+class _Learning:
+    """A round that is being learned from: `log_prob_old` is filled in where it is still NaN."""
+
+    field: VelocityField
+    base: VelocityField
+    sites: Sites
+    log_prob_old: Rewards
+    rule: UpdateRule
+
+    def backward(self, chunks: list[Tensor]) -> list[_Part]:
+        """Accumulate the gradient of one optimizer step, a forward and backward for each micro-batch."""
+        with_kl = [self.rule.kl_weight > 0 or number == 0 for number in range(len(chunks))]
+        measured = sum(len(chosen) for chosen, judged in zip(chunks, with_kl, strict=True) if judged)
+        branches = sum(len(self.sites.leaving(chosen)) for chosen in chunks)
+        return [
+            self._part(
+                chosen, share=len(self.sites.leaving(chosen)) / branches, kl_share=judged * len(chosen) / measured
+            )
+            for chosen, judged in zip(chunks, with_kl, strict=True)
+        ]
+
+    def _part(self, chosen: Index, *, share: float, kl_share: float) -> _Part:
+        """Go through one micro-batch; with a share of 0 in the KL, that is not measured."""
+        part, leaving, rule = self.sites.take(chosen), self.sites.leaving(chosen), self.rule
+        sigma = _sigma(part, rule)
+        velocity = self.field.with_gradient(part.latents, sigma, part.condition.take(part.rows))
+        law = _transition(part, velocity, rule)
+        now = _log_prob(law, part)
+        before = self.log_prob_old[leaving]
+        old = torch.where(torch.isnan(before), now.detach(), before)
+        self.log_prob_old[leaving] = old
+        surrogate = clipped_surrogate(now, old, part.advantage, clip_range=rule.clip_range)
+        kl = now.new_zeros(())
+        if kl_share:
+            reference = self.base(part.latents, sigma, part.condition, part.rows)
+            kl = transition_kl(law, _transition(part, reference, rule)).mean() * kl_share
+        loss = surrogate.loss * share + rule.kl_weight * kl
+        loss.backward()
+        return _Part(float(loss.detach()), float(kl.detach()), surrogate.ratio, surrogate.clipped)
 
 
 def _sigma(sites: Sites, rule: UpdateRule) -> Tensor:
@@ -200,4 +232,4 @@ def _sigma(sites: Sites, rule: UpdateRule) -> Tensor:
 
 
 def _transition(sites: Sites, velocity: Latents, rule: UpdateRule) -> Transition:
-    return branch_transition(sites.latents, velocity, step=sites.step, sigmas=rule.sigmas, eta=rule.eta)
+    return branch_transition(sites.latents, velocity, step=sites.step, sigmas=rule.sigmas, sde=rule.sde, eta=rule.eta)

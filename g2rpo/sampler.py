@@ -1,10 +1,10 @@
-"""Anchor, branching and lockstep completion: the rollout of G²RPO on tensors.
+"""Anchor, stochastic windows and lockstep completion: a round's trajectories on tensors.
 
 All live rows of a shard advance together: one batch over (prompt, window, branch, granularity) in which each
 row has its own sigma. Source of the method: G²RPO, arXiv:2510.01982; the sharing of nodes is ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from g2rpo.policies.protocol import Condition
 from g2rpo.schedule import StrideRule
-from g2rpo.sde import Transition, flow_diffusion, log_prob, ode_step, sde_step
+from g2rpo.sde import SDE, Transition, log_prob, ode_step, transition
 from g2rpo.tree import completion_tree, lockstep, on_device
 from g2rpo.types import Index, Latents, Levels
 from g2rpo.velocity import VelocityField
@@ -56,26 +56,107 @@ class Branched:
     log_prob: Levels
 
 
-def branch_transition(latents: Latents, velocity: Latents, *, step: Index, sigmas: Tensor, eta: float) -> Transition:
-    """Return the law of one flow SDE step from each row's latents at its own step of the schedule."""
+def branch_transition(
+    latents: Latents, velocity: Latents, *, step: Index, sigmas: Tensor, sde: SDE, eta: float
+) -> Transition:
+    """Return the law of one stochastic step from each row's latents at its own step of the schedule."""
     levels = sigmas.to(latents)
-    sigma = levels[step]
-    diffusion = flow_diffusion(sigma, eta=eta, sigma_max=float(levels[1]))
-    return sde_step(latents, velocity, sigma=sigma, sigma_next=levels[step + 1], diffusion=diffusion)
+    after = levels[step + 1]
+    return transition(sde, latents, velocity, sigma=levels[step], sigma_next=after, eta=eta, sigma_max=float(levels[1]))
 
 
-def branch(latents: Latents, velocity: Latents, eps: Latents, *, step: Index, sigmas: Tensor, eta: float) -> Branched:
-    """Take one stochastic step a row from the anchor, with the velocity that the anchor already paid for.
+def branch(
+    latents: Latents, velocity: Latents, eps: Latents, *, step: Index, sigmas: Tensor, sde: SDE, eta: float
+) -> Branched:
+    """Take one stochastic step a row, with a velocity that is already paid for.
 
     Args:
         latents: x_k of the anchor, repeated for each branch of a group.
         velocity: v_k of the anchor, likewise.
         eps: Standard normal noise, one row a branch.
         step: k of each row.
+        sigmas: The schedule, shape (T + 1,).
+        sde: Whose law.
+        eta: Its noise scale.
     """
-    transition = branch_transition(latents, velocity, step=step, sigmas=sigmas, eta=eta)
-    next_latents = transition.sample(eps)
-    return Branched(next_latents=next_latents, log_prob=log_prob(next_latents, transition))
+    law = branch_transition(latents, velocity, step=step, sigmas=sigmas, sde=sde, eta=eta)
+    next_latents = law.sample(eps)
+    return Branched(next_latents=next_latents, log_prob=log_prob(next_latents, law))
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The stochastic steps of many branches, a row a step, in the order in which they were taken.
+
+    Example: two branches of the window (0, 1): branch (0, 1, 0, 1), step (0, 0, 1, 1).
+    """
+
+    branch: Index
+    """Row of the branch among those that walked."""
+    step: Index
+    latents: Tensor
+    """x_k that the step left, shape (rows, ...)."""
+    velocity: Tensor
+    """v_k there."""
+    next_latents: Tensor
+    """x_{k+1}."""
+    log_prob: Tensor
+    """Shape (rows,)."""
+
+
+def walk(
+    field: VelocityField,
+    start: Latents,
+    velocity: Tensor | None,
+    condition: Condition,
+    *,
+    rows: Index,
+    begin: Sequence[int],
+    windows: Sequence[Sequence[int]],
+    draw: Callable[[list[int], list[int]], Latents],
+    sigmas: Tensor,
+    sde: SDE,
+    eta: float,
+) -> Walked:
+    """Lead every branch from its start to the end of its window: stochastic steps in the window, the ODE elsewhere.
+
+    All branches advance together, a step of each in a batch.
+
+    Args:
+        field: The policy.
+        start: Latents of each branch at its step `begin`.
+        velocity: Velocity there, where it is already paid for; None has it evaluated.
+        condition: What to paint.
+        rows: The row of `condition` that belongs to each branch.
+        begin: Step at which each branch starts; at most the first of its window.
+        windows: Stochastic steps of each branch, ascending.
+        draw: Returns standard normal noise for branches at steps, on the device of the latents.
+        sigmas: The schedule, shape (T + 1,).
+        sde: Whose law.
+        eta: Its noise scale.
+    """
+    levels, taken = sigmas.to(start), list[Walked]()
+    ends = [window[-1] for window in windows]
+    here, device = start, start.device
+    for depth in range(max(end - first for first, end in zip(begin, ends, strict=True)) + 1):
+        live = [b for b, (first, end) in enumerate(zip(begin, ends, strict=True)) if first + depth <= end]
+        steps = [begin[b] + depth for b in live]
+        at, step = torch.tensor(live, device=device), torch.tensor(steps, device=device)
+        latents = here[at]
+        paid = None if velocity is None or depth else velocity[at]
+        moving = field(latents, levels[step], condition, rows[at]) if paid is None else paid
+        noisy = [place for place, b in enumerate(live) if steps[place] in windows[b]]
+        chosen = torch.tensor(noisy, dtype=torch.int64, device=device)
+        after = ode_step(latents, moving, sigma=levels[step], sigma_next=levels[step + 1])
+        if noisy:
+            left = (latents[chosen], moving[chosen])
+            eps = draw([live[place] for place in noisy], [steps[place] for place in noisy])
+            went = branch(*left, eps, step=step[chosen], sigmas=sigmas, sde=sde, eta=eta)
+            after[chosen] = went.next_latents
+            taken.append(Walked(at[chosen], step[chosen], *left, went.next_latents, went.log_prob))
+        here = here.clone()
+        here[at] = after
+    return Walked(*(torch.cat(column) for column in zip(*(vars(part).values() for part in taken), strict=True)))
 
 
 @dataclass(frozen=True)

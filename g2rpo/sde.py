@@ -1,16 +1,21 @@
-"""Transition laws of one step: the Euler step of the ODE and the Gaussian step of the flow SDE.
+"""Transition laws of one step: the Euler step of the ODE, and three Gaussian steps with fresh noise.
 
-With x the latents at sigma, v = noise - data their velocity and dt = sigma_next - sigma < 0, both laws move
-the marginal distribution of the flow from sigma to sigma_next; the SDE does so with fresh noise.
+With x the latents at sigma, v = noise - data their velocity and dt = sigma_next - sigma < 0, each law moves the
+marginal distribution of the flow from sigma to sigma_next. The steps of the SDEs of Flow-GRPO and DanceGRPO do so
+in the limit of small steps; CPS keeps the level of the noise at any step.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from g2rpo.types import Latents, Levels
+
+SDE = Literal["flow", "dance", "cps"]
+"""Whose stochastic step: Flow-GRPO's, DanceGRPO's, or that which preserves the schedule's coefficients."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,14 @@ class Transition:
 def spread_over(levels: Tensor, latents: Tensor) -> Tensor:
     """Return a value a row shaped so that it broadcasts over the axes of the latents."""
     return levels.reshape(-1, *[1] * (latents.ndim - 1))
+
+
+def _require_falling(sigma: Levels, sigma_next: Levels) -> None:
+    if not bool(((sigma_next >= 0) & (sigma_next < sigma) & (sigma <= 1)).all()):
+        raise ValueError(
+            "A step of the SDE goes down: 0 <= sigma_next < sigma <= 1 is required, "
+            f"got sigma={sigma.tolist()} and sigma_next={sigma_next.tolist()}. Give falling levels."
+        )
 
 
 def ode_step(latents: Latents, velocity: Latents, *, sigma: Levels, sigma_next: Levels) -> Latents:
@@ -70,16 +83,69 @@ def sde_step(
     Raises:
         ValueError: If the levels do not satisfy 0 <= sigma_next < sigma <= 1.
     """
-    if not bool(((sigma_next >= 0) & (sigma_next < sigma) & (sigma <= 1)).all()):
-        raise ValueError(
-            "A step of the SDE goes down: 0 <= sigma_next < sigma <= 1 is required, "
-            f"got sigma={sigma.tolist()} and sigma_next={sigma_next.tolist()}. Give falling levels."
-        )
+    _require_falling(sigma, sigma_next)
     dt = spread_over(sigma_next - sigma, latents)
     level = spread_over(sigma, latents)
     score_weight = spread_over(diffusion**2 / (2 * sigma), latents)
     drift = velocity + score_weight * (latents + (1 - level) * velocity)
     return Transition(mean=latents + drift * dt, std=diffusion * torch.sqrt(sigma - sigma_next))
+
+
+def cps_step(latents: Latents, velocity: Latents, *, sigma: Levels, sigma_next: Levels, eta: float) -> Transition:
+    """Return the Gaussian transition that keeps the schedule's coefficients of signal and noise at any step.
+
+        mean = (1 - sigma_next) data + sigma_next cos(eta pi / 2) noise,    std = sigma_next sin(eta pi / 2),
+
+    where data = x - sigma v and noise = x + (1 - sigma) v are the network's predictions at x: part of the predicted
+    noise is exchanged for fresh noise of the same variance. `eta = 0` is the Euler step of the ODE, `eta = 1`
+    exchanges all of it. Source: Coefficients-Preserving Sampling, arXiv:2509.05952.
+
+    Args:
+        eta: Share of the exchange, in [0, 1].
+
+    Raises:
+        ValueError: If eta is not within [0, 1], or the levels as `sde_step` says.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"CPS exchanges a part of the noise: 0 <= eta <= 1 is required, got eta={eta}. Lower it.")
+    _require_falling(sigma, sigma_next)
+    level, level_next = spread_over(sigma, latents), spread_over(sigma_next, latents)
+    data, predicted = latents - level * velocity, latents + (1 - level) * velocity
+    angle = eta * math.pi / 2
+    mean = (1 - level_next) * data + level_next * math.cos(angle) * predicted
+    return Transition(mean=mean, std=sigma_next * math.sin(angle))
+
+
+def transition(
+    sde: SDE,
+    latents: Latents,
+    velocity: Latents,
+    *,
+    sigma: Levels,
+    sigma_next: Levels,
+    eta: float,
+    sigma_max: float,
+) -> Transition:
+    """Return the law of one stochastic step of the chosen kind.
+
+    `dance` is the step of `sde_step` with a constant diffusion s = eta: its drift, v + eta² / (2 sigma)
+    (x + (1 - sigma) v), is the paper's v - eta² score / 2 with the score of the flow, -(x + (1 - sigma) v) / sigma.
+    Source: DanceGRPO, arXiv:2505.07818.
+
+    Args:
+        sde: Its kind.
+        latents: x, shape (b, ...).
+        velocity: v there.
+        sigma: Level of each row, in (0, 1].
+        sigma_next: Level after the step, in [0, sigma).
+        eta: Noise scale: 0.7 in Flow-GRPO, 0.3 in DanceGRPO; within [0, 1] for `cps`.
+        sigma_max: `sigmas[1]`, see `flow_diffusion`.
+    """
+    if sde == "cps":
+        return cps_step(latents, velocity, sigma=sigma, sigma_next=sigma_next, eta=eta)
+    constant = torch.full_like(sigma, eta)
+    diffusion = flow_diffusion(sigma, eta=eta, sigma_max=sigma_max) if sde == "flow" else constant
+    return sde_step(latents, velocity, sigma=sigma, sigma_next=sigma_next, diffusion=diffusion)
 
 
 def log_prob(next_latents: Latents, transition: Transition) -> Levels:

@@ -44,6 +44,16 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)  # an update that failed may have left its gradient
         self._ema = None if settings.ema_decay is None else self.weights()
 
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step; to begin with that of the settings."""
+        return self._optimizer.param_groups[0]["lr"]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = value
+
     def step(self) -> float:
         """Clip the accumulated gradient, take one step, forget the gradient; return its norm before the clip.
 

@@ -1,6 +1,7 @@
 """Stage `complete`: every branch is finished by the ODE, once per granularity."""
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from g2rpo.sampler import complete
@@ -20,7 +21,7 @@ def run(job: Job, resources: Resources) -> None:
 
 def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
     chosen = job.params.complete
-    prompts, transitions = job.read("prompts", shard), job.read("transitions", shard)
+    prompts, transitions = job.read("prompts", shard), _last_steps(job.read("transitions", shard))
     ids = prompts["prompt_id"].to_pylist()
     row_of = {name: row for row, name in enumerate(ids)}
     owners = transitions["prompt_id"].to_pylist()
@@ -50,3 +51,10 @@ def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int)
     check_parents(completions, COMPLETIONS, {"transitions": transitions})
     spent = field.evaluations
     write_shard(job.outputs["completions"], shard, COMPLETIONS, completions, stamp=job.stamp, evaluations=spent)
+
+
+def _last_steps(transitions: pa.Table) -> pa.Table:
+    """Return the last stochastic step of each branch: where its completion begins."""
+    keys = zip(*(transitions[name].to_pylist() for name in ("prompt_id", "window", "branch")), strict=True)
+    last = {key: row for row, key in enumerate(keys)}  # a group's steps are in order
+    return transitions.take(list(last.values()))

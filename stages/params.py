@@ -3,14 +3,14 @@
 No default stands here: what params.yaml does not say is an error, and so is what it says too much.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stages.policy_params import PolicyParams
 from stages.reward_params import RewardParams
-from stages.section import Count, Fraction, NotNegative, Positive, Section
+from stages.rollout_params import RolloutParams
+from stages.section import Count, Fraction, NotNegative, Positive, Section, refuse_repeats
 
 
 class RunParams(Section):
@@ -58,23 +58,6 @@ class PromptsParams(Section):
     """Prompts a shard; the shard is the unit of placement, retry and resume."""
 
 
-class RolloutParams(Section):
-    """Stage `rollout`: the anchor trajectory and its stochastic branches."""
-
-    num_steps: Annotated[int, Field(ge=2)]
-    """T, steps of the trajectory."""
-    shift: Positive | Literal["model"]
-    """s of the schedule s t / (1 + (s - 1) t); 1 is even, 3 is the paper's; `model` takes the base model's own."""
-    steps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-    """M, the steps that branch and are trained; each below num_steps - 1, so that a completion follows."""
-    group_size: Annotated[int, Field(ge=2)]
-    """G, branches of one prompt at one step; they are compared with each other."""
-    eta: Positive
-    """Noise scale of the flow SDE; 0.7 in the paper."""
-    micro_batch: Count
-    """Rows a call of the network."""
-
-
 class CompleteParams(Section):
     """Stage `complete`: each branch is finished by the ODE once per granularity."""
 
@@ -110,7 +93,13 @@ class UpdateParams(Section):
     """Stage `update`: the optimizer steps of a round."""
 
     learning_rate: Positive
-    """Of AdamW; 2e-6 for FLUX in the paper."""
+    """Of AdamW, at its highest; 2e-6 for FLUX in the paper."""
+    warmup_rounds: Annotated[int, Field(ge=0)]
+    """Rounds over which the learning rate rises to it, linearly."""
+    decay_rounds: Count | None
+    """Rounds over which it then falls, linearly, to `final_frac` of it; null keeps it."""
+    final_frac: Annotated[float, Field(ge=0, le=1)]
+    """Share of the learning rate that is left after the fall."""
     betas: tuple[Fraction, Fraction]
     """Of AdamW."""
     weight_decay: NotNegative
@@ -119,8 +108,12 @@ class UpdateParams(Section):
     """The gradient's global norm is cut to this."""
     clip_range: Positive
     """c of PPO-clip; 1e-4 in the paper, since log-probabilities are means over elements."""
+    train_frac: Annotated[float, Field(gt=0, le=1)]
+    """Share of a branch's stochastic steps that are trained, drawn anew for each branch; 0.6 in DanceGRPO, else 1."""
     cadence: Literal["iteration", "step"]
-    """One optimizer step a pass over the round, or one for each branching step k."""
+    """One optimizer step a pass over the round, or one for each stochastic step k."""
+    num_minibatches: Count
+    """Optimizer steps of a pass at cadence `iteration`, each over as many prompts; at most prompts.num_prompts."""
     num_epochs: Count
     """Passes over the round."""
     kl_weight: NotNegative
@@ -163,6 +156,8 @@ class ReportParams(Section):
     """Captions, spread evenly over the split; at most its size."""
     num_noises: Count
     """Noises a caption."""
+    num_steps: Annotated[tuple[Count, ...], Field(min_length=1)] | None
+    """Numbers of inference steps to evaluate at; null takes those of `evaluate`."""
 
 
 class RetentionParams(Section):
@@ -204,21 +199,20 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        last = self.rollout.num_steps - 2
-        _refuse_repeats("rollout.steps", self.rollout.steps)
-        _refuse_repeats("complete.granularities", self.complete.granularities)
-        _refuse_repeats("score.rewards", self.score.rewards)
-        _refuse_repeats("evaluate.rewards", self.evaluate.rewards)
-        if max(self.rollout.steps) > last:
-            raise ValueError(
-                f"rollout.steps: each step must be at most num_steps - 2 = {last}, so that the ODE removes its "
-                f"noise; got {max(self.rollout.steps)}. Lower it or raise rollout.num_steps."
-            )
+        refuse_repeats("complete.granularities", self.complete.granularities)
+        refuse_repeats("score.rewards", self.score.rewards)
+        refuse_repeats("evaluate.rewards", self.evaluate.rewards)
         if set(self.integrate.reward_weights) != set(self.score.rewards):
             raise ValueError(
                 "integrate.reward_weights: one weight for each of score.rewards "
                 f"{sorted(self.score.rewards)} is required, got {sorted(self.integrate.reward_weights)}. "
                 "Make them name the same rewards."
+            )
+        if self.update.num_minibatches > (self.prompts.num_prompts if self.update.cadence == "iteration" else 1):
+            raise ValueError(
+                "update.num_minibatches: at most prompts.num_prompts is required, and 1 at cadence step, got "
+                f"{self.update.num_minibatches} with {self.prompts.num_prompts} prompts at cadence "
+                f"{self.update.cadence}. Lower it."
             )
         if self.report.split == self.evaluate.split:
             raise ValueError(
@@ -238,10 +232,6 @@ class Params(Section):
 
 def for_report(params: Params) -> Params:
     """Return the parameters by which the stage `evaluate` makes the final evaluation."""
-    final = params.evaluate.model_copy(update=params.report.model_dump())
+    said = {name: value for name, value in params.report.model_dump().items() if value is not None}
+    final = params.evaluate.model_copy(update=said)
     return params.model_copy(update={"evaluate": final})
-
-
-def _refuse_repeats(key: str, values: Sequence[object]) -> None:
-    if len(set(values)) < len(values):
-        raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")

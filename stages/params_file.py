@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from stages.params import Params
 from stages.section import Section
 
+_TAGS = ("family", "kind", "method")
+"""Keys that say which of several records a section is."""
+
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
@@ -19,7 +22,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Return the parameters of a file with `section.key=value` overrides, checked.
 
     A preset is a file that says `extends: ../params.yaml` and only what it has otherwise: a key takes the place of
-    that of the file it extends, and a section of another family, or a whole mapping, that of the whole.
+    that of the file it extends, and a section of another family or method, or a whole mapping, that of the whole.
 
     Args:
         path: The YAML file.
@@ -65,11 +68,16 @@ def _laid_over(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
     merged = dict(tree)
     for section, keys in preset.items():
         below = merged.get(section)
-        if isinstance(keys, dict) and isinstance(below, dict) and keys.get("family") in (None, below.get("family")):
+        if isinstance(keys, dict) and isinstance(below, dict) and _same_kind(below, keys):
             merged[section] = {**below, **keys}
         else:
             merged[section] = keys
     return merged
+
+
+def _same_kind(below: dict[str, Any], keys: dict[str, Any]) -> bool:
+    """Whether keys can be laid over others: they name no other family of models, and no other method."""
+    return all(keys.get(tag) in (None, below.get(tag)) for tag in _TAGS)
 
 
 def parse_params(tree: dict[str, Any]) -> Params:
@@ -163,8 +171,5 @@ def _flat(annotation: Any) -> list[Any]:
 
 def _tags(kind: Any) -> tuple[Any, ...]:
     return tuple(
-        tag
-        for name in ("family", "kind")
-        if name in kind.model_fields
-        for tag in get_args(kind.model_fields[name].annotation)
+        tag for name in _TAGS if name in kind.model_fields for tag in get_args(kind.model_fields[name].annotation)
     )

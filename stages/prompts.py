@@ -53,6 +53,14 @@ def check_prompts(params: Params) -> None:
         )
 
 
+def noise_seeds(params: Params, round_number: int) -> list[int]:
+    """Return the seeds of the noises that the prompts of a round start from."""
+    chosen, seed = params.prompts, params.run.seed
+    count, first = len(prompt_list(params, chosen.split)), round_number * chosen.num_prompts
+    drawn = (draw(count, first + slot, seed) for slot in range(chosen.num_prompts))
+    return [position_seed("noise", seed, round_number, prompt_id(chosen.split, *pair)) for pair in drawn]
+
+
 def drawn_texts(params: Params, rounds: Iterable[int]) -> list[str]:
     """Return the texts that rounds of a run draw, each once."""
     chosen = params.prompts

@@ -1,17 +1,24 @@
-"""Stage `rollout`: one ODE trajectory a prompt, and the stochastic branches that leave it.
+"""Stage `rollout`: the windows of stochastic steps, and what the ODE does before them.
 
-A window is named by its first step. G²RPO's windows have one step each.
+A window is named by its first step. Where a group shares its initial noise, one ODE trajectory a prompt, the anchor,
+leads to its windows; else every branch comes its own way.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
+import pyarrow as pa
 import torch
 
-from g2rpo.sampler import anchor_trajectory, branch
+from g2rpo.sampler import Anchor, Walked, anchor_trajectory, walk
 from g2rpo.seeding import noise, position_seed
+from g2rpo.types import Latents
 from g2rpo.velocity import VelocityField
+from g2rpo.windows import Window
 from stages.job import Job
 from stages.resources import Resources
-from stages.tables import ANCHORS, TRANSITIONS, arrow, check_parents, write_shard
+from stages.tables import ANCHORS, SHARED, TRANSITIONS, arrow, check_parents, write_shard
 
 
 def run(job: Job, resources: Resources) -> None:
@@ -22,57 +29,126 @@ def run(job: Job, resources: Resources) -> None:
         _run_shard(job, resources, field, shard)
 
 
+@dataclass(frozen=True)
+class _Branches:
+    """The branches of a shard, a row each: prompt, window, branch; a group's lie together. Example: (0, (2,), 7)."""
+
+    ids: list[str]
+    seeds: list[int]
+    group_size: int
+    rows: list[tuple[int, Window, int]]
+
+    def noise_seed(self, branch: int, step: int) -> int:
+        """Return the seed of a branch's stochastic step."""
+        prompt, window, number = self.rows[branch]
+        return position_seed("branch", self.seeds[prompt], window[0], number, step)
+
+    def initial_seed(self, branch: int) -> int:
+        """Return the seed of the noise that a branch starts from where it shares none."""
+        prompt, _, number = self.rows[branch]
+        return position_seed("initial", self.seeds[prompt], number)
+
+
 def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
     chosen, prompts = job.params.rollout, job.read("prompts", shard)
-    ids, seeds = prompts["prompt_id"].to_pylist(), prompts["noise_seed"].to_pylist()
-    sigmas = resources.sigmas(chosen.num_steps)
-    policy = field.policy
-    anchor = anchor_trajectory(
+    windows = chosen.windows(job.round_number, job.params.run.seed)
+    ids = prompts["prompt_id"].to_pylist()
+    rows = [(p, w, b) for p in range(len(ids)) for w in windows for b in range(chosen.group_size)]
+    branches = _Branches(ids, prompts["noise_seed"].to_pylist(), chosen.group_size, rows)
+    sigmas, policy = resources.sigmas(chosen.num_steps), field.policy
+    condition = resources.condition(prompts["text"].to_pylist())
+    prompt = torch.tensor([p for p, _, _ in rows], device=policy.device)
+    anchor, begin = None, [0] * len(rows)
+    if chosen.own_noise:
+        initial = [branches.initial_seed(row) for row in range(len(rows))]
+        start, velocity = noise(initial, policy.latent_shape).to(policy.device), None
+    else:
+        first = noise(branches.seeds, policy.latent_shape).to(policy.device)
+        visited = max(window[0] for window in windows) + 1
+        anchor = anchor_trajectory(field, first, condition, sigmas=sigmas, num_visited=visited)
+        begin = [window[0] for _, window, _ in rows]
+        start, velocity = anchor.latents[begin, prompt], anchor.velocity[begin, prompt]
+    walked = walk(
         field,
-        noise(seeds, policy.latent_shape).to(policy.device),
-        resources.condition(prompts["text"].to_pylist()),
+        start,
+        velocity,
+        condition,
+        rows=prompt,
+        begin=begin,
+        windows=[window for _, window, _ in rows],
+        draw=_drawing(branches, policy.latent_shape, policy.device),
         sigmas=sigmas,
-        num_visited=max(chosen.steps) + 1,
-    )
-    rows = [(p, k, b) for p in range(len(ids)) for k in chosen.steps for b in range(chosen.group_size)]
-    prompt, step, branches = (torch.tensor(column) for column in zip(*rows, strict=True))
-    branch_seeds = [position_seed("branch", seeds[p], k, b, k) for p, k, b in rows]
-    branched = branch(
-        anchor.latents[step, prompt],
-        anchor.velocity[step, prompt],
-        noise(branch_seeds, policy.latent_shape).to(policy.device),
-        step=step.to(policy.device),
-        sigmas=sigmas,
+        sde=chosen.sde,
         eta=chosen.eta,
     )
-    visited = range(len(anchor.latents))
-    anchors = arrow(
-        ANCHORS,
-        {
-            "prompt_id": [name for name in ids for _ in visited],
-            "step": list(visited) * len(ids),
-            "sigma": np.tile(sigmas[:-1][: len(visited)], len(ids)),
-            "sigma_next": np.tile(sigmas[1:][: len(visited)], len(ids)),
-            "latents": anchor.latents.transpose(0, 1).flatten(0, 1).cpu().numpy(),
-            "velocity": anchor.velocity.transpose(0, 1).flatten(0, 1).cpu().numpy(),
-        },
-    )
+    anchors, transitions = _tables(branches, anchor, walked, sigmas.numpy())
+    check_parents(anchors, ANCHORS, {"prompts": prompts})
+    check_parents(transitions, TRANSITIONS, {"prompts": prompts, "anchors": anchors})
+    spent = field.evaluations
+    write_shard(job.outputs["anchors"], shard, ANCHORS, anchors, stamp=job.stamp)
+    write_shard(job.outputs["transitions"], shard, TRANSITIONS, transitions, stamp=job.stamp, evaluations=spent)
+
+
+def _drawing(
+    branches: _Branches, latent_shape: tuple[int, ...], device: torch.device
+) -> Callable[[list[int], list[int]], Latents]:
+    def draw(rows: list[int], steps: list[int]) -> Latents:
+        seeds = [branches.noise_seed(row, step) for row, step in zip(rows, steps, strict=True)]
+        return noise(seeds, latent_shape).to(device)
+
+    return draw
+
+
+def _tables(
+    branches: _Branches, anchor: Anchor | None, walked: Walked, sigmas: np.ndarray
+) -> tuple[pa.Table, pa.Table]:
+    """Return anchors and transitions; a group's steps lie together, step by step, in the order of its branches."""
+    branch, step = walked.branch.tolist(), walked.step.tolist()
+    places = sorted(range(len(branch)), key=lambda at: (branch[at] // branches.group_size, step[at], branch[at]))
+    keys = [branches.rows[branch[at]] for at in places]
+    steps = np.array([step[at] for at in places])
+    leaves_anchor = [anchor is not None and s == window[0] for (_, window, _), s in zip(keys, steps, strict=True)]
+    origin = [SHARED if shared else b for (_, _, b), shared in zip(keys, leaves_anchor, strict=True)]
+    own = [at for at, shared in zip(places, leaves_anchor, strict=True) if not shared]
     transitions = arrow(
         TRANSITIONS,
         {
-            "prompt_id": [ids[p] for p, _, _ in rows],
-            "window": step.numpy(),
-            "branch": branches.numpy(),
-            "step": step.numpy(),
-            "seed": branch_seeds,
-            "sigma": sigmas[step].numpy(),
-            "sigma_next": sigmas[step + 1].numpy(),
-            "log_prob": branched.log_prob.cpu().numpy(),
-            "next_latents": branched.next_latents.cpu().numpy(),
+            "prompt_id": [branches.ids[p] for p, _, _ in keys],
+            "window": [window[0] for _, window, _ in keys],
+            "branch": [b for _, _, b in keys],
+            "step": steps,
+            "origin": origin,
+            "seed": [branches.noise_seed(branch[at], step[at]) for at in places],
+            "sigma": sigmas[steps],
+            "sigma_next": sigmas[steps + 1],
+            "log_prob": walked.log_prob[places].cpu().numpy(),
+            "next_latents": walked.next_latents[places].cpu().numpy(),
         },
     )
-    check_parents(anchors, ANCHORS, {"prompts": prompts})
-    check_parents(transitions, TRANSITIONS, {"prompts": prompts, "anchors": anchors})
-    write_shard(job.outputs["anchors"], shard, ANCHORS, anchors, stamp=job.stamp)
-    spent = field.evaluations
-    write_shard(job.outputs["transitions"], shard, TRANSITIONS, transitions, stamp=job.stamp, evaluations=spent)
+    return _anchors(branches, anchor, walked, own, sigmas), transitions
+
+
+def _anchors(
+    branches: _Branches, anchor: Anchor | None, walked: Walked, own: list[int], sigmas: np.ndarray
+) -> pa.Table:
+    """Return where steps leave from: the shared trajectories, and latents that are a branch's own."""
+    visited = range(0 if anchor is None else len(anchor.latents))
+    keys = [branches.rows[branch] for branch in walked.branch[own].tolist()]
+    shared = [] if anchor is None else [(anchor.latents, anchor.velocity)]
+    latents, velocity = (
+        torch.cat([*(pair[which].transpose(0, 1).flatten(0, 1) for pair in shared), tensor[own]])
+        for which, tensor in enumerate((walked.latents, walked.velocity))
+    )
+    step = np.array(list(visited) * (len(branches.ids) if visited else 0) + walked.step[own].tolist())
+    return arrow(
+        ANCHORS,
+        {
+            "prompt_id": [name for name in branches.ids for _ in visited] + [branches.ids[p] for p, _, _ in keys],
+            "origin": [SHARED] * len(visited) * len(branches.ids) + [b for _, _, b in keys],
+            "step": step,
+            "sigma": sigmas[step],
+            "sigma_next": sigmas[step + 1],
+            "latents": latents.cpu().numpy(),
+            "velocity": velocity.cpu().numpy(),
+        },
+    )

@@ -1,5 +1,6 @@
 """What every section of params.yaml is: frozen and strict; and the ranges that its values are held to."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,3 +35,13 @@ class FileSource(Source):
 
     file: str
     """Its name in the folder."""
+
+
+def refuse_repeats(key: str, values: Sequence[object]) -> None:
+    """Refuse a list that names a value twice.
+
+    Raises:
+        ValueError: With its key and values.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")

@@ -47,6 +47,9 @@ _SUMMAND = pa.struct(
 
 _PROMPT = {"prompt_id": pa.string()}
 _BRANCH = _PROMPT | {"window": pa.int32(), "branch": pa.int32()}
+SHARED = -1
+_ORIGIN = {"origin": pa.int32()}
+"""The branch whose own latents they are; SHARED where they are the group's."""
 _LEVELS = {"sigma": pa.float64(), "sigma_next": pa.float64()}
 
 TEXTS = Table("texts", {"index": pa.int32(), "text": pa.string(), "metadata": pa.string()}, key=("index",))
@@ -72,15 +75,20 @@ PROMPTS = Table(
 )
 ANCHORS = Table(
     "anchors",
-    _PROMPT | {"step": pa.int32()} | _LEVELS | {"latents": TENSOR, "velocity": TENSOR},
-    key=("prompt_id", "step"),
+    _PROMPT | _ORIGIN | {"step": pa.int32()} | _LEVELS | {"latents": TENSOR, "velocity": TENSOR},
+    key=("prompt_id", "origin", "step"),
     parents={"prompts": ("prompt_id",)},
 )
 TRANSITIONS = Table(
     "transitions",
-    _BRANCH | {"step": pa.int32(), "seed": pa.int64()} | _LEVELS | {"log_prob": pa.float32(), "next_latents": TENSOR},
+    _BRANCH
+    | {"step": pa.int32()}
+    | _ORIGIN
+    | {"seed": pa.int64()}
+    | _LEVELS
+    | {"log_prob": pa.float32(), "next_latents": TENSOR},
     key=("prompt_id", "window", "branch", "step"),
-    parents={"prompts": ("prompt_id",), "anchors": ("prompt_id", "step")},
+    parents={"prompts": ("prompt_id",), "anchors": ("prompt_id", "origin", "step")},
 )
 COMPLETIONS = Table(
     "completions",

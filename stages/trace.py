@@ -6,7 +6,7 @@ from stages.manifest import missing_outputs
 from stages.metrics import finished_manifest
 from stages.registry import ROUND_STAGES
 from stages.store import Run
-from stages.tables import TABLES, TENSOR, read_table, tensor, where
+from stages.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
 
 
 def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
@@ -24,15 +24,18 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
     if prompt.num_rows == 0:
         names = ", ".join(prompts["prompt_id"].to_pylist())
         raise ValueError(f"Round {number} paints the prompts {names}, got {prompt_id!r}.")
-    anchors = where(read_table(folder / "anchors"), prompt_id=prompt_id)
+    anchors = where(read_table(folder / "anchors"), prompt_id=prompt_id, origin=SHARED)
+    windows = where(read_table(folder / "transitions"), prompt_id=prompt_id)["window"].to_pylist()
     row = prompt.to_pylist()[0]
     lines = [f"{prompt_id}: {row['text']!r} ({row['split']}), noise seed {row['noise_seed']}", "", "anchor"]
-    norms = tensor(anchors, "latents").reshape(anchors.num_rows, -1).std(axis=1)
+    if not anchors.num_rows:
+        lines.append("  none: each branch starts from a noise of its own")
+    norms = tensor(anchors, "latents").reshape(anchors.num_rows, -1).std(axis=1) if anchors.num_rows else ()
     for step, norm in zip(anchors.select(["step", "sigma", "sigma_next"]).to_pylist(), norms, strict=True):
         lines.append(
             f"  step {step['step']}: sigma {step['sigma']:.4f} -> {step['sigma_next']:.4f}, latents std {norm:.4f}"
         )
-    for window in sorted(set(anchors["step"].to_pylist())):
+    for window in sorted(set(windows)):
         lines += _window(run, number, prompt_id, window)
     return "\n".join([*lines, "", *_update(run, number)])
 
@@ -61,30 +64,35 @@ def _window(run: Run, number: int, prompt_id: str, window: int) -> list[str]:
         return chosen.select(plain).to_pylist()
 
     transitions = rows("transitions")
-    if not transitions:
-        return []
     rewards = {(r["branch"], r["reward"], r["granularity"]): r["value"] for r in rows("rewards")}
-    old = {r["branch"]: r["log_prob_old"] for r in rows("old_log_probs")}
+    old = {(r["branch"], r["step"]): r["log_prob_old"] for r in rows("old_log_probs")}
     advantages = {r["branch"]: r for r in rows("advantages")}
     paid = sum(r["evaluations"] for r in rows("completions"))
     first = next(iter(advantages.values()))
-    lines = ["", f"branches of step {window}: {len(transitions)}, completed with {paid} evaluations"]
+    steps = sorted({t["step"] for t in transitions})
+    of = f"step {window}" if len(steps) == 1 else f"steps {', '.join(map(str, steps))}"
+    lines = ["", f"branches of {of}: {len(advantages)}, completed with {paid} evaluations"]
     for s in first["summands"]:
         kind = f"{s['reward']} at granularity {s['granularity']}"
         lines.append(f"  group of {kind}: mean {s['group_mean']:.4f}, std {s['group_std']:.4f}")
-    for transition in transitions:
-        branch = transition["branch"]
+    for branch in sorted(advantages):
         summed = " ".join(
             f"{s['reward']}/{s['granularity']} {rewards[branch, s['reward'], s['granularity']]:.4f} "
             f"({s['standardised']:+.3f})"
             for s in advantages[branch]["summands"]
         )
         cut = " clamped" if advantages[branch]["clamped"] else ""
-        lines.append(
-            f"  branch {branch:>2}: {summed} -> advantage {advantages[branch]['advantage']:+.3f}{cut}; "
-            f"log-prob {transition['log_prob']:.6f}, old {old[branch]:.6f}; seed {transition['seed']}"
-        )
+        lines.append(f"  branch {branch:>2}: {summed} -> advantage {advantages[branch]['advantage']:+.3f}{cut}")
+        for transition in transitions:
+            if transition["branch"] == branch:
+                lines.append(f"    {_step(transition, old.get((branch, transition['step'])))}")
     return lines
+
+
+def _step(transition: dict[str, Any], old: float | None) -> str:
+    """Return a stochastic step as text; one that is not trained has no old log-probability."""
+    trained = "not trained" if old is None else f"old {old:.6f}"
+    return f"step {transition['step']}: log-prob {transition['log_prob']:.6f}, {trained}; seed {transition['seed']}"
 
 
 def _update(run: Run, number: int) -> list[str]:

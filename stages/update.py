@@ -1,6 +1,6 @@
 """Stage `update`: the optimizer steps of a round, from tables to the next policy.
 
-The old log-probabilities are computed by the update's own path and stored before its first step.
+The old log-probabilities are computed by the update's own path and fixed before its first step changes a weight.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from g2rpo.learning_rate import scheduled
 from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
 from g2rpo.trainer import OptimizerSettings
 from g2rpo.velocity import VelocityField
+from g2rpo.windows import trained_steps
 from stages.job import Job
 from stages.params import Params, UpdateParams
 from stages.policy_files import write_policy
@@ -29,7 +31,7 @@ from stages.tables import (
 )
 
 _BRANCH = ["prompt_id", "window", "branch"]
-_SITE = ["prompt_id", "step"]
+_SITE = ["prompt_id", "origin", "step"]
 
 
 def run(job: Job, resources: Resources) -> None:
@@ -38,22 +40,22 @@ def run(job: Job, resources: Resources) -> None:
     field = resources.field(previous, chosen.micro_batch)
     base = resources.base_field(chosen.micro_batch)
     rule = update_rule(job.params, resources.sigmas(job.params.rollout.num_steps))
-    transitions = read_table(job.inputs["transitions"])
+    transitions = _trained(job)
     sites = _sites(job, resources, field, transitions)
     fixed = old_log_probs(field, sites, rule)
-    gap = _gap(fixed, transitions, chosen)
-    columns = {name: transitions[name] for name in (*_BRANCH, "step")}
-    old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.flatten().cpu().numpy()})
-    check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
-    write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
-
     trainer = resources.trainer(previous, optimizer_settings(chosen))
+    trainer.learning_rate = rate = learning_rate(chosen, job.round_number)
     first_step = trainer.num_steps
     reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=fixed, rule=rule))
+    gap = _gap(fixed, transitions, chosen)
+    columns = {name: transitions[name] for name in (*_BRANCH, "step")}
+    old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.cpu().numpy()})
+    check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
+    write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
     updates = {name: [getattr(report, name) for report in reports] for name in vars(reports[0])}
     updates |= {
         "optimizer_step": [first_step + number for number in range(len(reports))],
-        "learning_rate": [chosen.learning_rate] * len(reports),
+        "learning_rate": [rate] * len(reports),
         "log_prob_gap": [gap] * len(reports),
     }
     spent = field.evaluations + base.evaluations
@@ -62,9 +64,24 @@ def run(job: Job, resources: Resources) -> None:
     resources.trained(job.outputs["policy"])
 
 
+def _trained(job: Job) -> pa.Table:
+    """Return the transitions that the round is trained on: all, or of each branch a share of its steps."""
+    transitions, frac = read_table(job.inputs["transitions"]), job.params.update.train_frac
+    if frac == 1:
+        return transitions
+    prompts = read_table(job.inputs["prompts"])
+    seed_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["noise_seed"].to_pylist(), strict=True))
+    windows: dict[tuple[Any, ...], list[int]] = {}
+    for *branch, step in _zip(transitions, [*_BRANCH, "step"]):
+        windows.setdefault(tuple(branch), []).append(step)
+    trained = {
+        branch: trained_steps(tuple(steps), frac, seed_of[branch[0]], branch[2]) for branch, steps in windows.items()
+    }
+    return transitions.filter([step in trained[tuple(b)] for *b, step in _zip(transitions, [*_BRANCH, "step"])])
+
+
 def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa.Table) -> Sites:
-    """Return the round's sites in the order of the transitions, with the advantage of each branch."""
-    group_size = job.params.rollout.group_size
+    """Return the sites that the transitions left, in their order, with the advantage of each branch."""
     advantages = read_table(job.inputs["advantages"])
     anchors = read_table(job.inputs["anchors"])
     prompts = read_table(job.inputs["prompts"])
@@ -73,19 +90,21 @@ def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa
     row_of_prompt = {name: row for row, name in enumerate(prompts["prompt_id"].to_pylist())}
     row_of_anchor = {key: row for row, key in enumerate(_zip(anchors, _SITE))}
     advantage_of = dict(zip(_zip(advantages, _BRANCH), advantages["advantage"].to_pylist(), strict=True))
-    sites = list(_zip(transitions, _SITE))
-    heads = sites[::group_size]
-    assert sites == [head for head in heads for _ in range(group_size)], "Groups lie together in transitions."
+    left = list(_zip(transitions, _SITE))
+    heads = list(dict.fromkeys(left))
+    number_of = {head: number for number, head in enumerate(heads)}
+    site = [number_of[key] for key in left]
+    assert site == sorted(site), "What left one site lies together in transitions."
     device, latents = field.policy.device, tensor(anchors, "latents")
     advantage = [advantage_of[key] for key in _zip(transitions, _BRANCH)]
-    branches = torch.from_numpy(tensor(transitions, "next_latents")).unflatten(0, (len(heads), group_size))
     return Sites(
         latents=torch.from_numpy(latents[[row_of_anchor[head] for head in heads]]).to(device),
-        step=torch.tensor([step for _, step in heads], device=device),
-        rows=torch.tensor([row_of_prompt[name] for name, _ in heads], device=device),
+        step=torch.tensor([step for _, _, step in heads], device=device),
+        rows=torch.tensor([row_of_prompt[name] for name, _, _ in heads], device=device),
         condition=resources.condition(prompts["text"].to_pylist()),
-        next_latents=branches.to(device),
-        advantage=torch.tensor(advantage, dtype=torch.float32, device=device).unflatten(0, (len(heads), group_size)),
+        site=torch.tensor(site, device=device),
+        next_latents=torch.from_numpy(tensor(transitions, "next_latents")).to(device),
+        advantage=torch.tensor(advantage, dtype=torch.float32, device=device),
     )
 
 
@@ -95,7 +114,7 @@ def _zip(rows: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
 
 def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> float:
     """Return the largest difference to the rollout's log-probabilities, refusing one that is too large."""
-    gap = float(np.abs(fixed.flatten().cpu().numpy() - transitions["log_prob"].to_numpy()).max())
+    gap = float(np.abs(fixed.cpu().numpy() - transitions["log_prob"].to_numpy()).max())
     if gap > chosen.max_log_prob_gap:
         raise ValueError(
             f"Rollout and update must agree on log-probabilities to {chosen.max_log_prob_gap:g}, got a "
@@ -109,12 +128,25 @@ def update_rule(params: Params, sigmas: torch.Tensor) -> UpdateRule:
     """Return how a round is turned into optimizer steps, on a schedule."""
     return UpdateRule(
         sigmas=sigmas,
+        sde=params.rollout.sde,
         eta=params.rollout.eta,
         clip_range=params.update.clip_range,
         kl_weight=params.update.kl_weight,
         cadence=params.update.cadence,
+        num_minibatches=params.update.num_minibatches,
         num_epochs=params.update.num_epochs,
         micro_batch=params.update.micro_batch,
+    )
+
+
+def learning_rate(chosen: UpdateParams, round_number: int) -> float:
+    """Return the learning rate of a round."""
+    return scheduled(
+        chosen.learning_rate,
+        round_number,
+        warmup_rounds=chosen.warmup_rounds,
+        decay_rounds=chosen.decay_rounds,
+        final_frac=chosen.final_frac,
     )
 
 

@@ -18,10 +18,12 @@ GROUP = 4
 def rule(**changes):
     plain = {
         "sigmas": SIGMAS,
+        "sde": "flow",
         "eta": 0.7,
         "clip_range": 1e-4,
         "kl_weight": 0.0,
         "cadence": "iteration",
+        "num_minibatches": 1,
         "num_epochs": 1,
         "micro_batch": 100,
     }
@@ -44,20 +46,21 @@ def a_round(policy, num_prompts=2):
         eps,
         step=step.repeat_interleave(GROUP),
         sigmas=SIGMAS,
+        sde="flow",
         eta=0.7,
     )
-    next_latents = branched.next_latents.unflatten(0, (-1, GROUP))
-    goodness = next_latents.mean(dim=2)
+    goodness = branched.next_latents.unflatten(0, (-1, GROUP)).mean(dim=2)
     advantage = (goodness - goodness.mean(1, keepdim=True)) / goodness.std(1, keepdim=True)
     sites = Sites(
         latents=latents,
         step=step,
         rows=rows,
         condition=condition,
-        next_latents=next_latents,
-        advantage=advantage,
+        site=torch.arange(len(rows)).repeat_interleave(GROUP),
+        next_latents=branched.next_latents,
+        advantage=advantage.flatten(),
     )
-    return sites, branched.log_prob.unflatten(0, (-1, GROUP))
+    return sites, branched.log_prob
 
 
 def trainer_of(policy, learning_rate=1e-2):
@@ -73,7 +76,9 @@ def run(policy, sites, how, old=None, base_weight=0.5):
 def test_old_log_probs_agree_with_those_of_the_rollout():
     policy = LinearPolicy()
     sites, rolled_out = a_round(policy)
-    fixed = old_log_probs(VelocityField(policy, 2), sites, rule(micro_batch=2))
+    how = rule(micro_batch=2)
+    fixed = old_log_probs(VelocityField(policy, 2), sites, how)
+    run(policy, sites, how, old=fixed)
     torch.testing.assert_close(fixed, rolled_out, rtol=0, atol=1e-5)
 
 
@@ -101,16 +106,18 @@ def test_one_forward_serves_a_whole_group():
     sites, _ = a_round(policy)
     policy.calls.clear()
     _, field = run(policy, sites, rule())
-    assert policy.calls == [6, 6]  # once for the old log-probabilities, once with gradient; 24 branches
-    assert field.evaluations == 6 + 3 * 6
+    assert policy.calls == [
+        6
+    ]  # 24 branches; what the step sees before it changes a weight are the old log-probabilities
+    assert field.evaluations == 3 * 6
 
 
 def test_the_update_makes_good_branches_likelier():
     policy = LinearPolicy()
-    sites, _ = a_round(policy)
-    before = old_log_probs(VelocityField(policy, 100), sites, rule())
-    run(policy, sites, rule())
-    after = old_log_probs(VelocityField(policy, 100), sites, rule())
+    sites, rolled_out = a_round(policy)
+    before, after = torch.full_like(rolled_out, torch.nan), torch.full_like(rolled_out, torch.nan)
+    run(policy, sites, rule(), old=before)
+    run(policy, sites, rule(), old=after)
     assert float(((after - before) * sites.advantage).mean()) > 0
 
 

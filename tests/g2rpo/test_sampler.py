@@ -113,7 +113,7 @@ def test_micro_batches_are_full_and_change_nothing():
 def test_a_branch_is_a_sample_of_the_sde_step_from_the_anchor():
     generator = torch.Generator().manual_seed(4)
     x, v, eps = torch.randn(3, 2, 3, generator=generator).unbind(0)
-    done = branch(x, v, eps, step=torch.tensor([0, 3]), sigmas=SIGMAS, eta=0.7)
+    done = branch(x, v, eps, step=torch.tensor([0, 3]), sigmas=SIGMAS, sde="flow", eta=0.7)
     s = SIGMAS.float()
     for row, step in enumerate((0, 3)):
         below = s[1] if step == 0 else s[step]

@@ -1,0 +1,127 @@
+"""The section `rollout` of params.yaml: the stochastic steps of a round, one record a method."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from g2rpo.windows import Window, one_step_windows, sliding_window, whole_window
+from stages.section import Count, Positive, Section, refuse_repeats
+
+Step = Annotated[int, Field(ge=0)]
+
+
+class _RolloutParams(Section):
+    """What the rollouts of all methods have."""
+
+    num_steps: Annotated[int, Field(ge=2)]
+    """T, steps of the trajectory."""
+    shift: Positive | Literal["model"]
+    """s of the schedule s t / (1 + (s - 1) t); 1 is even, 3 is the papers'; `model` takes the base model's own."""
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    """The steps that may be stochastic; each below num_steps - 1, so that the ODE removes their noise."""
+    group_size: Annotated[int, Field(ge=2)]
+    """G, branches of one prompt that are compared with each other."""
+    sde: Literal["flow", "dance", "cps"]
+    """Whose stochastic step; see g2rpo/sde.py."""
+    eta: Positive
+    """Noise scale of the step: 0.7 with `flow`, 0.3 with `dance`; at most 1 with `cps`."""
+    micro_batch: Count
+    """Rows a call of the network."""
+
+    def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
+        """Return the windows of a round: which steps are stochastic, and trained, together."""
+        raise NotImplementedError
+
+    @property
+    def own_noise(self) -> bool:
+        """Whether each branch of a group starts from a noise of its own."""
+        return False
+
+    @model_validator(mode="after")
+    def _steps_leave_room(self) -> Self:
+        refuse_repeats("rollout.steps", self.steps)
+        last = self.num_steps - 2
+        if max(self.steps) > last:
+            raise ValueError(
+                f"rollout.steps: each step must be at most num_steps - 2 = {last}, so that the ODE removes its "
+                f"noise; got {max(self.steps)}. Lower it or raise rollout.num_steps."
+            )
+        if self.sde == "cps" and self.eta > 1:
+            raise ValueError(f"rollout.eta: at most 1 with sde cps, got {self.eta}. Lower it, as to 0.7.")
+        return self
+
+
+class G2rpoParams(_RolloutParams):
+    """G²RPO (arXiv:2510.01982): from each of the steps branches leave the prompt's one ODE trajectory."""
+
+    method: Literal["g2rpo"]
+    """One window of one step for each of `steps`, which are M."""
+
+    def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
+        """Return a window of one step for each of M."""
+        return one_step_windows(self.steps)
+
+
+class _TrajectoryParams(_RolloutParams):
+    """Methods of one window a round."""
+
+    initial_noise: Literal["shared", "own"]
+    """Whether the branches of a group start from one noise or each from its own."""
+
+    @property
+    def own_noise(self) -> bool:
+        """Whether each branch of a group starts from a noise of its own."""
+        return self.initial_noise == "own"
+
+
+class MixGrpoParams(_TrajectoryParams):
+    """MixGRPO (arXiv:2507.21802): one window slides over the steps as rounds go by."""
+
+    method: Literal["mix_grpo"]
+    """One window of `window_size` steps of `steps`."""
+    window_size: Count
+    """w, stochastic steps; 4 of 25 in the paper."""
+    window_stride: Count
+    """s, steps by which the window moves; 1 in the paper."""
+    window_interval: Count
+    """tau, rounds before it moves; 25 in the paper."""
+    window_schedule: Literal["progressive", "random"]
+    """`progressive`: from noise to picture and back to the start; `random`: any place."""
+
+    def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
+        """Return the window of a round."""
+        return sliding_window(
+            sorted(self.steps),
+            size=self.window_size,
+            stride=self.window_stride,
+            interval=self.window_interval,
+            schedule=self.window_schedule,
+            round_number=round_number,
+            seed=seed,
+        )
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.window_size > len(self.steps):
+            raise ValueError(
+                f"rollout.window_size: at most the {len(self.steps)} steps of rollout.steps is required, got "
+                f"{self.window_size}. Lower it, or name more steps."
+            )
+        return self
+
+
+class WholeTrajectoryParams(_TrajectoryParams):
+    """Flow-GRPO (arXiv:2505.05470) and DanceGRPO (arXiv:2505.07818): all of the steps are stochastic.
+
+    They differ in their other parameters: presets/methods has both as published.
+    """
+
+    method: Literal["flow_grpo", "dance_grpo"]
+    """One window of all of `steps`."""
+
+    def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
+        """Return one window of all steps."""
+        return whole_window(self.steps)
+
+
+RolloutParams = Annotated[G2rpoParams | MixGrpoParams | WholeTrajectoryParams, Field(discriminator="method")]
