@@ -28,6 +28,7 @@ repro: .venv/runtime-installed ## the pipeline under DVC: what a changed paramet
 
 bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its last line
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/granularities.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/policy.py --policy flux1 --size tiny --random --seconds 8 --micro-batch 32,96,288

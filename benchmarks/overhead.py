@@ -37,6 +37,7 @@ class Bare:
         from g2rpo.schedule import shifted_sigmas
         from g2rpo.trainer import Trainer
         from g2rpo.velocity import VelocityField
+        from stages.integrate import integration_rule
         from stages.update import optimizer_settings, update_rule
 
         torch.set_num_threads(params.resources.threads)
@@ -47,10 +48,11 @@ class Bare:
         self.base = VelocityField(base, params.update.micro_batch)
         self.rewards = {name: load_reward(name) for name in params.evaluate.rewards}
         self.trainer = Trainer(self.policy.module, optimizer_settings(params.update))
+        self.integration = integration_rule(params.integrate, params.complete.granularities)
         self.rule = update_rule(params, shifted_sigmas(params.rollout.num_steps, float(params.rollout.shift)))
 
     def round(self, number: int) -> None:
-        from g2rpo.advantages import group_scores, integrate
+        from g2rpo.advantages import integrate, spread_floors, summands
         from g2rpo.optimise import Sites, old_log_probs, optimise
         from g2rpo.sampler import anchor_trajectory, branch, complete
         from g2rpo.seeding import noise, position_seed
@@ -94,14 +96,15 @@ class Bare:
         judged = [painted[p] for p, _, _ in rows for _ in range(each)]
         scored = self.rewards["judge_a"].score(policy.decode(done.latents.flatten(0, 1)), judged).double()
         groups = scored.reshape(-1, chosen.group_size, each)
+        values = [
+            {("judge_a", g): group[:, i] for i, g in enumerate(self.integration.granularity_weights)}
+            for group in groups
+        ]
+        floors = spread_floors(values, self.integration)
         advantage = torch.stack(
             [
-                integrate(
-                    {("judge_a", g): group_scores(group[:, g], eps=1e-8).standardised for g in range(each)},
-                    reward_weights={"judge_a": 1.0},
-                    clamp=params.integrate.clamp,
-                ).advantage
-                for group in groups
+                integrate(summands(group, self.integration, floors).values(), clamp=params.integrate.clamp).advantage
+                for group in values
             ]
         )
         site = torch.arange(0, len(rows), chosen.group_size)

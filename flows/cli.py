@@ -3,15 +3,16 @@
 import os
 import signal
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.cli_compare import comparing
 from flows.cli_models import models
 from flows.cli_options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
+from flows.cli_signal import signals
+from flows.stopping import stoppable
 from stages.files import StoreWriteError
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ shapes = typer.Typer(help="The embedded world of coloured shapes.", no_args_is_h
 app.add_typer(shapes, name="shapes")
 app.add_typer(setup, name="setup")
 app.add_typer(models)
+app.add_typer(comparing)
+app.add_typer(signals)
 
 
 @app.command()
@@ -54,7 +57,7 @@ def train(
     parsed = checked(file, changes)
     from flows.train import start
 
-    with _stoppable():
+    with stoppable():
         started = start(parsed, named=named, final=final, out=export)
     key = started.run_key
     print(f"run {key} is done: {started.folder}")
@@ -151,7 +154,7 @@ def demo(
     parsed = checked(params, overrides)
     from flows.demo import run_demo
 
-    with _stoppable():
+    with stoppable():
         run_demo(parsed, out)
 
 
@@ -217,16 +220,6 @@ def build(
     from g2rpo.shapes.build import build
 
     build(out, log=log)
-
-
-@contextmanager
-def _stoppable() -> Generator[None]:
-    """Let Ctrl-C end a command with a word on how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("stopped; give the same command again to go on", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 def main() -> None:

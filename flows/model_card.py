@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
+from flows.methods import Published, published
 from flows.pictures import before_after, curves, held_out_history
 from flows.report import BaseAndAligned
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
@@ -26,12 +27,12 @@ from stages.store import Run
 
 _PARAMETERS = (
     *("run.seed", "resources.dtype", "prompts.num_prompts"),
-    *("rollout.num_steps", "rollout.shift", "rollout.steps", "rollout.group_size", "rollout.eta"),
     *("complete.granularities", "complete.stride_rule", "integrate.clamp"),
-    *("update.learning_rate", "update.cadence", "update.num_epochs"),
+    *("update.learning_rate", "update.warmup_rounds", "update.decay_rounds", "update.final_frac"),
+    *("update.train_frac", "update.cadence", "update.num_minibatches", "update.num_epochs"),
     *("update.clip_range", "update.kl_weight", "update.ema_decay"),
 )
-"""What a card tells of params.yaml, beside the section policy."""
+"""What a card tells of params.yaml, beside the sections policy and rollout."""
 
 _BASE = {"family", "path", "revision"}
 _OF_REWARDS = {"backend", "quality", "model", "revision"}
@@ -64,7 +65,12 @@ class Exported:
     def title(self) -> str:
         """The base's short name, and what was done to it."""
         path = self._policy["path"]
-        return f"{Path(path).name if path else 'The shapes world'} aligned by G²RPO"
+        return f"{Path(path).name if path else 'The shapes world'} aligned by {self.method.name}"
+
+    @property
+    def method(self) -> Published:
+        """By what it was aligned."""
+        return published(self.params)
 
     @cached_property
     def licence(self) -> Licence | None:
@@ -106,6 +112,7 @@ class Exported:
         """What of params.yaml says how it was trained, as YAML would have it."""
         tree = self.params.model_dump(mode="json")
         told = {f"policy.{name}": value for name, value in tree["policy"].items() if name not in _BASE}
+        told |= {f"rollout.{name}": value for name, value in tree["rollout"].items() if name != "micro_batch"}
         for key in _PARAMETERS:
             section, name = key.split(".")
             told[key] = tree[section][name]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment
 
+from flows.methods import published
 from flows.pictures import before_after, curves, held_out_history
 from stages.files import atomic, write_json, write_text
 from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
@@ -51,6 +52,7 @@ def measure(run: Run, params: Params, judged: BaseAndAligned) -> Report:
     spent = sum(row["evaluations"] for row in metrics)
     details = {
         "rounds": params.run.rounds,
+        "method": published(params).name,
         "run_key": run.key,
         "seed": params.run.seed,
         "split": params.report.split,

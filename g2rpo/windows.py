@@ -24,6 +24,31 @@ def one_step_windows(steps: Sequence[int]) -> tuple[Window, ...]:
     return tuple((step,) for step in steps)
 
 
+def drawn_steps(
+    steps: Sequence[int], *, count: int, weights: Sequence[float] | None, round_number: int, seed: int
+) -> Window:
+    """Return the steps that a round branches at: some of M, drawn without repetition, in the order of M.
+
+    Args:
+        steps: M.
+        count: How many, at most their number; all of them are no draw.
+        weights: Of each step in the draw, above 0, as the reward spread that was measured there; None draws evenly.
+        round_number: The round.
+        seed: Of the run.
+
+    Raises:
+        ValueError: If more are asked for than there are.
+    """
+    if not 1 <= count <= len(steps):
+        raise ValueError(f"A round draws its steps from M: 1 to {len(steps)} of them, got {count}. Lower it.")
+    if count == len(steps):
+        return tuple(steps)
+    share = np.array([1.0] * len(steps) if weights is None else weights)
+    random = np.random.default_rng(position_seed("steps", seed, round_number))
+    places = random.choice(len(steps), size=count, replace=False, p=share / share.sum())
+    return tuple(steps[place] for place in sorted(places))
+
+
 def whole_window(steps: Sequence[int]) -> tuple[Window, ...]:
     """Return the one window that has all of the steps, ascending."""
     return (tuple(sorted(steps)),)

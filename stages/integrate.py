@@ -1,48 +1,73 @@
 """Stage `integrate`: one advantage a branch, from all granularities and rewards."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
-from g2rpo.advantages import group_scores, integrate
+from g2rpo.advantages import IntegrationRule, Key, integrate, spread_floors, summands
+from stages.integrate_params import IntegrateParams
 from stages.job import Job
-from stages.params import IntegrateParams
 from stages.resources import Resources
-from stages.tables import ADVANTAGES, arrow, check_parents, write_shard
+from stages.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the advantages, a shard for each shard of rewards."""
-    for shard in job.pending_like("rewards", "advantages"):
+    """Write the advantages, a shard for each shard of rewards; the floor of spreads is that of the whole round."""
+    rule = integration_rule(job.params.integrate, job.params.complete.granularities)
+    pending = job.pending_like("rewards", "advantages")
+    if not pending:
+        return
+    everything = _wide(read_table(job.inputs["rewards"]).to_pandas())
+    floors = spread_floors((_values(group) for group in _groups(everything)), rule)
+    for shard in pending:
         rewards = job.read("rewards", shard)
-        wide = rewards.to_pandas().pivot(
-            index=["prompt_id", "window", "branch"], columns=["reward", "granularity"], values="value"
-        )
-        groups = wide.groupby(level=["prompt_id", "window"], sort=False).indices.values()
-        rows = [row for places in groups for row in _group(wide.iloc[places], job.params.integrate)]
+        rows = [row for group in _groups(_wide(rewards.to_pandas())) for row in _rows(group, rule, floors)]
         advantages = arrow(ADVANTAGES, {name: [row[name] for row in rows] for name in ADVANTAGES.columns})
         check_parents(advantages, ADVANTAGES, {"rewards": rewards})
         write_shard(job.outputs["advantages"], shard, ADVANTAGES, advantages, stamp=job.stamp)
 
 
-def _group(group: pd.DataFrame, params: IntegrateParams) -> list[dict[str, Any]]:
-    """Return the rows of one group: its branches, with every summand behind their advantages.
-
-    Args:
-        group: Rewards, a row a branch of one (prompt, window), a column a (reward, granularity).
-    """
-    values = torch.from_numpy(group.to_numpy(copy=True))
-    scores = {
-        (str(reward), int(granularity)): group_scores(values[:, column], eps=params.std_eps)
-        for column, (reward, granularity) in enumerate(group.columns)
-    }
-    integrated = integrate(
-        {key: score.standardised for key, score in scores.items()},
-        reward_weights=params.reward_weights,
-        clamp=params.clamp,
+def integration_rule(chosen: IntegrateParams, granularities: Sequence[int]) -> IntegrationRule:
+    """Return how the rewards of a group become its advantages, at these granularities."""
+    weights = chosen.granularity_weights or (1.0,) * len(granularities)
+    return IntegrationRule(
+        reward_weights=chosen.reward_weights,
+        granularity_weights=dict(zip(granularities, weights, strict=True)),
+        fusion=chosen.fusion,
+        normalise=chosen.normalise,
+        std_floor_frac=chosen.std_floor_frac,
+        std_eps=chosen.std_eps,
+        clamp=chosen.clamp,
     )
-    standardised = torch.stack([score.standardised for score in scores.values()], dim=1).tolist()
+
+
+def _wide(rewards: pd.DataFrame) -> pd.DataFrame:
+    """Return the rewards with a row a branch and a column a (reward, granularity)."""
+    return rewards.pivot(index=["prompt_id", "window", "branch"], columns=["reward", "granularity"], values="value")
+
+
+def _groups(wide: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the rows of each (prompt, window)."""
+    for places in wide.groupby(level=["prompt_id", "window"], sort=False).indices.values():
+        yield wide.iloc[places]
+
+
+def _values(group: pd.DataFrame) -> dict[Key, Tensor]:
+    """Return the rewards of one group by (reward, granularity), one a branch."""
+    values = torch.from_numpy(group.to_numpy(copy=True))
+    return {
+        (str(reward), int(granularity)): values[:, column] for column, (reward, granularity) in enumerate(group.columns)
+    }
+
+
+def _rows(group: pd.DataFrame, rule: IntegrationRule, floors: dict[Key, float]) -> list[dict[str, Any]]:
+    """Return the rows of one group: its branches, with every summand behind their advantages."""
+    added = summands(_values(group), rule, floors)
+    integrated = integrate(added.values(), clamp=rule.clamp)
+    standardised = torch.stack([summand.standardised for summand in added.values()], dim=1).tolist()
     return [
         {
             "prompt_id": prompt_id,
@@ -54,14 +79,17 @@ def _group(group: pd.DataFrame, params: IntegrateParams) -> list[dict[str, Any]]
                 {
                     "reward": reward,
                     "granularity": granularity,
-                    "standardised": summand,
-                    "group_mean": score.mean,
-                    "group_std": score.std,
+                    "standardised": value,
+                    "weight": summand.weight,
+                    "divisor": summand.divisor.value,
+                    "floored": summand.divisor.floored,
+                    "group_mean": summand.spread.mean,
+                    "group_std": summand.spread.std,
                 }
-                for ((reward, granularity), score), summand in zip(scores.items(), summands, strict=True)
+                for ((reward, granularity), summand), value in zip(added.items(), values, strict=True)
             ],
         }
-        for (prompt_id, window, branch), advantage, clamped, summands in zip(
+        for (prompt_id, window, branch), advantage, clamped, values in zip(
             group.index, integrated.advantage.tolist(), integrated.clamped.tolist(), standardised, strict=True
         )
     ]

@@ -81,11 +81,12 @@ def _means(name: str, groups: Sequence[Mapping[Hashable, Any]], column: str) -> 
 
 def _advantages(advantages: pd.DataFrame) -> dict[str, float]:
     heads = advantages.groupby(["prompt_id", "window"])["summands"].first()
-    stds = [summand["group_std"] for summands in heads for summand in summands]
+    summands = [summand for summands in heads for summand in summands]
     return {
         "advantage/spread": advantages["advantage"].to_numpy().std(ddof=1).item(),
         "advantage/clamped_frac": advantages["clamped"].to_numpy().mean().item(),
-        "advantage/zero_spread_frac": sum(std == 0 for std in stds) / len(stds),
+        "advantage/zero_spread_frac": sum(summand["group_std"] == 0 for summand in summands) / len(summands),
+        "advantage/floored_frac": sum(summand["floored"] for summand in summands) / len(summands),
     }
 
 

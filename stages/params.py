@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from stages.integrate_params import IntegrateParams
 from stages.policy_params import PolicyParams
 from stages.reward_params import RewardParams
 from stages.rollout_params import RolloutParams
@@ -76,17 +77,6 @@ class ScoreParams(Section):
     """Names of the rewards that are trained on."""
     micro_batch: Count
     """Pictures a call of a reward."""
-
-
-class IntegrateParams(Section):
-    """Stage `integrate`: one advantage a branch from all granularities and rewards."""
-
-    reward_weights: dict[str, NotNegative]
-    """Weight of each trained reward in the sum."""
-    clamp: Positive
-    """Largest magnitude of an advantage; 5 in the paper."""
-    std_eps: Positive
-    """Added to the spread of a group, in the units of the reward."""
 
 
 class UpdateParams(Section):
@@ -202,12 +192,7 @@ class Params(Section):
         refuse_repeats("complete.granularities", self.complete.granularities)
         refuse_repeats("score.rewards", self.score.rewards)
         refuse_repeats("evaluate.rewards", self.evaluate.rewards)
-        if set(self.integrate.reward_weights) != set(self.score.rewards):
-            raise ValueError(
-                "integrate.reward_weights: one weight for each of score.rewards "
-                f"{sorted(self.score.rewards)} is required, got {sorted(self.integrate.reward_weights)}. "
-                "Make them name the same rewards."
-            )
+        self.integrate.check(self.score.rewards, self.complete.granularities)
         if self.update.num_minibatches > (self.prompts.num_prompts if self.update.cadence == "iteration" else 1):
             raise ValueError(
                 "update.num_minibatches: at most prompts.num_prompts is required, and 1 at cadence step, got "
@@ -225,8 +210,6 @@ class Params(Section):
                 f"cannot be; got {self.resources.quantise} with a {self.policy.family} policy without policy.lora. "
                 "Set policy.lora, or resources.quantise to null."
             )
-        if not any(self.integrate.reward_weights.values()):
-            raise ValueError("integrate.reward_weights: at least one must be above 0, got none. Raise one.")
         return self
 
 

@@ -94,7 +94,10 @@ def parse_params(tree: dict[str, Any]) -> Params:
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value` in the tree; unknown keys are left for the check to name."""
+    """Set one `section.key=value` in the tree; unknown keys are left for the check to name.
+
+    With another family or method the keys go that only the former had.
+    """
     key, equals, value = override.partition("=")
     section, dot, name = key.partition(".")
     if not (equals and dot and name):
@@ -105,8 +108,20 @@ def _override(tree: dict[str, Any], override: str) -> None:
         for part in inner:
             at = at.setdefault(part, {})
         at[last] = yaml.safe_load(value)
+        if last in _TAGS and not inner:
+            tree[section] = _known_to(section, at)
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise ValueError(f"The override {override!r} could not be applied: {error}. Check key and value.") from None
+
+
+def _known_to(section: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a section that the record which its tag names has; all of them if there is no such record."""
+    field = Params.model_fields.get(section)
+    kinds = _flat(field.annotation) if field else []
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Section) and any(keys.get(tag) in _tags(kind) for tag in _TAGS):
+            return {key: value for key, value in keys.items() if key in kind.model_fields}
+    return keys
 
 
 def _tuples(value: Any) -> Any:

@@ -81,7 +81,7 @@ ROUND_STAGES = (
         ("rewards",),
         models=("decoder", "rewards"),
     ),
-    Stage("integrate", ("rewards",), ("advantages",), ("integrate",)),
+    Stage("integrate", ("rewards",), ("advantages",), ("complete", "integrate")),
     Stage(
         "update",
         ("prompts", "anchors", "transitions", "advantages", "previous_policy"),

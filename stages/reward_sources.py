@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from g2rpo.rewards.protocol import Reward
 
-OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict")
+OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict", "clean_pixels")
 """The rewards of the embedded world, which need no settings."""
 
 _CONFIG_FILES = ("*.json", "*.txt", "*.model")

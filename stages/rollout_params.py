@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from g2rpo.windows import Window, one_step_windows, sliding_window, whole_window
+from g2rpo.windows import Window, drawn_steps, one_step_windows, sliding_window, whole_window
 from stages.section import Count, Positive, Section, refuse_repeats
 
 Step = Annotated[int, Field(ge=0)]
@@ -56,10 +56,30 @@ class G2rpoParams(_RolloutParams):
 
     method: Literal["g2rpo"]
     """One window of one step for each of `steps`, which are M."""
+    steps_a_round: Count | None
+    """Steps of M that a round branches at, drawn anew for each; null takes all."""
+    step_weights: tuple[Positive, ...] | None
+    """Weight of each of `steps` in that draw, as the spread that `g2rpo signal` finds there; null draws evenly."""
 
     def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
-        """Return a window of one step for each of M."""
-        return one_step_windows(self.steps)
+        """Return a window of one step for each of M, or for each that is drawn."""
+        count = self.steps_a_round or len(self.steps)
+        drawn = drawn_steps(self.steps, count=count, weights=self.step_weights, round_number=round_number, seed=seed)
+        return one_step_windows(drawn)
+
+    @model_validator(mode="after")
+    def _draw_is_possible(self) -> Self:
+        if (self.steps_a_round or 1) > len(self.steps):
+            raise ValueError(
+                f"rollout.steps_a_round: at most the {len(self.steps)} steps of rollout.steps is required, got "
+                f"{self.steps_a_round}. Lower it, or name more steps."
+            )
+        if self.step_weights is not None and len(self.step_weights) != len(self.steps):
+            raise ValueError(
+                f"rollout.step_weights: one for each of the {len(self.steps)} steps of rollout.steps is required, got "
+                f"{len(self.step_weights)}. Give as many, or null."
+            )
+        return self
 
 
 class _TrajectoryParams(_RolloutParams):

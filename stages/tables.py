@@ -36,13 +36,9 @@ class Table:
 
 
 _SUMMAND = pa.struct(
-    [
-        ("reward", pa.string()),
-        ("granularity", pa.int32()),
-        ("standardised", pa.float64()),
-        ("group_mean", pa.float64()),
-        ("group_std", pa.float64()),
-    ]
+    {"reward": pa.string(), "granularity": pa.int32()}
+    | dict.fromkeys(("standardised", "weight", "divisor", "group_mean", "group_std"), pa.float64())
+    | {"floored": pa.bool_()}
 )
 
 _PROMPT = {"prompt_id": pa.string()}
@@ -57,13 +53,7 @@ TEXTS = Table("texts", {"index": pa.int32(), "text": pa.string(), "metadata": pa
 
 EMBEDDINGS = Table(
     "embeddings",
-    {
-        "name": pa.string(),
-        "text": pa.string(),
-        "dtype": pa.string(),
-        "shape": pa.list_(pa.int32()),
-        "values": pa.binary(),
-    },
+    dict.fromkeys(("name", "text", "dtype"), pa.string()) | {"shape": pa.list_(pa.int32()), "values": pa.binary()},
     key=("name",),
 )
 """What the text encoders say of one text: the bytes of each tensor of its condition."""
@@ -108,6 +98,8 @@ ADVANTAGES = Table(
     key=("prompt_id", "window", "branch"),
     parents={"rewards": ("prompt_id", "window", "branch")},
 )
+"""An advantage is the sum of weight times standardised, within the clamp; standardised = (value - group_mean) / divisor,
+and floored tells where the divisor is no group's own spread."""
 OLD_LOG_PROBS = Table(
     "old_log_probs",
     _BRANCH | {"step": pa.int32(), "log_prob_old": pa.float32()},

@@ -74,11 +74,15 @@ def _window(run: Run, number: int, prompt_id: str, window: int) -> list[str]:
     lines = ["", f"branches of {of}: {len(advantages)}, completed with {paid} evaluations"]
     for s in first["summands"]:
         kind = f"{s['reward']} at granularity {s['granularity']}"
-        lines.append(f"  group of {kind}: mean {s['group_mean']:.4f}, std {s['group_std']:.4f}")
+        floored = " (a floor)" if s["floored"] else ""
+        lines.append(
+            f"  group of {kind}: mean {s['group_mean']:.4f}, std {s['group_std']:.4g}, "
+            f"divided by {s['divisor']:.4g}{floored}, weight {s['weight']:.4g}"
+        )
     for branch in sorted(advantages):
         summed = " ".join(
             f"{s['reward']}/{s['granularity']} {rewards[branch, s['reward'], s['granularity']]:.4f} "
-            f"({s['standardised']:+.3f})"
+            f"({s['weight'] * s['standardised']:+.3f})"
             for s in advantages[branch]["summands"]
         )
         cut = " clamped" if advantages[branch]["clamped"] else ""

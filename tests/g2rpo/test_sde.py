@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from g2rpo.schedule import shifted_sigmas
-from g2rpo.sde import Transition, flow_diffusion, log_prob, ode_step, sde_step, transition_kl
+from g2rpo.sde import Transition, flow_diffusion, log_prob, ode_step, sde_step, transition, transition_kl
 
 
 def levels(*values):
@@ -69,8 +69,21 @@ def test_zero_eta_is_the_euler_step_of_the_ode():
     assert (step.std == 0).all()
 
 
-@pytest.mark.parametrize("eta", [0.3, 0.7])
-def test_sde_keeps_the_marginal_variance_of_the_flow_as_steps_grow(eta):
+def one_step(sde, x, v, sigma, sigma_next, *, eta, sigma_max=0.9):
+    """The law of a step from one number."""
+    return transition(
+        sde,
+        levels(x).reshape(1, 1),
+        levels(v).reshape(1, 1),
+        sigma=levels(sigma),
+        sigma_next=levels(sigma_next),
+        eta=eta,
+        sigma_max=sigma_max,
+    )
+
+
+@pytest.mark.parametrize(("sde", "eta"), [("flow", 0.3), ("flow", 0.7), ("dance", 0.3), ("dance", 0.7)])
+def test_sde_keeps_the_marginal_variance_of_the_flow_as_steps_grow(sde, eta):
     """Data N(0, d^2): the exact velocity is linear, x_sigma ~ N(0, (1-sigma)^2 d^2 + sigma^2) at every sigma."""
     d2, errors = 0.25, []
     for num_steps in (200, 800, 3200):
@@ -79,14 +92,7 @@ def test_sde_keeps_the_marginal_variance_of_the_flow_as_steps_grow(eta):
         for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
             marginal = (1 - sigma) ** 2 * d2 + sigma**2
             slope = (sigma - (1 - sigma) * d2) / marginal  # velocity = slope x
-            s = flow_diffusion(levels(sigma), eta=eta, sigma_max=float(sigmas[1]))
-            one = sde_step(
-                levels(1).reshape(1, 1),
-                levels(slope).reshape(1, 1),
-                sigma=levels(sigma),
-                sigma_next=levels(sigma_next),
-                diffusion=s,
-            )
+            one = one_step(sde, 1, slope, sigma, sigma_next, eta=eta, sigma_max=float(sigmas[1]))
             variance = float(one.mean) ** 2 * variance + float(one.std) ** 2
             if 0.05 < sigma_next < 0.95:
                 worst = max(worst, abs(variance / ((1 - sigma_next) ** 2 * d2 + sigma_next**2) - 1))

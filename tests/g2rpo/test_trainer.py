@@ -31,6 +31,21 @@ def test_first_adamw_step_by_hand():
     assert float(module.weight.detach()) == pytest.approx(2.0 * (1 - 0.05) - 0.1, abs=1e-6)
 
 
+def test_the_learning_rate_of_a_step_is_the_one_that_was_set_before_it():
+    # a constant gradient: Adam's steps are lr * sign(gradient) each, so 2 - 0.1 - 0.025 - 0
+    module = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(module.weight, 2.0)
+    trainer, reached = Trainer(module, settings()), []
+    assert trainer.learning_rate == 0.1
+    for rate in (0.1, 0.025, 0.0):
+        trainer.learning_rate = rate
+        assert trainer.learning_rate == rate
+        module(torch.ones(1, 1)).sum().backward()
+        trainer.step()
+        reached.append(float(module.weight.detach()))
+    assert reached == pytest.approx([1.9, 1.875, 1.875], abs=1e-6)
+
+
 def test_gradient_is_cut_to_the_norm_and_its_norm_before_is_told():
     module = torch.nn.Linear(1, 2, bias=False)
     trainer = Trainer(module, settings(max_grad_norm=1.0))

@@ -1,5 +1,6 @@
 import pytest
 from damage import bring_to_the_end, linked_copy
+from methods import METHODS
 from rounds import new_run, run_round
 from tiny import tiny_params
 
@@ -53,3 +54,22 @@ def copied(trained_once, store):
     """A copy of that run in the test's own store, and what runs it."""
     run, params, resources = trained_once()
     return Run(linked_copy(run.path, store / "runs" / run.key)), params, resources
+
+
+@pytest.fixture(scope="session")
+def of_method(tmp_path_factory):
+    """Makes two rounds of a method of tests/support/methods.py; one run for each set of parameters."""
+    made = {}
+
+    def make(method, *overrides):
+        if (method, *overrides) not in made:
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp(method)))
+                run, params, resources = new_run(tiny_params(*METHODS[method], *overrides))
+                for number in range(2):
+                    run_round(run, params, resources, number)
+                    run.finish_round(number)
+            made[method, *overrides] = run, params, resources
+        return made[method, *overrides]
+
+    return make

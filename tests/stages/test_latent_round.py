@@ -9,6 +9,7 @@ from rounds import new_run, run_round
 from tiny import tables
 
 from g2rpo.rewards.protocol import RewardError
+from stages.budget import round_evaluations
 from stages.execute import run_stage
 from stages.fingerprint import Fingerprint
 from stages.metrics import round_metrics
@@ -83,6 +84,8 @@ def test_guidance_counts_as_two_evaluations():
     assert guided["rollout"] == 2 * plain["rollout"] > 0
     assert guided["complete"] == 2 * plain["complete"]
     assert guided["update"] == 2 * plain["update"]
+    assert round_evaluations(params, 0) == sum(plain.values())
+    assert round_evaluations(tiny_latent_params("sd3.5"), 0) == sum(guided.values())
     charged = read_table(guided_run.round_folder(0) / "completions")["evaluations"].to_pylist()
     assert sum(charged) == guided["complete"]
 

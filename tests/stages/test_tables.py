@@ -8,6 +8,7 @@ import pytest
 from stages.tables import (
     ANCHORS,
     PROMPTS,
+    SHARED,
     TRANSITIONS,
     arrow,
     check_parents,
@@ -38,6 +39,7 @@ def anchors(ids, steps=(0, 1)):
     latents = np.arange(len(rows) * 6, dtype=np.float32).reshape(len(rows), 2, 3)
     columns = {
         "prompt_id": [name for name, _ in rows],
+        "origin": [SHARED] * len(rows),
         "step": [step for _, step in rows],
         "sigma": [1.0] * len(rows),
         "sigma_next": [0.5] * len(rows),

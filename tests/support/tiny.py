@@ -22,6 +22,7 @@ TINY = (
     "evaluate.num_pictures=2",
     "report.num_prompts=4",
     "report.num_noises=1",
+    "report.num_steps=[4]",
 )
 
 

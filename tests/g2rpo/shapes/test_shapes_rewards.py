@@ -36,14 +36,14 @@ def test_too_few_texts_are_refused(name: str):
         load_reward(name).score(render_images(TEXTS, seed=0), TEXTS[:-1])
 
 
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", [*JUDGES, *rewards.RULES])
 def test_a_text_that_cannot_be_judged_is_refused(name: str):
     with pytest.raises(ValueError, match="shapes world"):
         load_reward(name).score(render_images(["a red circle"], seed=0), ["a red dragon"])
 
 
 def test_an_unknown_reward_is_refused_with_the_names_of_the_others():
-    with pytest.raises(ValueError, match="judge_a, judge_b, rule_soft, rule_strict"):
+    with pytest.raises(ValueError, match="judge_a, judge_b, rule_soft, rule_strict, clean_pixels"):
         load_reward("judge_c")
 
 
@@ -112,3 +112,24 @@ def test_the_rule_forgets_pictures_that_were_changed_in_place():
     assert reward.score(images, ["a red circle"]).item() == 1.0
     images.zero_()
     assert reward.score(images, ["a red circle"]).item() == 0.0
+
+
+def test_clean_pixels_by_hand():
+    # a quarter of the pixels red by one step of 255 in one channel, a quarter black, the rest background
+    picture = torch.empty(1, 3, 16, 16)
+    picture[:] = torch.tensor([20.0, 20.0, 28.0])[None, :, None, None]
+    picture[:, :, :8, :8] = torch.tensor([225.0, 46.0, 45.0])[None, :, None, None]
+    picture[:, :, 8:, 8:] = 0.0
+    far = (20**2 + 20**2 + 28**2) ** 0.5  # from black to the background
+    (value,) = load_reward("clean_pixels").score(picture / 255, ["a red circle"]).tolist()
+    assert value == pytest.approx(-(1 + far) / 4 / 255, abs=1e-6)
+
+
+def test_clean_pixels_reads_no_text_and_tells_artefacts_from_true_pictures():
+    images = render_images(TEXTS, seed=0)
+    reward = load_reward("clean_pixels")
+    values = reward.score(images, TEXTS)
+    assert torch.equal(values, reward.score(images, ["a blue square"] * len(TEXTS)))
+    speckled = images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    assert (reward.score(speckled.clamp(0, 1), TEXTS) < values - 0.05).all()
+    assert -0.04 < float(values.mean()) < -0.03

@@ -1,0 +1,1 @@
+"""Methods compared at an equal budget: a plan, its runs in the store, and the report of them."""

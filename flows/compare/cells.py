@@ -1,0 +1,151 @@
+"""The runs of a plan: methods x variants x grid x seeds, each with its parameters, checked before any is started."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from flows.compare.plan import Method, Plan, Values, read_mapping, slug, told
+from stages.budget import rounds_within
+from stages.evaluate import held_out
+from stages.params import Params, for_report
+from stages.params_file import load_params
+from stages.prompts import check_prompts
+from stages.reward_sources import check_names
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a plan. Example: method "mix_grpo", variant "two rewards", point {"rollout.eta": 0.7}, seed 101."""
+
+    method: str
+    variant: str
+    """Empty where the plan has none."""
+    point: Mapping[str, Any]
+    """Of the grid; empty where the plan has none."""
+    seed: int
+    params: Params
+
+    @property
+    def name(self) -> str:
+        """What a person calls it. Example: `mix_grpo, two rewards, rollout.eta=0.7, seed 101`."""
+        return ", ".join([*self._arm, f"seed {self.seed}"])
+
+    @property
+    def slug(self) -> str:
+        """Its name as that of a task or file. Example: `mix_grpo-two-rewards-rollout-eta-0-7-s101`."""
+        return "-".join([*(slug(part) for part in self._arm), f"s{self.seed}"])
+
+    @property
+    def _arm(self) -> list[str]:
+        return [part for part in (self.method, self.variant) if part] + told(self.point)
+
+
+def cells_of(plan: Plan, folder: Path) -> list[Cell]:
+    """Return the runs of a plan, seed by seed, so that a part of them is a comparison too.
+
+    Args:
+        plan: The plan.
+        folder: Where it lies; the files that it names are looked for from there.
+
+    Raises:
+        ValueError: If the parameters of a cell are not valid, or it cannot be judged as the plan asks.
+    """
+    points = [dict(zip(plan.grid, values, strict=True)) for values in product(*plan.grid.values())]
+    presets = {name: _preset(name, method, folder) for name, method in plan.methods.items()}
+    variants = plan.variants or {"": None}
+    cells: list[Cell] = []
+    for seed, (variant, setting), point, name in product(plan.seeds, variants.items(), points, plan.methods):
+        on_top = setting.set if setting else {}
+        values = presets[name] | plan.set | plan.methods[name].set | on_top | point
+        cell = _cell(plan, folder, values | {"run.seed": seed}, (name, variant, point, seed))
+        cells.append(cell)
+    return cells
+
+
+def final_params(params: Params, split: str) -> Params:
+    """Return the parameters by which the stage `evaluate` makes the final figures on a plan's split.
+
+    Raises:
+        ValueError: If neither report.split nor evaluate.split is that split.
+    """
+    if params.report.split == split:
+        return for_report(params)
+    if params.evaluate.split == split:
+        return params
+    raise ValueError(
+        f"split: report.split or evaluate.split is required, which are {params.report.split} and "
+        f"{params.evaluate.split}; got {split}. Change it in the plan."
+    )
+
+
+def _cell(plan: Plan, folder: Path, values: Values, key: tuple[str, str, dict[str, Any], int]) -> Cell:
+    overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    cell_name = ", ".join([part for part in key[:2] if part] + told(key[2]))
+    try:
+        params = load_params(folder / plan.params, overrides)
+        rounds = rounds_within(params, plan.budget)
+        params = params.model_copy(update={"run": params.run.model_copy(update={"rounds": rounds})})
+        _check(params, plan)
+    except ValueError as error:
+        raise ValueError(f"In the plan, {cell_name}: {error}") from error
+    return Cell(*key, params)
+
+
+def _check(params: Params, plan: Plan) -> None:
+    """Refuse what a run would refuse, as far as that can be told without loading a model."""
+    check_names(params, {*params.score.rewards, *params.evaluate.rewards})
+    by = final_params(params, plan.split)
+    held_out(params)
+    held_out(by)
+    check_prompts(params)
+    if plan.metric not in params.evaluate.rewards:
+        raise ValueError(
+            f"metric: one of evaluate.rewards is required, which are {', '.join(params.evaluate.rewards)}; got "
+            f"{plan.metric}. Change it in the plan, or have it judged."
+        )
+
+
+def _preset(name: str, method: Method, folder: Path) -> Values:
+    """Return what a method's preset, and those that it extends, say beyond the file at the end, by `section.key`."""
+    if method.params is None:
+        return {}
+    key, values, path = f"methods.{name}.params", Values(), folder / method.params
+    files: list[Path] = []
+    while True:
+        if path.resolve() in files:
+            raise ValueError(f"{key}: files that end somewhere are required, got a circle at {path}. Break it.")
+        tree = read_mapping(path, f"{key}: a preset", key)
+        files.append(path.resolve())
+        extended = tree.pop("extends", None)
+        if extended is None and len(files) > 1:
+            return values
+        values = _flat(tree, path) | values
+        if extended is None:
+            return values
+        path = path.parent / str(extended)
+
+
+def _flat(tree: Mapping[str, Any], path: Path) -> Values:
+    odd = [section for section, keys in tree.items() if not isinstance(keys, dict)]
+    if odd:
+        raise ValueError(f"{path} must hold sections of parameters, got {odd[0]!r} with a single value. Correct it.")
+    return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+
+
+def require_distinct(cells: Sequence[Cell], keys: Sequence[str]) -> None:
+    """Refuse two cells that are the same run.
+
+    Raises:
+        ValueError: With their names.
+    """
+    names: dict[str, str] = {}
+    for cell, key in zip(cells, keys, strict=True):
+        if key in names:
+            raise ValueError(
+                f"Runs that differ are required, got the same run {key} for ({names[key]}) and for ({cell.name}): "
+                "there is nothing to compare. Change one in the plan, or leave it out."
+            )
+        names[key] = cell.name

@@ -1,0 +1,59 @@
+"""What a grid of parameters has found: the best point of each method as a plan takes it, and the plot of all."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from matplotlib.axes import Axes
+
+from flows.compare.plan import Plan
+from flows.compare.rows import Rows, column, pick
+from flows.compare.style import Look, error_of, figure_of, key_below, panels, save
+from flows.compare.tables import point_text
+
+
+def grid_plot(tuning: Rows, best: Rows, plan: Plan, folder: Path) -> str:
+    """Draw the metric over each parameter of the grid, the others at each method's best.
+
+    Args:
+        tuning: The metric of each method, variant and point.
+        best: The best point of each method and variant.
+        plan: The plan.
+        folder: Of the plot.
+    """
+    variants, look = list(plan.variants) or [""], Look(list(plan.methods))
+    figure = figure_of(0.8 + 3.6 * len(plan.grid), 0.7 + 2.6 * len(variants))
+    for line, variant in zip(panels(figure, len(variants), len(plan.grid)), variants, strict=True):
+        for axis, key in zip(line, plan.grid, strict=True):
+            places = _places(axis, plan.grid[key])
+            for row in pick(best, variant=variant):
+                others = {name: row[name] for name in plan.grid if name != key}
+                found = pick(tuning, method=row["method"], variant=variant, **others)
+                x, how = [places[each[key]] for each in found], look.of(row["method"])
+                axis.errorbar(x, column(found, "mean"), error_of(found), label=row["method"], capsize=2, **how)
+            axis.set(xlabel=key, ylabel=f"{plan.metric}, {tuning[0]['split']} captions", title=variant)
+    key_below(figure)
+    return save(figure, folder, "grid")
+
+
+def _places(axis: Axes, values: list[Any]) -> dict[Any, float]:
+    """Return where values lie on an axis: as numbers, wide ranges by their logarithm; what is no number, in order."""
+    if not all(isinstance(value, int | float) for value in values):
+        axis.set_xticks(range(len(values)), [str(point_text(value)) for value in values])
+        return {point_text(value): place for place, value in enumerate(values)}
+    if min(values) > 0 and max(values) >= 5 * min(values):
+        axis.set_xscale("log")
+    axis.set_xticks(values, [f"{value:g}" for value in values])
+    axis.minorticks_off()
+    return {value: value for value in values}
+
+
+def best_yaml(best: Rows, plan: Plan) -> str:
+    """Return the best points as the `methods` of a plan; with variants, under the name of each."""
+    tree: dict[str, Any] = {}
+    known = {key: {point_text(value): value for value in values} for key, values in plan.grid.items()}
+    for row in best:
+        chosen = {"set": {key: known[key][row[key]] for key in plan.grid}}
+        at = tree.setdefault(row["variant"], {}) if row["variant"] else tree
+        at.setdefault("methods", {})[row["method"]] = chosen
+    return f"# Best by {plan.metric} on the {best[0]['split']} captions.\n" + yaml.safe_dump(tree, sort_keys=False)

@@ -1,0 +1,62 @@
+"""The final evaluation of a plan's run: of its last policy within the run, of the base once for all that share it."""
+
+import fcntl
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.compare.cells import final_params
+from flows.compare.stored import base_folder, is_judged
+from flows.observers import Judged
+from flows.session import Session
+from flows.tracking import MlflowObserver, tracking_uri
+from stages.execute import execute, is_done, run_stage
+from stages.files import make_folder, writing
+from stages.home import home
+from stages.registry import EVALUATE
+
+
+_OPENED: set[tuple[str, str]] = set()
+
+
+def open_tracking(session: Session) -> None:
+    """Have MLflow's experiment made, one process at a time: two that make it at once would fail."""
+    opened = (tracking_uri(session.params), session.params.tracking.experiment)
+    if opened not in _OPENED:
+        with _alone(home() / "compare" / ".mlflow.lock"):
+            MlflowObserver(session.params).show(session.run)
+        _OPENED.add(opened)
+
+
+def judge_last(session: Session, split: str) -> None:
+    """Judge the last policy of a trained run on a split, and show it in MLflow."""
+    run, rounds = session.run, session.params.run.rounds
+    by = final_params(session.params, split)
+    if is_done(run, EVALUATE, rounds, by):
+        return
+    with run.locked():
+        run_stage(run, EVALUATE, rounds, by, session.resources)
+    tracker = MlflowObserver(session.params)
+    tracker.show(run)
+    tracker.evaluated(Judged(rounds, split, run.evaluation_folder(rounds, split)))
+
+
+def judge_base(session: Session, split: str) -> None:
+    """Judge the base on a split, unless another run of the same base and evaluation has done so."""
+    by = final_params(session.params, split)
+    folder = base_folder(by)
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        if not is_judged(folder):
+            policy = {"policy": session.run.policy_folder(0)}
+            execute(EVALUATE, folder, policy, by, session.resources, number=0, force=True)
+
+
+@contextmanager
+def _alone(lock: Path) -> Generator[None]:
+    """Wait until no other process is in a block of the same lock."""
+    make_folder(lock.parent)
+    with writing(lock):
+        handle = lock.open("a")
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,183 @@
+"""The plan of a comparison: a YAML file of methods, seeds, variants and a budget, strict as params.yaml is."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from stages.section import Count, Section
+
+BASE = "base"
+"""What tables call the policy before any training."""
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_DECIDED = {"run.seed": "seeds", "run.rounds": "budget"}
+"""Parameters of a run that the plan has keys of its own for."""
+
+Values = dict[str, Any]
+"""Parameters by `section.key`."""
+
+
+class Method(Section):
+    """What a method has otherwise than the others. Example: params `methods/mix_grpo.yaml`, set {}."""
+
+    params: str | None = None
+    """A preset, from the plan's folder, of which all that it says beyond the params.yaml at its end is laid over
+    the plan's params; null for none."""
+    set: Values = Field(default_factory=Values)
+    """Values on top, over those of the plan's `set` too."""
+
+
+class Variant(Section):
+    """A setting in which all methods are compared. Example: two rewards in place of one."""
+
+    set: Values
+    """Values on top of each method's."""
+
+
+class Plan(Section):
+    """All of a plan; the runs are methods x variants x grid x seeds.
+
+    A run's parameters are, the later over the earlier: `params`, the method's `params`, `set`, the method's `set`,
+    the variant's `set`, the point of the grid, the seed, and the rounds that the budget pays for.
+    """
+
+    title: Annotated[str, Field(min_length=1)]
+    """Of the report."""
+    params: str
+    """The parameter file, or preset, of all runs, from the plan's folder."""
+    set: Values = Field(default_factory=Values)
+    """Values on top of it, and of the methods' presets, for all runs."""
+    budget: Count
+    """Transformer evaluations a run may spend in training: a forward is 1, with its backward 3. run.rounds follows."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+    """run.seed of each repetition. One seed gives no intervals and no tests."""
+    processes: Count
+    """Runs at a time, each in a process of its own with `resources.threads` threads."""
+    methods: Annotated[dict[str, Method], Field(min_length=1)]
+    """What is compared, by the name that the report gives it."""
+    variants: dict[str, Variant] = Field(default_factory=dict[str, Variant])
+    """Settings in which all methods are compared, by name; none is one without a name."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict[str, list[Any]])
+    """Values to try for parameters, each with each; the best for each method is found by the tuning captions."""
+    reference: str
+    """The method that the others are tested against."""
+    metric: str
+    """The reward of the headline, one of evaluate.rewards."""
+    split: Literal["test", "tuning"]
+    """The captions of the final figures: those of report.split or of evaluate.split. A plan that chooses takes
+    tuning, one that reports takes test."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _refuse_repeats("seeds", self.seeds)
+        for name, values in self.grid.items():
+            _refuse_repeats(f"grid.{name}", values)
+        if self.reference not in self.methods:
+            raise ValueError(
+                f"reference: one of the methods {', '.join(self.methods)} is required, got {self.reference!r}. Name "
+                "the method that the others are tested against."
+            )
+        for place, names in (("methods", self.methods), ("variants", self.variants)):
+            _check_names(place, names)
+        given = {"set": self.set, "grid": self.grid}
+        given |= {f"methods.{name}.set": method.set for name, method in self.methods.items()}
+        given |= {f"variants.{name}.set": variant.set for name, variant in self.variants.items()}
+        for place, values in given.items():
+            _check_keys(place, values)
+        return self
+
+
+def load_plan(path: Path) -> Plan:
+    """Return the plan of a file, checked by itself; its parameters are checked with its cells.
+
+    Raises:
+        ValueError: If it cannot be read or is not valid; every fault with its key, what is required, what was got
+            and what to do.
+    """
+    tree = read_mapping(path, "A plan", "--plan FILE")
+    try:
+        return Plan.model_validate(_numbers(tree))
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
+        raise ValueError(f"The plan {path} is not valid; nothing was started.\n{faults}") from None
+
+
+def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Raises:
+        ValueError: If there is no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"{what} is required, got {path}, which does not exist. Correct {given_by}.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}. See presets/compare.yaml.")
+    return tree
+
+
+def slug(name: str) -> str:
+    """Return a name as a part of a file's name. Example: "one reward" is `one-reward`."""
+    return re.sub(r"\W+", "-", name).strip("-")
+
+
+def told(values: Mapping[str, Any]) -> list[str]:
+    """Return values as a person reads them, as `["update.learning_rate=0.0002"]`."""
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def _check_names(place: str, names: Iterable[str]) -> None:
+    slugs = [slug(name) for name in names]
+    if "" in slugs or len(set(slugs)) < len(slugs):
+        raise ValueError(
+            f"{place}: names that differ in a letter or digit are required, got {', '.join(map(repr, names))}. Rename."
+        )
+    if BASE in slugs:
+        raise ValueError(
+            f"{place}: other names than {BASE}, which is the policy before training, are required. Rename."
+        )
+
+
+def _check_keys(place: str, values: Mapping[str, Any]) -> None:
+    for key in values:
+        section, dot, name = key.partition(".")
+        if not (section and dot and name):
+            raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. As update.eta.")
+        if key in _DECIDED:
+            raise ValueError(f"{place}.{key}: it follows from the plan's {_DECIDED[key]}, got it here. Take it out.")
+
+
+def _refuse_repeats(key: str, values: Sequence[object]) -> None:
+    if len({repr(value) for value in values}) < len(values):
+        raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")
+
+
+def _numbers(value: Any) -> Any:
+    """Return the tree with numbers like 1e-4, which YAML 1.1 reads as text, as floats."""
+    if isinstance(value, dict):
+        return {key: _numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+def _fault(fault: Any) -> str:
+    """Return one line of pydantic's findings: key, required, got, do."""
+    place = [str(part) for part in fault["loc"]]
+    key = ".".join(place)
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    if fault["type"] == "missing":
+        return f"{key}: required, got nothing. Add it; presets/compare.yaml is a whole plan."
+    if fault["type"] == "extra_forbidden":
+        record = {"methods": Method, "variants": Variant}.get(place[0], Plan) if len(place) > 1 else Plan
+        known = ", ".join(record.model_fields)
+        return f"{key}: unknown key, got {fault['input']!r}. Remove it or correct it; known here: {known}."
+    return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}. Change it in the plan."

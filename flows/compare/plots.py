@@ -1,0 +1,160 @@
+"""The plots of a comparison: final figures, curves, inference steps, trained against held out; a reward an axis."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from flows.compare.plan import BASE
+from flows.compare.rows import Rows, column, distinct, grouped, pick
+from flows.compare.shown import Shown
+from flows.compare.statistics import summary
+from flows.compare.style import BASE_COLOUR, error_of, figure_of, key_below, panels, save
+
+_WIDE = 4
+"""Panels in a row."""
+_DODGE = 0.012
+"""Of the width of an axis, between methods that have the same place on it."""
+
+
+def final_plot(shown: Shown, folder: Path) -> str:
+    """Draw the final mean of each method and reward with its interval, every seed as a dot, the base as a line."""
+    methods = list(shown.plan.methods)
+    columns = min(len(shown.rewards), _WIDE)
+    rows = len(shown.variants) * -(-len(shown.rewards) // columns)
+    figure = figure_of(1.6 + 2.1 * columns, 0.7 + rows * (0.7 + 0.27 * len(methods)))
+    same: dict[str, Axes] = {}
+    for axis, variant, reward, is_left in _panels(panels(figure, rows, columns), shown):
+        if reward in same:
+            axis.sharex(same[reward])
+        same[reward] = axis
+        for place, method in enumerate(methods):
+            _final_row(axis, shown, (variant, reward, method), place)
+        for value in shown.bases(variant, reward):
+            axis.axvline(value, color=BASE_COLOUR, linestyle="--", linewidth=1, label=BASE, zorder=0)
+        axis.set_yticks(range(len(methods)), methods if is_left else [""] * len(methods))
+        axis.set_ylim(len(methods) - 0.5, -0.5)
+        axis.set_title(shown.title(reward, variant))
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+    key_below(figure)
+    return save(figure, folder, "final")
+
+
+def _final_row(axis: Axes, shown: Shown, key: tuple[str, str, str], place: int) -> None:
+    variant, reward, method = key
+    at = {"method": method, "variant": variant, "reward": reward, "num_steps": shown.steps[0]}
+    values, mean = column(pick(shown.runs, **at, split=shown.plan.split), "value"), pick(shown.final, **at)
+    look = shown.look.of(method)
+    if len(values) > 1:
+        axis.plot(values, [place + 0.25] * len(values), ".", color=look["color"], alpha=0.5, markersize=3)
+    if mean:
+        axis.errorbar(column(mean, "mean"), [place], xerr=error_of(mean), capsize=2.5, markersize=4.5, **look)
+
+
+def curves_plot(shown: Shown, variant: str, folder: Path, name: str) -> str:
+    """Draw held-out rewards over evaluations and over CPU-seconds: mean line and 95 % band over seeds."""
+    rows = pick(shown.curves, variant=variant)
+    rows = pick(rows, num_steps=rows[0]["num_steps"])
+    rewards = [reward for reward in shown.rewards if reward in distinct(rows, "reward")]
+    figure = figure_of(8.4, 0.6 + 2 * len(rewards))
+    over = {"evaluations": "transformer evaluations of training", "cpu_seconds": "CPU-seconds of training"}
+    grid = panels(figure, len(rewards), 2, sharey="row", sharex="col")
+    for reward, line in zip(rewards, grid, strict=True):
+        for axis, spent in zip(line, over, strict=True):
+            for method in distinct(rows, "method"):
+                _curve(axis, pick(rows, reward=reward, method=method), spent, method, shown)
+        line[0].set_ylabel(f"{reward}{shown.mark(reward, variant)}")
+    for axis, label in zip(grid[-1], over.values(), strict=True):
+        axis.set_xlabel(label)
+    figure.suptitle(f"{rows[0]['split']} captions{', ' if variant else ''}{variant}")
+    key_below(figure)
+    return save(figure, folder, name)
+
+
+def _curve(axis: Axes, rows: Rows, spent: str, method: str, shown: Shown) -> None:
+    groups = [group for _, group in grouped(rows, ["policy_round"])]
+    x = [sum(column(group, spent)) / len(group) for group in groups]
+    found = [summary(column(group, "value")) for group in groups]
+    how = shown.look.of(method)
+    axis.plot(x, [each.mean for each in found], label=method, markersize=3, linewidth=1.2, **how)
+    if min(each.n for each in found) > 1:
+        low, high = [each.low for each in found], [each.high for each in found]
+        axis.fill_between(x, low, high, color=how["color"], alpha=0.13, linewidth=0)
+
+
+def steps_plot(shown: Shown, folder: Path) -> str:
+    """Draw the final means over numbers of inference steps."""
+    columns = min(len(shown.rewards), _WIDE)
+    rows = len(shown.variants) * -(-len(shown.rewards) // columns)
+    figure = figure_of(0.8 + 2.3 * columns, 0.7 + 2 * rows)
+    dodge = _DODGE * (max(shown.steps) - min(shown.steps))
+    for axis, variant, reward, _ in _panels(panels(figure, rows, columns), shown):
+        of_panel = sorted(pick(shown.final, variant=variant, reward=reward), key=lambda row: row["num_steps"])
+        for place, method in enumerate(distinct(of_panel, "method")):
+            found = pick(of_panel, method=method)
+            known = method in shown.plan.methods
+            how: dict[str, Any] = shown.look.of(method) if known else {"color": BASE_COLOUR, "linestyle": "--"}
+            x = [row["num_steps"] + dodge * (place - len(shown.plan.methods) / 2) for row in found]
+            how |= {"label": method, "capsize": 2, "markersize": 3.5, "linewidth": 1.1}
+            axis.errorbar(x, column(found, "mean"), error_of(found), **how)
+        axis.set_xticks(sorted(shown.steps))
+        axis.set_title(shown.title(reward, variant))
+        axis.set_xlabel("inference steps")
+    key_below(figure)
+    return save(figure, folder, "inference-steps")
+
+
+def pareto_plot(shown: Shown, folder: Path) -> str | None:
+    """Draw each trained reward against each held-out one: means with their intervals, every seed as a dot.
+
+    A row has a variant and a trained reward. Without two rewards there is nothing to draw, and None is returned.
+    """
+    places = {
+        (variant, trained): [other for reward, other in shown.against(variant) if reward == trained]
+        for variant in shown.variants
+        for trained, _ in shown.against(variant)
+    }
+    if not places:
+        return None
+    columns = max(len(others) for others in places.values())
+    figure = figure_of(0.6 + 2.6 * columns, 0.7 + 2.4 * len(places))
+    grid = panels(figure, len(places), columns)
+    for ((variant, trained), others), line in zip(places.items(), grid, strict=True):
+        for axis in line[len(others) :]:
+            axis.axis("off")
+        for axis, other in zip(line, others, strict=False):
+            for method in shown.plan.methods:
+                _pareto_point(axis, shown, (variant, trained, other), method)
+            for x, y in zip(shown.bases(variant, trained), shown.bases(variant, other), strict=False):
+                axis.plot(x, y, "+", color=BASE_COLOUR, markersize=8, label=BASE)
+            axis.set(xlabel=f"{trained} (trained on)", ylabel=f"{other}{shown.mark(other, variant)}", title=variant)
+    key_below(figure)
+    return save(figure, folder, "pareto")
+
+
+def _pareto_point(axis: Axes, shown: Shown, place: tuple[str, str, str], method: str) -> None:
+    variant, *rewards = place
+    at = {"method": method, "variant": variant, "num_steps": shown.steps[0]}
+    rows = pick(shown.runs, **at, split=shown.plan.split)
+    dots = [column(pick(rows, reward=reward), "value") for reward in rewards]
+    x, y = (pick(shown.final, **at, reward=reward) for reward in rewards)
+    if not x or not y:
+        return
+    look = shown.look.of(method)
+    axis.plot(*dots, ".", color=look["color"], alpha=0.4, markersize=3)
+    means = (column(x, "mean"), column(y, "mean"))
+    axis.errorbar(*means, error_of(y), error_of(x), label=method, markersize=5, linestyle="", **look)
+
+
+def _panels(grid: list[list[Axes]], shown: Shown) -> Iterator[tuple[Axes, str, str, bool]]:
+    """Yield an axis for each variant and reward, and whether it is the first of its row; others are switched off."""
+    columns, rows = len(grid[0]), len(grid) // len(shown.variants)
+    for block, variant in enumerate(shown.variants):
+        for place in range(rows * columns):
+            axis = grid[block * rows + place // columns][place % columns]
+            if place < len(shown.rewards):
+                yield axis, variant, shown.rewards[place], place % columns == 0
+            else:
+                axis.axis("off")

@@ -1,0 +1,181 @@
+"""The report of a comparison: report.html, report.md, CSV files, plots to print, metrics.json, best.yaml."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from flows.compare.comparison import Comparison
+from flows.compare.grid import best_yaml, grid_plot
+from flows.compare.images import images_plot
+from flows.compare.plan import Plan, slug
+from flows.compare.plots import curves_plot, final_plot, pareto_plot, steps_plot
+from flows.compare.rows import Row, Rows, pick, write_csv
+from flows.compare.sections import (
+    Section,
+    cost_section,
+    final_section,
+    grid_section,
+    origin_section,
+    paired_section,
+    steps_section,
+)
+from flows.compare.shown import Shown
+from flows.compare.stored import Measured
+from flows.compare.style import print_style
+from flows.compare.tables import (
+    at_best,
+    base_table,
+    best_of,
+    cost_table,
+    curves_table,
+    final_table,
+    paired_table,
+    point_text,
+    runs_table,
+    tuning_table,
+)
+from stages.files import make_folder, write_json, write_text
+
+_FORMATS = ("html", "md")
+_CURVES = (
+    "Held-out captions as training goes on: mean over seeds, and the band of the 95 % t-interval. Evaluations compare "
+    "methods exactly, seconds also what they cost on this machine."
+)
+_PARETO = (
+    "Each method's mean with its intervals, each seed a dot, the base a cross. Up and to the right is better; a method "
+    "that goes right and not up has learned the trained reward at the cost of what it was not trained on."
+)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What is written as CSV."""
+
+    runs: Rows
+    final: Rows
+    paired: Rows
+    curves: Rows
+    cost: Rows
+    tuning: Rows
+    """The metric at every point of the grid, on the captions that choose; nothing where there is no grid."""
+    best: Rows
+
+    @classmethod
+    def of(cls, plan: Plan, whole: Sequence[Measured]) -> "Tables":
+        """Return the tables of runs that are whole."""
+        runs = runs_table(whole)
+        tuning = tuning_table(runs, whole, plan) if plan.grid else []
+        best = best_of(tuning)
+        return cls(
+            runs=runs,
+            final=final_table(runs, base_table(whole), plan),
+            paired=paired_table(at_best(runs, best, plan) if best else runs, plan),
+            curves=curves_table(whole),
+            cost=cost_table(whole, plan),
+            tuning=tuning,
+            best=best,
+        )
+
+
+def write_report(comparison: Comparison, whole: Sequence[Measured], out: Path) -> None:
+    """Write the report of those runs of a comparison that are whole into a folder, which is made."""
+    make_folder(out)
+    plan, tables = comparison.plan, Tables.of(comparison.plan, whole)
+    for name, rows in vars(tables).items():
+        if rows:
+            write_csv(out / f"{name}.csv", rows)
+    if tables.best:
+        write_text(out / "best.yaml", best_yaml(tables.best, plan))
+    write_json(out / "metrics.json", _metrics(tables.final, plan))
+    shown = Shown.of(plan, whole, tables.best, tables.runs, tables.final, tables.curves)
+    with print_style():
+        sections = _sections(shown, tables, whole, out)
+    command = f"g2rpo compare --plan {comparison.path}"
+    sections.append(origin_section([each.links for each in whole], command))
+    done = {each.placed.key for each in whole}
+    missing = [placed.cell.name for placed in comparison.runs if placed.key not in done]
+    said = {"plan": plan, "text": comparison.path.read_text(), "sections": sections, "missing": missing}
+    for form in _FORMATS:
+        template = files("flows").joinpath(f"templates/compare.{form}").read_text()
+        page = Environment(autoescape=form == "html", trim_blocks=True, lstrip_blocks=True).from_string(template)
+        write_text(out / f"report.{form}", page.render(**said, lead=_lead(plan, whole)))
+
+
+def _sections(shown: Shown, tables: Tables, whole: Sequence[Measured], out: Path) -> list[Section]:
+    """Draw the plots and return what the report says, in its order."""
+    plan = shown.plan
+    final_plot(shown, out)
+    sections = [final_section(shown)]
+    if tables.best:
+        grid_plot(tables.tuning, tables.best, plan, out)
+        sections.append(grid_section(tables.best, tables.tuning, plan))
+    if against := paired_section(tables.paired, shown):
+        sections.append(against)
+    if len(shown.steps) > 1:
+        sections.append(steps_section(shown, steps_plot(shown, out)))
+    sections.append(Section("Over training", [_CURVES], pictures=_curves(shown, out)))
+    if drawn := pareto_plot(shown, out):
+        pictures = [(drawn, "Trained rewards against those that were not trained on")]
+        sections.append(Section("What was trained against what was not", [_PARETO], pictures=pictures))
+    if pictures := _pictures(shown, whole, out):
+        sections.append(Section("The same captions from the same noise", pictures=pictures))
+    sections.append(cost_section(tables.cost, plan))
+    return sections
+
+
+def _curves(shown: Shown, out: Path) -> list[tuple[str, str]]:
+    there = [variant for variant in shown.variants if pick(shown.curves, variant=variant)]
+    return [(curves_plot(shown, v, out, _named("curves", v)), ", ".join(filter(None, ["Curves", v]))) for v in there]
+
+
+def _pictures(shown: Shown, whole: Sequence[Measured], out: Path) -> list[tuple[str, str]]:
+    """Draw an image grid for each variant, of the first of the seeds that most methods have come to their end with."""
+    keys = {row["run_key"] for row in shown.runs}
+    drawn: list[tuple[str, str]] = []
+    for variant in shown.variants:
+        there = [each for each in whole if each.placed.cell.variant == variant and each.placed.key in keys]
+        by_seed = [[each for each in there if each.placed.cell.seed == seed] for seed in shown.plan.seeds]
+        runs = max(by_seed, key=len)
+        name = images_plot(runs, out, _named("images", variant)) if runs else None
+        if name:
+            drawn.append((name, ", ".join(filter(None, [f"Seed {runs[0].placed.cell.seed}", variant]))))
+    return drawn
+
+
+def _named(name: str, variant: str) -> str:
+    return "-".join(filter(None, [name, slug(variant)]))
+
+
+def _lead(plan: Plan, whole: Sequence[Measured]) -> str:
+    """Return what was compared, in a sentence or two."""
+    points = len({tuple(map(point_text, each.placed.cell.point.values())) for each in whole})
+    parts = {"method": len(plan.methods), "variant": len(plan.variants), "point of a grid": points * bool(plan.grid)}
+    parts["seed"] = len(plan.seeds)
+    told = " × ".join(f"{number} {_plural(name, number)}" for name, number in parts.items() if number)
+    params = whole[0].placed.by.evaluate
+    noises = f"{params.num_noises} {_plural('noise', params.num_noises)} each"
+    return (
+        f"{told}. Each run is trained for as many whole rounds as {plan.budget:,} transformer evaluations pay for "
+        f"(forward 1, forward and backward 3); its last policy is judged on {params.num_prompts} {plan.split} "
+        f"captions, {noises}."
+    )
+
+
+def _plural(name: str, number: int) -> str:
+    head, space, tail = name.partition(" ")
+    return name if number == 1 else f"{head}s{space}{tail}"
+
+
+def _metrics(final: Rows, plan: Plan) -> Row:
+    """Return the means at the first number of inference steps, as a tree for `dvc metrics`."""
+    tree: dict[str, Any] = {}
+    for row in pick(final, num_steps=final[0]["num_steps"]):
+        at = tree
+        for part in filter(None, [row["variant"], row["method"], *(f"{key}={row[key]}" for key in plan.grid)]):
+            at = at.setdefault(part, {})
+        at[row["reward"]] = row["mean"]
+    return tree

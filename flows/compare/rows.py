@@ -1,0 +1,41 @@
+"""Tables as lists of rows, each a mapping by column; small enough to be looked through."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.files import atomic
+
+Row = dict[str, Any]
+Rows = list[Row]
+
+
+def pick(rows: Iterable[Row], **equal: Any) -> Rows:
+    """Return the rows that have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in equal.items())]
+
+
+def grouped(rows: Iterable[Row], names: Sequence[str]) -> list[tuple[Row, Rows]]:
+    """Return the rows that agree in columns, group by group, each with what it agrees in; in the order found."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return [(dict(zip(names, key, strict=True)), group) for key, group in groups.items()]
+
+
+def distinct(rows: Iterable[Row], name: str) -> list[Any]:
+    """Return the values of a column, each once, in the order found."""
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def column(rows: Iterable[Row], name: str) -> list[Any]:
+    """Return the values of a column."""
+    return [row[name] for row in rows]
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    """Write rows as a CSV file, atomically; what is nan is left empty."""
+    with atomic(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -1,0 +1,74 @@
+"""`g2rpo compare`: bring every run of a plan to its end, several at a time, and write the report of them."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from flows.compare.comparison import Comparison
+from flows.compare.progress import Progress
+from flows.compare.report import write_report
+from flows.compare.stored import Measured, Placed, measured
+from flows.compare.workers import RunFailedError, Workers
+from flows.tracking import require_tracking
+
+
+def compare(path: Path, out: Path | None) -> str:
+    """Bring every run of a plan to its end, and write the report; return what to tell.
+
+    Args:
+        path: The plan.
+        out: Folder of the report; None is outputs/compare/<name of the plan>.
+
+    Raises:
+        ValueError: If the plan is refused, or a run has failed; the report is then of the others.
+    """
+    comparison = Comparison.of(path)
+    found = {placed.key: measured(placed) for placed in comparison.runs}
+    missing = [placed for placed in comparison.runs if found[placed.key] is None]
+    progress = Progress(comparison, len(missing))
+    if missing:
+        _bring(comparison, missing, progress)
+        found |= {placed.key: measured(placed) for placed in missing}
+    folder = out or Path("outputs/compare") / comparison.name
+    whole = [each for each in found.values() if each is not None]
+    if whole:
+        write_report(comparison, whole, folder)
+    if progress.failed:
+        raise ValueError(_failures(progress, whole, folder))
+    return f"{folder / 'report.html'}"
+
+
+def bring_plainly(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
+    """Bring runs to their end without Prefect."""
+    number = min(comparison.plan.processes, len(missing))
+    with ThreadPoolExecutor(number) as threads, Workers(number) as workers:
+        futures = {threads.submit(workers.run, comparison.task(placed)): placed for placed in missing}
+        for future in as_completed(futures):
+            try:
+                progress.succeeded(futures[future], future.result())
+            except RunFailedError as error:
+                progress.failed_with(futures[future], str(error))
+
+
+def _bring(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
+    from flows.answers import require_answer
+    from flows.train import prefect_api
+
+    require_tracking(missing[0].cell.params)
+    api = prefect_api()
+    if api:
+        require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
+        from flows.compare.prefect_flow import bring_as_flow
+
+        bring_as_flow(comparison, missing, progress)
+    else:
+        bring_plainly(comparison, missing, progress)
+
+
+def _failures(progress: Progress, whole: Sequence[Measured], folder: Path) -> str:
+    told = "\n".join(f"  {name}: {error}" for name, error in progress.failed.items())
+    rest = f"The report in {folder} is of the {len(whole)} others." if whole else "There is no report."
+    return (
+        f"Every run of the plan must come to its end, {len(progress.failed)} failed:\n{told}\n{rest} Mend what "
+        "is told, then give the same command again: what is done is kept."
+    )

@@ -1,0 +1,82 @@
+"""How the plots of a comparison look: the same colour and mark for a method everywhere, and files to print."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flows.compare.rows import Rows
+from stages.files import atomic
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#444444")
+"""Okabe and Ito's, which the colour-blind tell apart, without yellow."""
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BASE_COLOUR = "#777777"
+_FORMATS = ("png", "svg")
+_STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "figure.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and marks of methods, in their order in the plan."""
+
+    methods: Sequence[str]
+
+    def of(self, method: str) -> dict[str, Any]:
+        """Return colour and mark of a method, as matplotlib's arguments."""
+        place = self.methods.index(method)
+        return {
+            "color": _COLOURS[place % len(_COLOURS)],
+            "marker": _MARKS[(place + place // len(_COLOURS)) % len(_MARKS)],
+        }
+
+
+def print_style() -> AbstractContextManager[None]:
+    """Return a context in which plots are drawn and written as they are to be printed."""
+    return mpl.rc_context(_STYLE)
+
+
+def figure_of(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(figure: Figure, rows: int, columns: int, **how: Any) -> list[list[Axes]]:
+    """Return axes, a list a row."""
+    return figure.subplots(rows, columns, squeeze=False, **how).tolist()
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write a figure as PNG and SVG, the same bytes for the same figure, and return its name."""
+    for form in _FORMATS:
+        with atomic(folder / f"{name}.{form}") as temporary, mpl.rc_context({"svg.hashsalt": name}):
+            dated = {"Date": None} if form == "svg" else None
+            figure.savefig(temporary, dpi=160, format=form, metadata=dated)
+    return name
+
+
+def error_of(rows: Rows) -> list[list[float]]:
+    """Return how far intervals reach below and above their means, as `errorbar` takes it; 0 where there is none."""
+    reach = [(row["mean"] - row["low"], row["high"] - row["mean"]) for row in rows]
+    return [[0.0 if isnan(side) else side for side in sides] for sides in zip(*reach, strict=True)]
+
+
+def key_below(figure: Figure, columns: int = 6) -> None:
+    """Give a figure one key for all its axes, below them."""
+    pairs = [axis.get_legend_handles_labels() for axis in figure.axes]
+    unique = {label: handle for handles, labels in pairs for handle, label in zip(handles, labels, strict=True)}
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, frameon=False)

@@ -1,0 +1,155 @@
+"""The figures of a comparison as tables: runs, means over seeds, paired differences, curves, costs."""
+
+import json
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+from flows.compare.plan import BASE, Plan
+from flows.compare.rows import Row, Rows, column, distinct, grouped, pick
+from flows.compare.statistics import holm, paired, summary
+from flows.compare.stored import Measured
+
+SPENT = ("evaluations", "cpu_seconds", "wall_seconds")
+_OF = ["num_steps", "reward"]
+"""What a figure is of, beside method, variant and point."""
+
+
+def runs_table(whole: Sequence[Measured]) -> Rows:
+    """Return a row for each run, split, number of inference steps and reward: the last policy's, and the run's cost."""
+    return [
+        _arm(each) | _cost(each) | {name: value for name, value in row.items() if name != "policy_round"}
+        for each in whole
+        for row in pick(each.scores, policy_round=len(each.rounds))
+    ]
+
+
+def base_table(whole: Sequence[Measured]) -> Rows:
+    """Return the base's figures on the final split for each method, variant and point; `base` names its evaluation."""
+    rows = [_arm(each) | row | {"base": each.placed.base.name} for each in whole for row in each.base]
+    keys = [name for name in rows[0] if name != "seed"]
+    return [group[0] for _, group in grouped(rows, keys)]
+
+
+def final_table(runs: Rows, bases: Rows, plan: Plan) -> Rows:
+    """Return mean, std, interval and n over seeds for each method, variant, point, inference steps and reward.
+
+    The base is judged once, so it has no interval. It is one method where all are of one base, else one for each.
+    """
+    final = [
+        key | vars(summary(column(group, "value")))
+        for key, group in grouped(pick(runs, split=plan.split), [*_keys(plan), *_OF])
+    ]
+    for key, group in grouped(bases, [*_keys(plan)[1:], *_OF]):
+        by_base = grouped(group, ["base"])
+        for _, same in by_base:
+            name = BASE if len(by_base) == 1 else f"{BASE} of {', '.join(distinct(same, 'method'))}"
+            final.append({"method": name} | key | vars(summary([same[0]["value"]])))
+    return final
+
+
+def paired_table(runs: Rows, plan: Plan) -> Rows:
+    """Return the differences to the reference by seed, on the final split, each with its test.
+
+    Of a grid `runs` holds one point a method. `p_holm` is corrected within a reward and number of inference steps,
+    over methods and variants.
+    """
+    rows: Rows = []
+    for key, group in grouped(pick(runs, split=plan.split), ["variant", *_OF]):
+        of_method = {name: {row["seed"]: row for row in pick(group, method=name)} for name in plan.methods}
+        reference = of_method.pop(plan.reference)
+        for method, values in of_method.items():
+            seeds = [seed for seed in values if seed in reference]
+            if seeds:
+                found = paired(*([each[seed]["value"] for seed in seeds] for each in (values, reference)))
+                point = {name: values[seeds[0]][name] for name in plan.grid}
+                differs = vars(found.difference)
+                row = {"method": method, "reference": plan.reference} | point | key | {"difference": differs["mean"]}
+                rows.append(row | {name: differs[name] for name in ("std", "low", "high", "n")} | {"p": found.p})
+    for _, family in grouped(rows, _OF):
+        for row, corrected in zip(family, holm(column(family, "p")), strict=True):
+            row["p_holm"] = corrected
+    return rows
+
+
+def curves_table(whole: Sequence[Measured]) -> Rows:
+    """Return the held-out figures that were made as training went on, with what it had spent by then."""
+    rows: Rows = []
+    for each in whole:
+        spent = {name: [0.0, *accumulate(values)] for name, values in _spent(each).items()}
+        for row in pick(each.scores, split=each.placed.cell.params.evaluate.split):
+            by_then = {name: totals[row["policy_round"]] for name, totals in spent.items()}
+            rows.append(_arm(each) | {"policy_round": row["policy_round"]} | by_then | row)
+    return rows
+
+
+def cost_table(whole: Sequence[Measured], plan: Plan) -> Rows:
+    """Return what a run of each method, variant and point spent in training, as means over seeds.
+
+    `evaluations_per_prompt` holds rollout, completion and update; peak_bytes is the largest of a stage.
+    """
+    rows = [_arm(each) | _cost(each) | _size(each) for each in whole]
+    numbers = ["rounds", *SPENT, "prompts", "evaluations_per_prompt", "peak_bytes"]
+    return [
+        key | {name: sum(column(group, name)) / len(group) for name in numbers}
+        for key, group in grouped(rows, _keys(plan))
+    ]
+
+
+def tuning_table(runs: Rows, whole: Sequence[Measured], plan: Plan) -> Rows:
+    """Return the metric of each method, variant and point on evaluate.split, over seeds.
+
+    Those captions are there to choose by, also where the final figures are of the test captions.
+    """
+    params = whole[0].placed.cell.params.evaluate
+    found = pick(runs, split=params.split, reward=plan.metric, num_steps=params.num_steps[0])
+    said = {"metric": plan.metric, "split": params.split}
+    return [key | vars(summary(column(group, "value"))) | said for key, group in grouped(found, _keys(plan))]
+
+
+def best_of(tuning: Rows) -> Rows:
+    """Return the point of the grid with the highest mean, for each method and variant."""
+    return [max(group, key=lambda row: row["mean"]) for _, group in grouped(tuning, ["method", "variant"])]
+
+
+def at_best(rows: Rows, best: Rows, plan: Plan) -> Rows:
+    """Return the rows that are of the best points; the base's at that of the variant's first method."""
+    points = {(row["method"], row["variant"]): [row[key] for key in plan.grid] for row in best}
+    of_base = {row["variant"]: [row[key] for key in plan.grid] for row in reversed(best)}
+    return [
+        row
+        for row in rows
+        if [row[key] for key in plan.grid] == points.get((row["method"], row["variant"]), of_base.get(row["variant"]))
+    ]
+
+
+def point_text(value: Any) -> Any:
+    """Return a value of the grid as a table holds it: a number or text as it is, a list as JSON."""
+    return value if isinstance(value, int | float | str) else json.dumps(value)
+
+
+def _keys(plan: Plan) -> list[str]:
+    return ["method", "variant", *plan.grid]
+
+
+def _arm(each: Measured) -> Row:
+    cell = each.placed.cell
+    point = {key: point_text(value) for key, value in cell.point.items()}
+    return {"method": cell.method, "variant": cell.variant} | point | {"seed": cell.seed}
+
+
+def _spent(each: Measured) -> dict[str, list[float]]:
+    seconds = [sum(value for name, value in row.items() if name.startswith("seconds/")) for row in each.rounds]
+    return {name: column(each.rounds, name) for name in SPENT[:2]} | {SPENT[2]: seconds}
+
+
+def _cost(each: Measured) -> Row:
+    totals = {name: sum(values) for name, values in _spent(each).items()}
+    return {"run_key": each.placed.key, "rounds": len(each.rounds)} | totals
+
+
+def _size(each: Measured) -> Row:
+    prompts = each.placed.cell.params.prompts.num_prompts
+    spent = sum(_spent(each)[SPENT[0]])
+    peak = max(value for row in each.rounds for name, value in row.items() if name.startswith("peak_bytes/"))
+    return {"prompts": prompts, "evaluations_per_prompt": spent / (prompts * len(each.rounds)), "peak_bytes": peak}

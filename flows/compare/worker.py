@@ -1,0 +1,77 @@
+"""A process that brings runs to their end, one after another: tasks on standard input, answers on standard output.
+
+Both are lines of JSON. What the runs say goes to the log that a task names. The process ends with its parent.
+"""
+
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from flows.prefect_server import end_with_parent
+
+_ORDINARY = (ValueError, FloatingPointError, OSError)
+"""Errors after which the process is as good as new."""
+
+
+def work(tasks: TextIO, answers: TextIO) -> None:
+    """Answer each task with `{"error": null}` or with what went wrong, `last` if the process ends thereafter."""
+    for line in tasks:
+        task = json.loads(line)
+        error, last = None, False
+        _say_to(Path(task["log"]))
+        try:
+            bring(task)
+        except Exception as found:  # one run's failure is told, the others go on
+            error, last = str(found) or type(found).__name__, not isinstance(found, _ORDINARY)
+            traceback.print_exc()
+        gc.collect()  # models of the run
+        answers.write(json.dumps({"error": error, "last": last}) + "\n")
+        answers.flush()
+        if last:
+            return
+
+
+def bring(task: Mapping[str, Any]) -> None:
+    """Bring the run of a task to its end and judge its last policy, and the base unless another run has.
+
+    Args:
+        task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, of the final figures.
+    """
+    from flows.compare.judge import judge_base, judge_last, open_tracking
+    from flows.loop import call_plainly
+    from flows.session import Session
+
+    session = Session.of(task["params"])
+    open_tracking(session)
+    session.train(call_plainly, links=task["links"], final=False)
+    judge_last(session, task["split"])
+    judge_base(session, task["split"])
+
+
+def _say_to(log: Path) -> None:
+    """Send what this process writes to standard output and error to the end of a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def main() -> None:
+    """Work until there is nothing more, or the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    end_with_parent(signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        return
+    with os.fdopen(os.dup(1), "w") as answers:
+        work(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

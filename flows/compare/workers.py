@@ -1,0 +1,111 @@
+"""Processes that live for a whole plan and bring its runs to their end, so that torch is imported once in each."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from queue import SimpleQueue
+from types import TracebackType
+from typing import IO, Any, cast
+
+_ENDING_SECONDS = 20
+
+
+class RunFailedError(Exception):
+    """A run did not come to its end; the message says why."""
+
+
+class Workers:
+    """A number of processes, each started when first needed, and again where one has died.
+
+    `run` may be called from as many threads at a time as there are processes; the threads must live as long as they.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
+        for _ in range(number):
+            self._idle.put(None)
+        self._started: list[_Worker] = []
+        self._closed = False
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End all processes; what they work on is told to close first, and stays as it is on disk."""
+        self._closed = True
+        for worker in self._started:
+            worker.end(at_once=kind is None)
+        for worker in self._started:
+            worker.wait()
+
+    def run(self, task: Mapping[str, Any]) -> float:
+        """Have a task done by a process that is free, wait for it, and return the seconds that it took.
+
+        Raises:
+            RunFailedError: If it failed, or its process died.
+        """
+        worker, began = self._idle.get(), time.monotonic()
+        try:
+            if self._closed:
+                raise RunFailedError("stopped")
+            if worker is None:
+                worker = _Worker()
+                self._started.append(worker)
+            answer = worker.ask(task)
+            if answer["last"]:
+                worker = None
+        except EOFError as error:
+            worker = None
+            raise RunFailedError(str(error)) from error
+        finally:
+            self._idle.put(worker)
+        if answer["error"]:
+            raise RunFailedError(answer["error"])
+        return time.monotonic() - began
+
+
+class _Worker:
+    """One process of `flows.compare.worker`."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, "-m", "flows.compare.worker", str(os.getpid())]
+        environment = {"OMP_WAIT_POLICY": "passive"} | os.environ  # processes share the cores
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(words, text=True, env=environment, **pipes)
+        self._tasks, self._answers = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
+
+    def ask(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer to a task.
+
+        Raises:
+            EOFError: If the process has died; with how.
+        """
+        with suppress(BrokenPipeError):
+            self._tasks.write(json.dumps(task) + "\n")
+            self._tasks.flush()
+            answer = self._answers.readline()
+            if answer:
+                return json.loads(answer)
+        code = self._process.wait()
+        how = f"by signal {-code}" if code < 0 else f"with status {code}"
+        raise EOFError(f"its process ended {how}, perhaps for want of memory")
+
+    def end(self, *, at_once: bool) -> None:
+        """Tell the process that there is nothing more, or to stop where it is."""
+        with suppress(OSError):
+            self._tasks.close()
+        if not at_once:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the process has ended, and kill it if it does not."""
+        try:
+            self._process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()

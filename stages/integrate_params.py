@@ -1,0 +1,50 @@
+"""The section `integrate` of params.yaml."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.section import Fraction, NotNegative, Positive, Section
+
+
+class IntegrateParams(Section):
+    """Stage `integrate`: one advantage a branch from all granularities and rewards."""
+
+    reward_weights: dict[str, NotNegative]
+    """Weight of each trained reward."""
+    granularity_weights: Annotated[tuple[NotNegative, ...], Field(min_length=1)] | None
+    """Weight of each of complete.granularities, in their order; null is 1 each."""
+    fusion: Literal["sum", "mean"]
+    """`sum` over rewards and granularities, as in the paper, or `mean`, weighted."""
+    normalise: Literal["each", "mixed"]
+    """`each`: every reward is standardised within its group, then summed. `mixed`: rewards are summed in their own
+    units, each times its weight, then standardised; so a reward of small spread counts for little."""
+    std_floor_frac: Fraction
+    """Least spread that a group is divided by, as a share of the pooled spread of the round's groups; 0 is no floor."""
+    clamp: Positive
+    """Largest magnitude of an advantage; 5 in the paper."""
+    std_eps: Positive
+    """Added to the spread of a group, in the units of the reward."""
+
+    def check(self, rewards: Sequence[str], granularities: Sequence[int]) -> None:
+        """Refuse weights that are not those of the trained rewards and the granularities.
+
+        Raises:
+            ValueError: With the key, what is required, what was got and what to do.
+        """
+        if set(self.reward_weights) != set(rewards):
+            raise ValueError(
+                f"integrate.reward_weights: one weight for each of score.rewards {sorted(rewards)} is required, got "
+                f"{sorted(self.reward_weights)}. Make them name the same rewards."
+            )
+        if not any(self.reward_weights.values()):
+            raise ValueError("integrate.reward_weights: at least one must be above 0, got none. Raise one.")
+        weights = self.granularity_weights
+        if weights is not None and len(weights) != len(granularities):
+            raise ValueError(
+                f"integrate.granularity_weights: one weight for each of complete.granularities {list(granularities)} "
+                f"is required, got {list(weights)}. Name as many, or null for 1 each."
+            )
+        if weights is not None and not any(weights):
+            raise ValueError("integrate.granularity_weights: at least one must be above 0, got none. Raise one.")

@@ -1,0 +1,172 @@
+"""The stage `integrate`: its parameters, and advantages that can be added up from the table and hang on no shard."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from rounds import new_run, run_round
+from tiny import tiny_params
+
+from stages.execute import run_stage
+from stages.integrate import integration_rule, run
+from stages.job import Job
+from stages.metrics import round_metrics
+from stages.registry import STAGES
+from stages.resources import Resources
+from stages.tables import REWARDS, arrow, read_table, shard_path, write_shard
+from stages.trace import trace_prompt
+
+TWO = (
+    "score.rewards=[judge_a, clean_pixels]",
+    "integrate.reward_weights={judge_a: 1.0, clean_pixels: 2.0}",
+    "integrate.granularity_weights=[1.0, 0.5]",
+)
+KEY = ["prompt_id", "window", "branch"]
+
+
+@pytest.fixture(scope="module")
+def rewards(tmp_path_factory):
+    """The rewards of a round with two rewards and two granularities."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("integrate")))
+        made, params, resources = new_run(tiny_params(*TWO))
+        for stage in ("prompts", "rollout", "complete", "score"):
+            run_stage(made, STAGES[stage], 0, params, resources)
+        return read_table(made.round_folder(0) / "rewards").to_pandas()
+
+
+def integrated(rewards, folder, *options, shards=1, asked=None):
+    """The advantages that the stage makes of these rewards, cut into shards of whole prompts."""
+    prompts = rewards["prompt_id"].unique()
+    for shard, names in enumerate(np.array_split(prompts, shards)):
+        chosen = rewards[rewards["prompt_id"].isin(names)]
+        rows = arrow(REWARDS, {name: chosen[name].to_numpy() for name in REWARDS.columns})
+        write_shard(folder / "rewards", shard, REWARDS, rows, stamp="")
+    params = tiny_params(*TWO, *options)
+    for part in asked or [None]:
+        run(
+            Job(params, 0, {"rewards": folder / "rewards"}, {"advantages": folder / "out"}, "s", part),
+            Resources(params),
+        )
+    return read_table(folder / "out").to_pandas()
+
+
+def added_up(advantages):
+    """What a reader of the table has from its summands."""
+    return np.array([sum(s["weight"] * s["standardised"] for s in row) for row in advantages["summands"]])
+
+
+OPTIONS = [
+    (),
+    ("integrate.normalise=mixed",),
+    ("integrate.fusion=mean",),
+    ("integrate.fusion=mean", "integrate.normalise=mixed", "integrate.clamp=0.2"),
+    ("integrate.std_floor_frac=0.9",),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_summands_of_the_table_add_up_to_the_advantage_before_the_clamp(rewards, tmp_path, options):
+    advantages = integrated(rewards, tmp_path, *options)
+    clamp = tiny_params(*options).integrate.clamp
+    total = added_up(advantages)
+    np.testing.assert_allclose(advantages["advantage"], total.clip(-clamp, clamp), rtol=0, atol=1e-12)
+    assert (advantages["clamped"] == (np.abs(total) > clamp)).all()
+    assert np.abs(total).max() > 0.1
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_summand_is_the_shifted_reward_over_its_divisor(rewards, tmp_path, options):
+    value = rewards.set_index([*KEY, "reward", "granularity"])["value"]
+    for row in integrated(rewards, tmp_path, *options).to_dict("records"):
+        for s in row["summands"]:
+            raw = value[(*(row[name] for name in KEY), s["reward"], s["granularity"])]
+            assert s["standardised"] == pytest.approx((raw - s["group_mean"]) / s["divisor"], abs=1e-12)
+
+
+def test_the_default_is_the_published_law_by_pandas(rewards, tmp_path):
+    groups = rewards.groupby(["prompt_id", "window", "reward", "granularity"])["value"]
+    z = (rewards["value"] - groups.transform("mean")) / (groups.transform("std") + 1e-8)
+    w = rewards["reward"].map({"judge_a": 1.0, "clean_pixels": 2.0}) * rewards["granularity"].map({1: 1.0, 2: 0.5})
+    law = (w * z).groupby([rewards[name] for name in KEY]).sum().clip(-5, 5)
+    found = integrated(rewards, tmp_path).set_index(KEY)["advantage"]
+    pd.testing.assert_series_equal(found.sort_index(), law, check_names=False, check_index_type=False, rtol=1e-9)
+
+
+@pytest.mark.parametrize("normalise", ["each", "mixed"])
+def test_advantages_depend_neither_on_shards_nor_on_their_order(rewards, tmp_path, normalise):
+    # a floor of nine tenths of the pooled spread acts on many groups
+    options = ("integrate.std_floor_frac=0.9", f"integrate.normalise={normalise}")
+    whole = integrated(rewards, tmp_path / "whole", *options)
+    assert any(s["floored"] for row in whole["summands"] for s in row)
+    parts = integrated(rewards, tmp_path / "parts", *options, shards=4, asked=[[2], [0, 3], [1]])
+    for column in (*KEY, "advantage", "clamped"):
+        assert parts[column].tolist() == whole[column].tolist()
+    assert [list(row) for row in parts["summands"]] == [list(row) for row in whole["summands"]]
+
+
+def test_the_floor_is_that_of_the_round_and_not_of_the_shard(rewards, tmp_path):
+    # the last prompt says almost nothing: alone in its shard, it must be measured by the others all the same
+    quiet = rewards.copy()
+    last = quiet["prompt_id"] == quiet["prompt_id"].unique()[-1]
+    quiet.loc[last, "value"] = 0.5 + 1e-3 * (quiet.loc[last, "value"] - 0.5)
+    found = integrated(quiet, tmp_path, shards=4)
+    rows = found[found["prompt_id"] == quiet["prompt_id"].unique()[-1]]
+    assert all(s["floored"] for row in rows["summands"] for s in row)
+    assert rows["advantage"].abs().max() < 0.5 < found["advantage"].abs().max()
+    off = integrated(quiet, tmp_path / "off", "integrate.std_floor_frac=0.0", shards=4)
+    assert off[off["prompt_id"] == quiet["prompt_id"].unique()[-1]]["advantage"].abs().max() > 0.5
+
+
+def test_weights_go_with_the_granularities_in_their_order():
+    chosen = tiny_params("integrate.granularity_weights=[1.0, 0.5]").integrate
+    assert integration_rule(chosen, [1, 2]).granularity_weights == {1: 1.0, 2: 0.5}
+    assert integration_rule(chosen, [2, 1]).granularity_weights == {2: 1.0, 1: 0.5}
+    assert integration_rule(tiny_params().integrate, [1, 3]).granularity_weights == {1: 1.0, 3: 1.0}
+
+
+def test_a_round_counts_its_floored_groups_and_a_trace_names_them(started):
+    made, params, resources = started
+    floored = params.model_copy(
+        update={"integrate": params.integrate.model_copy(update={"std_floor_frac": 0.9, "clamp": 0.5})}
+    )
+    run_round(made, floored, Resources(floored))
+    made.finish_round(0)
+    advantages = read_table(made.round_folder(0) / "advantages").to_pandas()
+    rows = [s for row in advantages["summands"] for s in row]
+    frac = sum(s["divisor"] > s["group_std"] + 1e-7 for s in rows) / len(rows)
+    assert 0 < frac < 1
+    assert round_metrics(made, 0)["advantage/floored_frac"] == pytest.approx(frac)
+    first = advantages.to_dict("records")[0]
+    told = trace_prompt(made, 0, first["prompt_id"])
+    assert "(a floor), weight 1" in told or ", weight 1" in told
+    for s in first["summands"]:
+        assert f"divided by {s['divisor']:.4g}" in told
+        assert f"({s['weight'] * s['standardised']:+.3f})" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "granularity_weights=[1.0]",
+            r"one weight for each of complete.granularities \[1, 2\] is required, got \[1.0\]",
+        ),
+        ("granularity_weights=[0.0, 0.0]", "granularity_weights: at least one must be above 0, got none. Raise one"),
+        ("granularity_weights=[1.0, -1.0]", "greater than or equal to 0"),
+        ("reward_weights={judge_b: 1.0}", r"reward_weights: one weight for each of score.rewards \['judge_a'\]"),
+        ("reward_weights={judge_a: 0.0}", "reward_weights: at least one must be above 0, got none. Raise one"),
+        ("fusion=max", "'sum' or 'mean', got 'max'"),
+        ("normalise=both", "'each' or 'mixed', got 'both'"),
+        ("std_floor_frac=1.0", "less than 1, got 1.0"),
+    ],
+)
+def test_parameters_that_mean_nothing_are_refused(override, said):
+    with pytest.raises(ValueError, match=said):
+        tiny_params(f"integrate.{override}")
+
+
+def test_no_shard_pending_reads_nothing(rewards, tmp_path):
+    integrated(rewards, tmp_path)
+    shard_path(tmp_path / "rewards", 0).unlink()
+    params = tiny_params(*TWO)
+    run(Job(params, 0, {"rewards": tmp_path / "rewards"}, {"advantages": tmp_path / "out"}, "s"), Resources(params))

@@ -1,0 +1,119 @@
+"""Every method's rounds made again: in parts, in another process, in other batches; and read as text."""
+
+import re
+
+import numpy as np
+import pytest
+from methods import METHODS
+from rounds import new_run, run_round
+from tiny import tables, tiny_params
+
+from stages.metrics import round_metrics
+from stages.resources import Resources
+from stages.tables import read_table, tensor
+from stages.trace import trace_prompt
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_running_a_round_again_gives_the_same_bytes(of_method, method):
+    run, params, resources = of_method(method)
+    before = tables(run.path)
+    assert not any(done.skipped for done in run_round(run, params, resources, 0, force=True))
+    assert tables(run.path) == before
+
+
+@pytest.mark.parametrize("method", ["mix_grpo", "flow_grpo", "dance_grpo"])
+def test_a_process_that_resumes_makes_what_one_process_makes(method):
+    run, params, resources = new_run(tiny_params(*METHODS[method], "update.decay_rounds=3", "update.num_minibatches=2"))
+    for number in range(2):
+        run_round(run, params, resources, number)
+    straight = tables(run.path)
+    for path in run.round_folder(1).rglob("*"):
+        if path.is_file():
+            path.unlink()
+    run_round(run, params, Resources(params), 1)
+    assert tables(run.path) == straight
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("change", ["prompts.shard_size=1", "rollout.micro_batch=5"])
+def test_shards_and_micro_batches_change_no_noise_and_results_to_rounding(of_method, method, change):
+    run, params, resources = new_run(tiny_params(*METHODS[method], change))
+    run_round(run, params, resources)
+    ours, theirs = (one.round_folder(0) for one in (run, of_method(method)[0]))
+    for name, column in (("anchors", "latents"), ("transitions", "next_latents"), ("completions", "latents")):
+        found, expected = (in_order(read_table(folder / name)) for folder in (ours, theirs))
+        assert found.column_names == expected.column_names
+        if name == "transitions":
+            assert found["seed"].to_pylist() == expected["seed"].to_pylist()
+        np.testing.assert_allclose(tensor(found, column), tensor(expected, column), rtol=0, atol=2e-5)
+    trained = [in_order(read_table(folder / "old_log_probs")) for folder in (ours, theirs)]
+    assert len({tuple(map(str, rows.drop_columns("log_prob_old").to_pylist())) for rows in trained}) == 1
+
+
+def in_order(rows):
+    """Rows by their keys, whatever the shards that they came from."""
+    names = [name for name in ("prompt_id", "window", "origin", "branch", "step") if name in rows.column_names]
+    return rows.sort_by([(name, "ascending") for name in names])
+
+
+def test_another_seed_is_other_noise_everywhere(of_method):
+    for method in METHODS:
+        ours, theirs = (of_method(method, *seed)[0].round_folder(0) for seed in ((), ("run.seed=1",)))
+        seeds = [set(read_table(folder / "transitions")["seed"].to_pylist()) for folder in (ours, theirs)]
+        assert not seeds[0] & seeds[1]
+
+
+def test_the_learning_rate_follows_its_schedule_over_the_rounds():
+    # warmup of two rounds: a half, then all; then down by a third each round
+    run, params, resources = new_run(tiny_params("update.warmup_rounds=2", "update.decay_rounds=3"))
+    rates = []
+    for number in range(4):
+        run_round(run, params, resources, number)
+        rates += read_table(run.round_folder(number) / "updates")["learning_rate"].to_pylist()
+    assert rates == pytest.approx([0.5e-4, 1e-4, 1e-4, 1e-4 * 2 / 3])
+    assert round_metrics(run, 0)["update/learning_rate"] == pytest.approx(0.5e-4)
+
+
+def test_minibatches_are_optimizer_steps_of_whole_prompts(of_method):
+    run = of_method("flow_grpo", "update.num_minibatches=2")[0]
+    updates = read_table(run.round_folder(1) / "updates").to_pandas()
+    assert updates["optimizer_step"].tolist() == [2, 3]
+    assert updates["ratio_min"][0] == updates["ratio_max"][0] == 1.0
+    assert updates["ratio_max"][1] != 1.0
+    assert updates["log_prob_gap"].max() < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trace_tells_every_step_of_every_branch(of_method, method):
+    run = of_method(method)[0]
+    folder = run.round_folder(1)
+    name = read_table(folder / "prompts")["prompt_id"][1].as_py()
+    told = trace_prompt(run, 1, name)
+    transitions = read_table(folder / "transitions").to_pandas().query("prompt_id == @name")
+    trained = read_table(folder / "old_log_probs").to_pandas().query("prompt_id == @name")
+    old = {(row.window, row.branch, row.step): row.log_prob_old for row in trained.itertuples()}
+    for row in transitions.itertuples():
+        fixed = old.get((row.window, row.branch, row.step))
+        known = "not trained" if fixed is None else f"old {fixed:.6f}"
+        assert f"step {row.step}: log-prob {row.log_prob:.6f}, {known}; seed {row.seed}" in told
+    advantages = read_table(folder / "advantages").to_pandas().query("prompt_id == @name")
+    for value in advantages["advantage"]:
+        assert f"advantage {value:+.3f}" in told
+    heads = {
+        "g2rpo": [f"branches of step {k}: 3, completed with {3 * (5 - k)} evaluations" for k in range(4)],
+        "mix_grpo": ["branches of steps 2, 3: 3, completed with 6 evaluations"],
+        "flow_grpo": ["branches of steps 0, 1, 2, 3, 4: 3, completed with 3 evaluations"],
+        "dance_grpo": ["branches of steps 0, 1, 2, 3, 4: 3, completed with 3 evaluations"],
+    }[method]
+    assert re.findall(r"branches of .*", told) == heads
+    assert ("none: each branch starts from a noise of its own" in told) == (method == "flow_grpo")
+    assert ("step 0: sigma 1.0000 -> 0.9091" in told) == (method != "flow_grpo")
+    assert told.count("not trained") == (2 * 3 if method == "dance_grpo" else 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_metrics_name_the_window_by_its_first_step(of_method, method):
+    windows = {key.split("/")[2] for key in round_metrics(of_method(method)[0], 1) if "/step_" in key}
+    first = {"g2rpo": range(4), "mix_grpo": [2], "flow_grpo": [0], "dance_grpo": [0]}[method]
+    assert windows == {f"step_{k}" for k in first}
