@@ -84,12 +84,15 @@ def turn(sides: Sides) -> Turn:
 def utilisation(sides: Sides, found: Turn, phase: str) -> float:
     """Return the transformer's operations a second in a phase over the matmul rate of the same turn.
 
-    An update of all weights does 5 forwards' work a site, as `VelocityField` counts it; of an adapter 4, since the
-    gradient of frozen weights is not wanted. What checkpointing computes again does not count.
+    An update of all weights does 3 forwards' work a site, as `VelocityField` counts it; of an adapter 2, since the
+    gradient of frozen weights is not wanted. The base, for the KL, is one more at the sites of the first micro-batch.
+    What checkpointing computes again does not count.
     """
     measured = found.phases[phase]
-    share = 4 / 5 if phase == "update" and sides.policy.adapted else 1
-    return share * measured.evaluations * operations(sides) / measured.seconds / found.matmul
+    work = measured.evaluations
+    if phase == "update" and sides.policy.adapted:
+        work -= sides.args.prompts * len(sides.plan.steps) * sides.policy.num_forwards
+    return work * operations(sides) / measured.seconds / found.matmul
 
 
 def operations(sides: Sides) -> int:

@@ -27,7 +27,8 @@ from stages.store import Run
 
 _PARAMETERS = (
     *("run.seed", "resources.dtype", "prompts.num_prompts"),
-    *("complete.granularities", "complete.stride_rule", "integrate.clamp"),
+    *("complete.granularities", "complete.stride_rule", "integrate.granularity_weights", "integrate.fusion"),
+    *("integrate.normalise", "integrate.std_floor_frac", "integrate.clamp"),
     *("update.learning_rate", "update.warmup_rounds", "update.decay_rounds", "update.final_frac"),
     *("update.train_frac", "update.cadence", "update.num_minibatches", "update.num_epochs"),
     *("update.clip_range", "update.kl_weight", "update.ema_decay"),

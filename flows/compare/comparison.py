@@ -42,5 +42,6 @@ class Comparison:
             "params": cell.params.model_dump(mode="json"),
             "links": {name: value for name, value in links.items() if value},
             "split": self.plan.split,
+            "runs": [str(each.run.path) for each in self.runs],
             "log": str(placed.log(self.name)),
         }

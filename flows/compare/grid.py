@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from flows.compare.plan import Plan
 from flows.compare.rows import Rows, column, pick
-from flows.compare.style import Look, error_of, figure_of, key_below, panels, save
+from flows.compare.style import Look, error_of, figure_of, fit, key_below, panels, save
 from flows.compare.tables import point_text
 
 
@@ -26,11 +26,15 @@ def grid_plot(tuning: Rows, best: Rows, plan: Plan, folder: Path) -> str:
     for line, variant in zip(panels(figure, len(variants), len(plan.grid)), variants, strict=True):
         for axis, key in zip(line, plan.grid, strict=True):
             places = _places(axis, plan.grid[key])
+            drawn: Rows = []
             for row in pick(best, variant=variant):
                 others = {name: row[name] for name in plan.grid if name != key}
                 found = pick(tuning, method=row["method"], variant=variant, **others)
                 x, how = [places[each[key]] for each in found], look.of(row["method"])
                 axis.errorbar(x, column(found, "mean"), error_of(found), label=row["method"], capsize=2, **how)
+                drawn += found
+            seen = [row["mean"] + side * row["std"] for row in drawn if row["n"] > 1 for side in (-1, 1)]
+            fit(axis, "y", seen + column(drawn, "mean"), drawn)
             axis.set(xlabel=key, ylabel=f"{plan.metric}, {tuning[0]['split']} captions", title=variant)
     key_below(figure)
     return save(figure, folder, "grid")

@@ -20,7 +20,7 @@ def images_plot(runs: Sequence[Measured], folder: Path, name: str) -> str | None
     """Draw the pictures that the final evaluations kept, a row a caption, a column a method.
 
     Args:
-        runs: One of each method, of one seed, variant and point.
+        runs: One of each method, in their order, of one seed and variant.
         folder: Of the picture.
         name: Of the picture, without its ending.
 

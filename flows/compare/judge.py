@@ -1,7 +1,7 @@
-"""The final evaluation of a plan's run: of its last policy within the run, of the base once for all that share it."""
+"""What of a plan's runs is judged: the last policy of each, and the base once for all runs that share it."""
 
 import fcntl
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from flows.observers import Judged
 from flows.session import Session
 from flows.tracking import MlflowObserver, tracking_uri
 from stages.execute import execute, is_done, run_stage
-from stages.files import make_folder, writing
+from stages.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.home import home
 from stages.registry import EVALUATE
-
+from stages.store import Run
 
 _OPENED: set[tuple[str, str]] = set()
 
@@ -26,6 +26,26 @@ def open_tracking(session: Session) -> None:
         with _alone(home() / "compare" / ".mlflow.lock"):
             MlflowObserver(session.params).show(session.run)
         _OPENED.add(opened)
+
+
+def take_base(session: Session, others: Iterable[Path]) -> None:
+    """Take the base's evaluation on evaluate.split over from another run, if one has made the very same.
+
+    Args:
+        session: Of the run that is to go on.
+        others: Folders of runs, there or not.
+    """
+    run, params = session.run, session.params
+    target = run.evaluation_folder(0, params.evaluate.split)
+    if is_judged(target):
+        return
+    for source in map(Run, others):
+        made = source.evaluation_folder(0, params.evaluate.split)
+        if is_judged(made) and is_done(source, EVALUATE, 0, params):
+            with run.locked(), atomic_folder(target) as temporary:
+                for path in (path for path in made.rglob("*") if path.is_file()):
+                    link_or_copy(path, temporary / path.relative_to(made))
+            return
 
 
 def judge_last(session: Session, split: str) -> None:

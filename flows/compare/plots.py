@@ -10,7 +10,7 @@ from flows.compare.plan import BASE
 from flows.compare.rows import Rows, column, distinct, grouped, pick
 from flows.compare.shown import Shown
 from flows.compare.statistics import summary
-from flows.compare.style import BASE_COLOUR, error_of, figure_of, key_below, panels, save
+from flows.compare.style import BASE_COLOUR, error_of, figure_of, fit, key_below, panels, save, text_inches
 
 _WIDE = 4
 """Panels in a row."""
@@ -23,12 +23,8 @@ def final_plot(shown: Shown, folder: Path) -> str:
     methods = list(shown.plan.methods)
     columns = min(len(shown.rewards), _WIDE)
     rows = len(shown.variants) * -(-len(shown.rewards) // columns)
-    figure = figure_of(1.6 + 2.1 * columns, 0.7 + rows * (0.7 + 0.27 * len(methods)))
-    same: dict[str, Axes] = {}
+    figure = figure_of(0.4 + text_inches(methods) + 2.1 * columns, 0.7 + rows * (0.7 + 0.27 * len(methods)))
     for axis, variant, reward, is_left in _panels(panels(figure, rows, columns), shown):
-        if reward in same:
-            axis.sharex(same[reward])
-        same[reward] = axis
         for place, method in enumerate(methods):
             _final_row(axis, shown, (variant, reward, method), place)
         for value in shown.bases(variant, reward):
@@ -38,8 +34,16 @@ def final_plot(shown: Shown, folder: Path) -> str:
         axis.set_title(shown.title(reward, variant))
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
+        fit(axis, "x", *_extent(shown, reward))
     key_below(figure)
     return save(figure, folder, "final")
+
+
+def _extent(shown: Shown, reward: str) -> tuple[list[float], Rows]:
+    """Return all values of a reward at the headline's number of inference steps, and its means with their intervals."""
+    at = {"reward": reward, "num_steps": shown.steps[0]}
+    bases = [value for variant in shown.variants for value in shown.bases(variant, reward)]
+    return column(pick(shown.runs, **at, split=shown.plan.split), "value") + bases, pick(shown.final, **at)
 
 
 def _final_row(axis: Axes, shown: Shown, key: tuple[str, str, str], place: int) -> None:
@@ -63,25 +67,32 @@ def curves_plot(shown: Shown, variant: str, folder: Path, name: str) -> str:
     grid = panels(figure, len(rewards), 2, sharey="row", sharex="col")
     for reward, line in zip(rewards, grid, strict=True):
         for axis, spent in zip(line, over, strict=True):
-            for method in distinct(rows, "method"):
-                _curve(axis, pick(rows, reward=reward, method=method), spent, method, shown)
+            bands = [
+                row
+                for method in shown.plan.methods
+                if (of_method := pick(rows, reward=reward, method=method))
+                for row in _curve(axis, of_method, spent, method, shown)
+            ]
+            fit(axis, "y", column(pick(rows, reward=reward), "value"), bands)
         line[0].set_ylabel(f"{reward}{shown.mark(reward, variant)}")
     for axis, label in zip(grid[-1], over.values(), strict=True):
         axis.set_xlabel(label)
+        axis.xaxis.set_major_formatter("{x:,.12g}")
     figure.suptitle(f"{rows[0]['split']} captions{', ' if variant else ''}{variant}")
     key_below(figure)
     return save(figure, folder, name)
 
 
-def _curve(axis: Axes, rows: Rows, spent: str, method: str, shown: Shown) -> None:
+def _curve(axis: Axes, rows: Rows, spent: str, method: str, shown: Shown) -> Rows:
+    """Draw a method's curve and return its means with their intervals."""
     groups = [group for _, group in grouped(rows, ["policy_round"])]
     x = [sum(column(group, spent)) / len(group) for group in groups]
-    found = [summary(column(group, "value")) for group in groups]
+    found = [vars(summary(column(group, "value"))) for group in groups]
     how = shown.look.of(method)
-    axis.plot(x, [each.mean for each in found], label=method, markersize=3, linewidth=1.2, **how)
-    if min(each.n for each in found) > 1:
-        low, high = [each.low for each in found], [each.high for each in found]
-        axis.fill_between(x, low, high, color=how["color"], alpha=0.13, linewidth=0)
+    axis.plot(x, column(found, "mean"), label=method, markersize=3, linewidth=1.2, **how)
+    if min(column(found, "n")) > 1:
+        axis.fill_between(x, column(found, "low"), column(found, "high"), color=how["color"], alpha=0.13, linewidth=0)
+    return found
 
 
 def steps_plot(shown: Shown, folder: Path) -> str:
@@ -92,6 +103,9 @@ def steps_plot(shown: Shown, folder: Path) -> str:
     dodge = _DODGE * (max(shown.steps) - min(shown.steps))
     for axis, variant, reward, _ in _panels(panels(figure, rows, columns), shown):
         of_panel = sorted(pick(shown.final, variant=variant, reward=reward), key=lambda row: row["num_steps"])
+        if not of_panel:  # all runs of the variant have failed
+            axis.axis("off")
+            continue
         for place, method in enumerate(distinct(of_panel, "method")):
             found = pick(of_panel, method=method)
             known = method in shown.plan.methods
@@ -99,6 +113,8 @@ def steps_plot(shown: Shown, folder: Path) -> str:
             x = [row["num_steps"] + dodge * (place - len(shown.plan.methods) / 2) for row in found]
             how |= {"label": method, "capsize": 2, "markersize": 3.5, "linewidth": 1.1}
             axis.errorbar(x, column(found, "mean"), error_of(found), **how)
+        values = column(pick(shown.runs, variant=variant, reward=reward, split=shown.plan.split), "value")
+        fit(axis, "y", values + column(of_panel, "mean"), of_panel)
         axis.set_xticks(sorted(shown.steps))
         axis.set_title(shown.title(reward, variant))
         axis.set_xlabel("inference steps")
@@ -129,6 +145,8 @@ def pareto_plot(shown: Shown, folder: Path) -> str | None:
                 _pareto_point(axis, shown, (variant, trained, other), method)
             for x, y in zip(shown.bases(variant, trained), shown.bases(variant, other), strict=False):
                 axis.plot(x, y, "+", color=BASE_COLOUR, markersize=8, label=BASE)
+            fit(axis, "x", *_extent(shown, trained))
+            fit(axis, "y", *_extent(shown, other))
             axis.set(xlabel=f"{trained} (trained on)", ylabel=f"{other}{shown.mark(other, variant)}", title=variant)
     key_below(figure)
     return save(figure, folder, "pareto")
@@ -145,7 +163,7 @@ def _pareto_point(axis: Axes, shown: Shown, place: tuple[str, str, str], method:
     look = shown.look.of(method)
     axis.plot(*dots, ".", color=look["color"], alpha=0.4, markersize=3)
     means = (column(x, "mean"), column(y, "mean"))
-    axis.errorbar(*means, error_of(y), error_of(x), label=method, markersize=5, linestyle="", **look)
+    axis.errorbar(*means, error_of(y), error_of(x), label=method, markersize=5, linestyle="", elinewidth=1, **look)
 
 
 def _panels(grid: list[list[Axes]], shown: Shown) -> Iterator[tuple[Axes, str, str, bool]]:

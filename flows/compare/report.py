@@ -123,7 +123,7 @@ def _sections(shown: Shown, tables: Tables, whole: Sequence[Measured], out: Path
         sections.append(Section("What was trained against what was not", [_PARETO], pictures=pictures))
     if pictures := _pictures(shown, whole, out):
         sections.append(Section("The same captions from the same noise", pictures=pictures))
-    sections.append(cost_section(tables.cost, plan))
+    sections.append(cost_section(at_best(tables.cost, tables.best, plan) if tables.best else tables.cost, plan))
     return sections
 
 
@@ -139,7 +139,8 @@ def _pictures(shown: Shown, whole: Sequence[Measured], out: Path) -> list[tuple[
     for variant in shown.variants:
         there = [each for each in whole if each.placed.cell.variant == variant and each.placed.key in keys]
         by_seed = [[each for each in there if each.placed.cell.seed == seed] for seed in shown.plan.seeds]
-        runs = max(by_seed, key=len)
+        methods = list(shown.plan.methods)
+        runs = sorted(max(by_seed, key=len), key=lambda each: methods.index(each.placed.cell.method))
         name = images_plot(runs, out, _named("images", variant)) if runs else None
         if name:
             drawn.append((name, ", ".join(filter(None, [f"Seed {runs[0].placed.cell.seed}", variant]))))

@@ -8,6 +8,9 @@ from flows.compare.plan import Plan, told
 from flows.compare.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.shown import Shown
 
+BEST = " ◂"
+"""Marks the best point of a method."""
+_DOTS = "Means with their intervals, every seed a dot; an interval wider than the plot is cut at its edge"
 _LEAST_P = 0.001
 _MOST = 6
 """Decimals."""
@@ -71,7 +74,7 @@ def final_section(shown: Shown) -> Section:
     text += f" The number of seeds differs: {', '.join(map(str, counts))}." * (len(counts) > 1)
     text += " Each method is shown at the point of the grid that is best for it." * bool(plan.grid)
     tables = _final_tables(shown, shown.steps[:1])
-    return Section("Final figures", [text], tables, [("final", "Final figures of each method, reward and variant")])
+    return Section("Final figures", [text], tables, [("final", _DOTS)])
 
 
 def steps_section(shown: Shown, plot: str) -> Section:
@@ -134,22 +137,36 @@ def _paired_table(part: Rows, shown: Shown) -> Table:
 
 
 def grid_section(best: Rows, tuning: Rows, plan: Plan) -> Section:
-    """Return what the grid has found: the best point of each method, and the metric at every point."""
-    decimals = decimals_of(column(tuning, "mean"))
+    """Return what the grid has found: the metric at every point, a row a point, a column a method."""
+    decimals, split = decimals_of(column(tuning, "mean")), tuning[0]["split"]
     tables = [
-        (", ".join(filter(None, [variant, name])), _grid_table(pick(rows, variant=variant), plan, decimals))
-        for name, rows in (("best points", best), ("all points", tuning))
-        for variant in distinct(rows, "variant")
+        (variant, _grid_table(pick(tuning, variant=variant), pick(best, variant=variant), plan, decimals))
+        for variant in distinct(tuning, "variant")
     ]
-    text = f"{plan.metric} on the {tuning[0]['split']} captions, by which the best point of each method is chosen; it "
-    return Section("Grid", [text + "is also in best.yaml."], tables, [("grid", f"{plan.metric} over the grid")])
+    text = (
+        f"{plan.metric} on the {split} captions, by which the best point of each method is chosen; it is marked here, "
+        "and in best.yaml as a plan takes it."
+    )
+    edges = [row["method"] for row in best if any(_at_edge(row[key], plan.grid[key]) for key in plan.grid)]
+    if edges:
+        text += f" At the edge of the grid, so that a wider one may have a better: {', '.join(dict.fromkeys(edges))}."
+    return Section("Grid", [text], tables, [("grid", f"{plan.metric} over the grid")])
 
 
-def _grid_table(rows: Rows, plan: Plan, decimals: int) -> Table:
-    texts = [
-        [row["method"], *(str(row[key]) for key in plan.grid), _mean(row, decimals), str(row["n"])] for row in rows
-    ]
-    return Table(["method", *plan.grid, plan.metric, "seeds"], texts)
+def _grid_table(rows: Rows, best: Rows, plan: Plan, decimals: int) -> Table:
+    methods = distinct(best, "method")
+    texts: list[list[str]] = []
+    for point, group in grouped(rows, [*plan.grid]):
+        found = {row["method"]: row for row in group}
+        marks = [BEST * (found.get(method) in best) for method in methods]
+        means = [_mean(found.get(method), decimals) for method in methods]
+        texts.append([", ".join(told(point)), *(mean + mark for mean, mark in zip(means, marks, strict=True))])
+    return Table(["point", *methods], texts)
+
+
+def _at_edge(value: object, values: Sequence[object]) -> bool:
+    numbers = sorted(each for each in values if isinstance(each, int | float))
+    return len(numbers) == len(values) > 2 and value in (numbers[0], numbers[-1])
 
 
 def cost_section(cost: Rows, plan: Plan) -> Section:

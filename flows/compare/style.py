@@ -1,6 +1,6 @@
 """How the plots of a comparison look: the same colour and mark for a method everywhere, and files to print."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import isnan
@@ -19,6 +19,10 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 BASE_COLOUR = "#777777"
 _FORMATS = ("png", "svg")
+_REACH = 0.5
+"""How far intervals may widen an axis at either end, in parts of what the points need."""
+_LETTER_INCHES, _KEY_INCHES = 0.07, 0.55
+"""Of a letter, and of what stands beside a text in a key."""
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -75,8 +79,31 @@ def error_of(rows: Rows) -> list[list[float]]:
     return [[0.0 if isnan(side) else side for side in sides] for sides in zip(*reach, strict=True)]
 
 
-def key_below(figure: Figure, columns: int = 6) -> None:
-    """Give a figure one key for all its axes, below them."""
+def fit(axis: Axes, along: str, points: Sequence[float], rows: Rows) -> None:
+    """Have an axis show all points, and intervals as far as they do not hide them: of few seeds they are very wide.
+
+    Args:
+        axis: The axis.
+        along: "x" or "y".
+        points: What must be seen, at least one.
+        rows: With low and high; an interval that reaches further than the axis is cut at its edge.
+    """
+    least, most = min(points), max(points)
+    reach = _REACH * ((most - least) or abs(most) or 1.0)
+    ends = [end for row in rows for end in (row["low"], row["high"]) if not isnan(end)]
+    low, high = max(min([least, *ends]), least - reach), min(max([most, *ends]), most + reach)
+    margin = 0.05 * ((high - low) or abs(high) or 1.0)
+    axis.set(**{f"{along}lim": (low - margin, high + margin)})
+
+
+def key_below(figure: Figure) -> None:
+    """Give a figure one key for all its axes, below them, in as many rows as it needs."""
     pairs = [axis.get_legend_handles_labels() for axis in figure.axes]
     unique = {label: handle for handles, labels in pairs for handle, label in zip(handles, labels, strict=True)}
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, frameon=False)
+    columns = figure.get_figwidth() / (_KEY_INCHES + text_inches(unique))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=max(1, int(columns)), frameon=False)
+
+
+def text_inches(texts: Iterable[str]) -> float:
+    """Return about how wide the longest of some texts is."""
+    return _LETTER_INCHES * max(len(text) for text in texts)

@@ -36,16 +36,14 @@ def final_table(runs: Rows, bases: Rows, plan: Plan) -> Rows:
 
     The base is judged once, so it has no interval. It is one method where all are of one base, else one for each.
     """
-    final = [
-        key | vars(summary(column(group, "value")))
-        for key, group in grouped(pick(runs, split=plan.split), [*_keys(plan), *_OF])
-    ]
+    final: Rows = []
     for key, group in grouped(bases, [*_keys(plan)[1:], *_OF]):
         by_base = grouped(group, ["base"])
         for _, same in by_base:
             name = BASE if len(by_base) == 1 else f"{BASE} of {', '.join(distinct(same, 'method'))}"
             final.append({"method": name} | key | vars(summary([same[0]["value"]])))
-    return final
+    order = sorted(pick(runs, split=plan.split), key=lambda row: list(plan.methods).index(row["method"]))
+    return final + [key | vars(summary(column(group, "value"))) for key, group in grouped(order, [*_keys(plan), *_OF])]
 
 
 def paired_table(runs: Rows, plan: Plan) -> Rows:
@@ -88,7 +86,8 @@ def cost_table(whole: Sequence[Measured], plan: Plan) -> Rows:
 
     `evaluations_per_prompt` holds rollout, completion and update; peak_bytes is the largest of a stage.
     """
-    rows = [_arm(each) | _cost(each) | _size(each) for each in whole]
+    order = sorted(whole, key=lambda each: list(plan.methods).index(each.placed.cell.method))
+    rows = [_arm(each) | _cost(each) | _size(each) for each in order]
     numbers = ["rounds", *SPENT, "prompts", "evaluations_per_prompt", "peak_bytes"]
     return [
         key | {name: sum(column(group, name)) / len(group) for name in numbers}
@@ -108,8 +107,8 @@ def tuning_table(runs: Rows, whole: Sequence[Measured], plan: Plan) -> Rows:
 
 
 def best_of(tuning: Rows) -> Rows:
-    """Return the point of the grid with the highest mean, for each method and variant."""
-    return [max(group, key=lambda row: row["mean"]) for _, group in grouped(tuning, ["method", "variant"])]
+    """Return the point of the grid with the highest mean, for each method and variant, of those with the most seeds."""
+    return [max(group, key=lambda row: (row["n"], row["mean"])) for _, group in grouped(tuning, ["method", "variant"])]
 
 
 def at_best(rows: Rows, best: Rows, plan: Plan) -> Rows:
@@ -145,6 +144,7 @@ def _spent(each: Measured) -> dict[str, list[float]]:
 
 def _cost(each: Measured) -> Row:
     totals = {name: sum(values) for name, values in _spent(each).items()}
+    totals |= {SPENT[0]: int(totals[SPENT[0]])}
     return {"run_key": each.placed.key, "rounds": len(each.rounds)} | totals
 
 

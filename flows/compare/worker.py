@@ -41,14 +41,16 @@ def bring(task: Mapping[str, Any]) -> None:
     """Bring the run of a task to its end and judge its last policy, and the base unless another run has.
 
     Args:
-        task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, of the final figures.
+        task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, of the final figures; `runs`,
+            folders of the plan's runs.
     """
-    from flows.compare.judge import judge_base, judge_last, open_tracking
+    from flows.compare.judge import judge_base, judge_last, open_tracking, take_base
     from flows.loop import call_plainly
     from flows.session import Session
 
     session = Session.of(task["params"])
     open_tracking(session)
+    take_base(session, map(Path, task["runs"]))
     session.train(call_plainly, links=task["links"], final=False)
     judge_last(session, task["split"])
     judge_base(session, task["split"])

@@ -1,11 +1,13 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from flops import flux1_flops
 from memory import Footprint, bytes_of, fitting, footprint, peak, without_contents
-from policy import main
+from policy import Turn, main, utilisation
+from policy_sides import Measured
 from published_loop import Plan, published_loop
 from random_policy import MODELS, Model, make_condition, make_policy, make_scorer
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -158,6 +160,21 @@ def test_the_benchmark_runs_tiny_and_its_last_line_counts_both_sides(family, cap
     assert last["published"]["calls_timed"] >= 16
     assert last["published"]["extrapolated"] == (last["published"]["calls_timed"] < last["published"]["calls_a_prompt"])
     assert min(last["ratio_evaluations"], last["ratio_iteration"], last["matmul_tflops"]) > 0
+
+
+@pytest.mark.parametrize(("adapted", "work"), [(True, 28), (False, 40)])
+def test_an_adapter_is_not_charged_with_the_gradient_of_what_is_frozen(adapted, work):
+    """2 prompts at 3 steps, two rows a velocity: 3 a site are counted and the base at 2 of the 6, 2 a site are done."""
+    sides = SimpleNamespace(
+        policy=SimpleNamespace(adapted=adapted, num_forwards=2),
+        plan=SimpleNamespace(steps=(0, 1, 2)),
+        args=SimpleNamespace(prompts=2, height=8, width=8),
+        model=SimpleNamespace(flops=lambda height, width: 10),
+    )
+    measured = Measured(seconds=2.0, peak=0, evaluations=2 * (3 * 6 + 2))
+    found = Turn(5.0, {"update": measured, "rollout": measured}, {}, {}, calls=0, published_peak=0)
+    assert utilisation(sides, found, "update") == work * 10 / 2 / 5
+    assert utilisation(sides, found, "rollout") == 40 * 10 / 2 / 5
 
 
 def test_a_size_that_a_family_has_not_is_refused(capsys):

@@ -62,6 +62,9 @@ def test_each_run_is_an_ordinary_run_of_the_store(compared, within):
         assert float(row["evaluations"]) == sum(metrics["evaluations"] for metrics in run.metrics()) <= PLAN["budget"]
         assert (int(row["rounds"]), int(row["seed"])) == (2, run.params().run.seed)
     assert len(list((compared.store / "bases").glob("*/evaluate.json"))) == 1
+    bases = [path for run in runs for path in run.evaluation_folder(0, "tuning").glob("*/*.parquet")]
+    assert len(bases) == 8
+    assert len({path.stat().st_ino for path in bases}) <= 4  # the first two runs judged it at once, the others took it
 
 
 def test_mlflow_tells_the_runs_apart_by_plan_and_method(compared):
@@ -144,10 +147,12 @@ def test_once_more_does_no_work_and_writes_the_same(within, tmp_path):
 def test_a_killed_comparison_goes_on_and_a_run_that_fails_is_told_at_the_end(compared, tmp_path):
     comparing, plan = Comparing(tmp_path), write_plan(tmp_path, processes=1)
     killed = comparing.started(plan)
-    wait_for(lambda: list(comparing.store.glob("runs/*/rounds/0000/update.json")), 120)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    wait_for(lambda: not processes_with(f"G2RPO_HOME={comparing.store}"), 20)  # the worker died with it
+    try:
+        wait_for(lambda: list(comparing.store.glob("runs/*/rounds/0000/update.json")), 300)
+    finally:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait()
+    wait_for(lambda: not processes_with(f"G2RPO_HOME={comparing.store}"), 60)  # the worker died with it
     required = {row["run_key"]: row for row in table(compared.folder / "out/runs.csv")}
     (begun,) = (path.name for path in (comparing.store / "runs").iterdir())
     failing = next(key for key in required if key != begun)

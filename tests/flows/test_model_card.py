@@ -4,6 +4,7 @@ import pytest
 import yaml
 from damage import bring_to_the_end
 from exports import train_tiny
+from methods import METHODS
 from PIL import Image
 from rounds import new_run, run_round
 from tiny import tiny_params
@@ -108,6 +109,28 @@ def test_a_card_says_where_the_policy_comes_from(flux, tmp_path):
     assert told["rollout.shift"] == "`3.0`"
     assert "(rank 4, alpha 8: the file says both)" in text
     assert "must be told a strength of 2." in text
+
+
+@pytest.mark.parametrize(
+    ("method", "called", "tells"),
+    [
+        ("g2rpo", ("G²RPO", "2510.01982"), {"rollout.steps_a_round": "`null`", "rollout.sde": '`"flow"`'}),
+        ("mix_grpo", ("MixGRPO", "2507.21802"), {"rollout.window_size": "`2`", "rollout.initial_noise": '`"shared"`'}),
+        ("flow_grpo", ("Flow-GRPO", "2505.05470"), {"rollout.initial_noise": '`"own"`'}),
+        ("dance_grpo", ("DanceGRPO", "2505.07818"), {"rollout.sde": '`"dance"`', "update.train_frac": "`0.6`"}),
+    ],
+)
+def test_a_card_names_the_method_and_its_own_parameters(flux, tmp_path, method, called, tells):
+    name, arxiv = called
+    chosen = tiny_params(*METHODS[method])
+    by = flux.params.model_copy(update={"rollout": chosen.rollout, "update": chosen.update})
+    text = card(Exported(flux.run, by, 1, as_lora=True), tmp_path)
+    assert f"# flux1 aligned by {name}\n" in text
+    assert f"by 1 round of {name}\n([arXiv:{arxiv}](https://arxiv.org/abs/{arxiv}))." in text
+    told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE))
+    assert tells.items() <= told.items()
+    assert "rollout.micro_batch" not in told
+    assert ("rollout.window_size" in told) == (method == "mix_grpo")
 
 
 def test_the_table_is_the_final_evaluation_and_tells_trained_rewards_from_the_others(shapes, tmp_path):

@@ -16,7 +16,7 @@ def test_a_demo_leaves_figures_pictures_and_no_process(g2rpo, tmp_path):
     metrics = json.loads((out / "metrics.json").read_text())
     rewards = {"judge_a", "judge_b", "rule_soft", "rule_strict"}
     assert set(metrics["base"]) == set(metrics["aligned"]) == rewards
-    assert metrics["rounds"] == 2
+    assert (metrics["rounds"], metrics["method"]) == (2, "G²RPO")
     assert metrics["run_key"] == g2rpo.run_folder().name
     assert metrics["evaluations_per_prompt"] == 2 + 3 * (3 + 2)  # anchor; per branch 1 2 3 from step 0, 2 3 from step 1
     assert metrics["cpu_seconds"] > 0

@@ -1,5 +1,7 @@
 """Evaluations that are known before a round is run, against those that its stages count."""
 
+from itertools import pairwise
+
 import pytest
 from methods import DANCE, FLOW, G2RPO, METHODS, MIX
 from rounds import new_run, run_round
@@ -67,7 +69,7 @@ def test_the_cost_of_a_window_falls_as_it_moves_towards_the_picture_and_rises_as
     # of own noise a branch walks from the start whatever the window; of shared the group walks together up to it
     params = tiny_params(*MIX)
     costs = [round_evaluations(params, number) for number in range(4)]
-    assert [before - after for before, after in zip(costs, costs[1:], strict=False)] == [
+    assert [before - after for before, after in pairwise(costs)] == [
         4 * (3 - 1),  # three branches complete with a step less, the anchor goes one further
         4 * (3 - 1),
         -2 * 4 * (3 - 1),

@@ -1,5 +1,7 @@
 """The stage `integrate`: its parameters, and advantages that can be added up from the table and hang on no shard."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +23,7 @@ TWO = (
     "integrate.granularity_weights=[1.0, 0.5]",
 )
 KEY = ["prompt_id", "window", "branch"]
+NO_MODELS: Any = None
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def integrated(rewards, folder, *options, shards=1, asked=None):
             Job(params, 0, {"rewards": folder / "rewards"}, {"advantages": folder / "out"}, "s", part),
             Resources(params),
         )
-    return read_table(folder / "out").to_pandas()
+    return read_table(folder / "out").to_pandas().sort_values(KEY, ignore_index=True)
 
 
 def added_up(advantages):
@@ -125,7 +128,7 @@ def test_weights_go_with_the_granularities_in_their_order():
 
 
 def test_a_round_counts_its_floored_groups_and_a_trace_names_them(started):
-    made, params, resources = started
+    made, params, _ = started
     floored = params.model_copy(
         update={"integrate": params.integrate.model_copy(update={"std_floor_frac": 0.9, "clamp": 0.5})}
     )
@@ -169,4 +172,5 @@ def test_no_shard_pending_reads_nothing(rewards, tmp_path):
     integrated(rewards, tmp_path)
     shard_path(tmp_path / "rewards", 0).unlink()
     params = tiny_params(*TWO)
-    run(Job(params, 0, {"rewards": tmp_path / "rewards"}, {"advantages": tmp_path / "out"}, "s"), Resources(params))
+    job = Job(params, 0, {"rewards": tmp_path / "rewards"}, {"advantages": tmp_path / "out"}, "s")
+    run(job, NO_MODELS)

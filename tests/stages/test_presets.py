@@ -8,9 +8,19 @@ import yaml
 from random_bases import PRESETS, tiny_latent_params
 from tiny import ROOT
 
+from g2rpo.tree import completion_tree
 from stages.params_file import load_params, written
 
-SHIPPED = sorted(path for path in (ROOT / "presets").glob("*.yaml"))
+SHIPPED = sorted(path for path in (ROOT / "presets").rglob("*.yaml") if "\nextends: " in path.read_text())
+HANG_ON_NOTHING = {"methods", "compare"}
+METHODS = {
+    "g2rpo": ("flow", 0.7),
+    "g2rpo-lambda1": ("flow", 0.7),
+    "mix-grpo": ("flow", 0.7),
+    "flow-grpo": ("flow", 0.7),
+    "dance-grpo": ("dance", 0.3),
+}
+"""presets/methods, with their step law and its noise scale."""
 
 
 def preset(tmp_path, text):
@@ -21,13 +31,19 @@ def preset(tmp_path, text):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
+    """Those of methods and comparisons hang on no default of params.yaml: they may say what it says.
+
+    A section of another family or method takes the place of the whole, so it says all there is.
+    """
     params = load_params(path).model_dump(mode="json")
     said = yaml.safe_load(path.read_text())
     base = load_params(path.parent / said.pop("extends")).model_dump(mode="json")
     for section, keys in said.items():
+        whole = any(base[section].get(tag) != keys.get(tag, base[section].get(tag)) for tag in ("family", "method"))
         for key, value in keys.items():
             assert params[section][key] == value
-            assert base[section].get(key, "nothing") != value, f"{section}.{key} says what it extends says"
+            differs = base[section].get(key, "nothing") != value
+            assert whole or differs or path.parent.name in HANG_ON_NOTHING, f"{section}.{key} says what it extends says"
 
 
 def test_a_key_of_a_preset_takes_the_place_of_that_of_params(tmp_path):
@@ -129,6 +145,48 @@ def test_a_preset_of_nothing_is_refused(tmp_path):
     path.write_text("extends: [1]")
     with pytest.raises(ValueError, match="extends: the name of a file is required"):
         load_params(path)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_its_own_rollout_on_the_shapes_world_and_on_flux(name):
+    shapes, flux = (load_params(ROOT / "presets" / path) for path in (f"methods/{name}.yaml", flux_preset(name)))
+    assert shapes.rollout.method == flux.rollout.method == name.removesuffix("-lambda1").replace("-", "_")
+    assert (shapes.rollout.sde, shapes.rollout.eta) == METHODS[name]
+    for params in (shapes, flux):
+        assert max(params.rollout.steps) <= params.rollout.num_steps - 2
+        assert params.update.train_frac == (0.6 if name == "dance-grpo" else 1.0)
+        assert (params.complete.granularities == (1,)) == (name != "g2rpo")
+        assert getattr(params.rollout, "initial_noise", "shared") == ("own" if name == "flow-grpo" else "shared")
+
+
+def flux_preset(name):
+    return "flux1-dev-hps-clip.yaml" if name == "g2rpo" else f"flux1-dev-{name}.yaml"
+
+
+def test_windows_of_the_published_recipes_by_hand():
+    def window(name, number):
+        (found,) = load_params(ROOT / f"presets/flux1-dev-{name}.yaml").rollout.windows(number, 0)
+        return found
+
+    # MixGRPO: w = 4, s = 1, tau = 25; the last of 300 rounds is at place 299 // 25 = 11
+    assert [window("mix-grpo", number)[0] for number in (0, 24, 25, 299)] == [0, 0, 1, 11]
+    assert window("mix-grpo", 299) == (11, 12, 13, 14)
+    assert [window("mix-grpo-flash", number)[0] for number in (19, 20, 299)] == [0, 1, 14]
+    assert {window("flow-grpo-fast", number) for number in range(5)} == {(0, 1, 2)}
+    assert window("flow-grpo", 0) == (0, 1, 2, 3, 4)
+    assert window("dance-grpo", 0) == tuple(range(24))
+    shapes = load_params(ROOT / "presets/methods/mix-grpo.yaml").rollout
+    assert [shapes.windows(number, 0)[0] for number in (0, 20, 99, 100)] == [(0, 1), (1, 2), (4, 5), (0, 1)]
+
+
+def test_the_flash_preset_costs_a_picture_what_its_header_says():
+    params = load_params(ROOT / "presets/flux1-dev-mix-grpo-flash.yaml")
+    costs = []
+    for number in range(0, 300, 20):
+        (window,) = params.rollout.windows(number, 0)
+        tree = completion_tree(25, window[-1] + 1, params.complete.granularities, params.complete.stride_rule)
+        costs.append(window[-1] + 1 + sum(node.level < 25 for depth in tree for node in depth))
+    assert (costs[0], sum(costs) / 15) == (11, 16.0)
 
 
 def test_the_tiny_presets_lie_where_the_tests_look():

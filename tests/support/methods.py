@@ -6,7 +6,7 @@ _WINDOW = (
     "rollout.window_schedule=progressive",
 )
 
-G2RPO = (*_SIX, "rollout.steps=[0, 1, 2, 3]")
+G2RPO = (*_SIX, "rollout.steps=[0, 1, 2, 3]", "rollout.steps_a_round=null", "rollout.step_weights=null")
 """A window of one step for each of 0, 1, 2, 3."""
 
 MIX = (*_SIX, "rollout.method=mix_grpo", "rollout.initial_noise=shared", "rollout.steps=[1, 2, 3, 4]", *_WINDOW)

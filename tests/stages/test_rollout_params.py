@@ -1,0 +1,138 @@
+"""The section rollout of each method: what it takes, what it refuses, and how one method becomes another."""
+
+from pathlib import Path
+
+import pytest
+from tiny import ROOT
+
+from stages.params_file import load_params
+
+SHIPPED = ROOT / "params.yaml"
+PLAIN = (
+    *("rollout.steps=[0, 1, 2, 3]", "rollout.num_steps=8", "rollout.group_size=12", "rollout.steps_a_round=null"),
+    *("rollout.step_weights=null", "prompts.num_prompts=8", "update.num_minibatches=1", "update.cadence=iteration"),
+)
+
+MIX = (
+    *("rollout.method=mix_grpo", "rollout.window_size=2", "rollout.window_stride=1", "rollout.window_interval=25"),
+    *("rollout.window_schedule=progressive", "rollout.initial_noise=shared"),
+)
+FLOW = ("rollout.method=flow_grpo", "rollout.initial_noise=own")
+
+
+def load(*overrides):
+    return load_params(SHIPPED, [*PLAIN, *overrides])
+
+
+def refusal(*overrides):
+    with pytest.raises(ValueError) as caught:
+        load(*overrides)
+    return str(caught.value)
+
+
+def test_a_method_by_set_takes_over_what_both_have():
+    chosen = load(*MIX, "rollout.eta=0.5").rollout
+    assert (chosen.method, chosen.eta, chosen.group_size, chosen.steps) == ("mix_grpo", 0.5, 12, (0, 1, 2, 3))
+    assert (chosen.window_size, chosen.window_interval, chosen.own_noise) == (2, 25, False)
+    assert load(*FLOW).rollout.own_noise
+    assert not load("rollout.method=dance_grpo", "rollout.initial_noise=shared").rollout.own_noise
+
+
+def test_the_order_of_overrides_does_not_matter():
+    assert load(*MIX) == load(*MIX[::-1])
+
+
+def test_the_keys_of_the_former_method_go():
+    chosen = load("rollout.steps_a_round=2", *FLOW).rollout
+    assert not hasattr(chosen, "steps_a_round")
+    back = load(*MIX, "rollout.method=g2rpo", "rollout.steps_a_round=null", "rollout.step_weights=null")
+    assert back == load()
+
+
+def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
+    said = refusal("rollout.method=mix_grpo")
+    for key in ("window_size", "window_stride", "window_interval", "window_schedule", "initial_noise"):
+        assert f"rollout.{key}: required, got nothing. Add it" in said
+    assert "steps_a_round" not in said
+    assert "rollout.initial_noise: required, got nothing" in refusal("rollout.method=dance_grpo")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["rollout.method=ppo"], "rollout.method: one of 'g2rpo', 'mix_grpo', 'flow_grpo', 'dance_grpo' is required"),
+        (["rollout.initial_noise=own"], "rollout.initial_noise: unknown key, got 'own'. Remove it or correct it"),
+        ([*FLOW, "rollout.window_size=2"], "rollout.window_size: unknown key, got 2"),
+        ([*FLOW, "rollout.steps_a_round=2"], "rollout.steps_a_round: unknown key, got 2"),
+        ([*FLOW, "rollout.initial_noise=same"], "rollout.initial_noise: input should be 'shared' or 'own', got 'same'"),
+        (
+            [*MIX, "rollout.window_size=5"],
+            "rollout.window_size: at most the 4 steps of rollout.steps is required, got 5",
+        ),
+        ([*MIX, "rollout.window_size=0"], "rollout.window_size: input should be greater than or equal to 1, got 0"),
+        ([*MIX, "rollout.window_stride=0"], "rollout.window_stride: input should be greater than or equal to 1"),
+        ([*MIX, "rollout.window_interval=0"], "rollout.window_interval: input should be greater than or equal to 1"),
+        ([*MIX, "rollout.window_schedule=decay"], "rollout.window_schedule: input should be 'progressive' or 'random'"),
+        ([*FLOW, "rollout.steps=[0, 7]"], "rollout.steps: each step must be at most num_steps - 2 = 6"),
+        (["rollout.steps=[]"], "rollout.steps: "),
+        (["rollout.sde=ode"], "rollout.sde: input should be 'flow', 'dance' or 'cps', got 'ode'"),
+        (["rollout.sde=cps", "rollout.eta=1.2"], "rollout.eta: at most 1 with sde cps, got 1.2. Lower it, as to 0.7"),
+        (["rollout.steps_a_round=5"], "rollout.steps_a_round: at most the 4 steps of rollout.steps is required, got 5"),
+        (["rollout.step_weights=[1.0, 2.0]"], "rollout.step_weights: one for each of the 4 steps of rollout.steps"),
+        (["rollout.step_weights=[1.0, 2.0, 0.0, 1.0]"], "rollout.step_weights.2: input should be greater than 0"),
+        (["update.train_frac=0"], "update.train_frac: input should be greater than 0, got 0"),
+        (["update.train_frac=1.1"], "update.train_frac: input should be less than or equal to 1, got 1.1"),
+        (["update.warmup_rounds=-1"], "update.warmup_rounds: input should be greater than or equal to 0, got -1"),
+        (["update.decay_rounds=0"], "update.decay_rounds: input should be greater than or equal to 1, got 0"),
+        (["update.final_frac=2"], "update.final_frac: input should be less than or equal to 1, got 2"),
+        (
+            ["update.num_minibatches=9"],
+            "update.num_minibatches: at most prompts.num_prompts is required, and 1 at cadence",
+        ),
+        (["update.cadence=step", "update.num_minibatches=2"], "got 2 with 8 prompts at cadence step. Lower it"),
+    ],
+)
+def test_bad_values_are_refused_with_key_required_got_and_do(overrides, said):
+    assert said in refusal(*overrides)
+
+
+def test_an_eta_above_one_is_for_the_sdes_alone():
+    assert load("rollout.sde=flow", "rollout.eta=1.2").rollout.eta == 1.2
+    assert load("rollout.sde=cps", "rollout.eta=1.0").rollout.eta == 1.0
+
+
+def overlay(folder: Path, text: str, base: Path = SHIPPED) -> Path:
+    path = folder / "preset.yaml"
+    path.write_text(f"extends: {base}\n{text}")
+    return path
+
+
+def test_a_preset_of_another_method_takes_the_place_of_the_whole_section(tmp_path):
+    with pytest.raises(ValueError) as caught:
+        load_params(overlay(tmp_path, "rollout: {method: flow_grpo, initial_noise: own}"))
+    for key in ("num_steps", "shift", "steps", "group_size", "sde", "eta", "micro_batch"):
+        assert f"rollout.{key}: required, got nothing" in str(caught.value)
+    assert "rollout.initial_noise" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["rollout: {method: mix_grpo, window_size: 1}", "rollout: {window_size: 1}"])
+def test_a_preset_of_the_same_method_says_only_what_differs(tmp_path, said):
+    base = ROOT / "presets/methods/mix-grpo.yaml"
+    chosen, before = (load_params(path).rollout for path in (overlay(tmp_path, said, base), base))
+    assert chosen == before.model_copy(update={"window_size": 1})
+
+
+def test_a_window_moves_by_the_parameters():
+    chosen = load(*MIX, "rollout.window_interval=2").rollout
+    assert [chosen.windows(number, 0) for number in range(7)] == [
+        *[((0, 1),)] * 2,
+        *[((1, 2),)] * 2,
+        *[((2, 3),)] * 2,
+        ((0, 1),),
+    ]
+    assert load(*FLOW).rollout.windows(0, 0) == ((0, 1, 2, 3),)
+    assert load().rollout.windows(0, 0) == ((0,), (1,), (2,), (3,))
+    drawn = load("rollout.steps_a_round=2").rollout
+    assert len({drawn.windows(number, 0) for number in range(20)}) == 6
+    assert drawn.windows(3, 0) == drawn.windows(3, 0) != drawn.windows(3, 1)
+    assert all(len(windows) == 2 for windows in (drawn.windows(number, 0) for number in range(20)))
