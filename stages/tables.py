@@ -98,8 +98,8 @@ ADVANTAGES = Table(
     key=("prompt_id", "window", "branch"),
     parents={"rewards": ("prompt_id", "window", "branch")},
 )
-"""An advantage is the sum of weight times standardised, within the clamp; standardised = (value - group_mean) / divisor,
-and floored tells where the divisor is no group's own spread."""
+"""An advantage is the sum of weight times standardised, within the clamp; standardised is (value - group_mean) /
+divisor, and floored tells where the divisor is no group's own spread."""
 OLD_LOG_PROBS = Table(
     "old_log_probs",
     _BRANCH | {"step": pa.int32(), "log_prob_old": pa.float32()},
