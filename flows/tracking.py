@@ -114,6 +114,8 @@ class MlflowObserver:
 
     def _experiment(self) -> str:
         """Return the id of the experiment, making it if it is new."""
+        from mlflow.exceptions import MlflowException
+
         name = self._params.tracking.experiment
         experiment = self._client.get_experiment_by_name(name)
         if experiment is not None:
@@ -121,7 +123,13 @@ class MlflowObserver:
         own = tracking_uri(self._params).startswith("sqlite:")
         location = (home() / "mlartifacts").as_uri() if own else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
-        return self._client.create_experiment(name, artifact_location=location, tags=kind)
+        try:
+            return self._client.create_experiment(name, artifact_location=location, tags=kind)
+        except MlflowException:
+            made = self._client.get_experiment_by_name(name)  # by another process, meanwhile
+            if made is None:
+                raise
+            return made.experiment_id
 
     def _log_params(self, run: Run, run_id: str, logged: Mapping[str, str]) -> None:
         """Log what the fingerprint has; what may change later is a tag."""

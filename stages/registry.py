@@ -40,7 +40,7 @@ class Stage:
     """Tables of the same round, or `previous_policy`: the policy that the round begins with."""
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
-    """Sections of params.yaml that change what it writes."""
+    """Sections of params.yaml that change what it writes, or a key of one, as `rollout.shift`."""
     origins: tuple[Literal["prompts", "rewards"], ...] = ()
     """What it reads that no stage wrote: the list of prompts, the rewards."""
     models: tuple[Model, ...] = ()
@@ -54,7 +54,11 @@ class Stage:
 
     def parameters(self, params: Params) -> dict[str, Any]:
         """Return what the stage's results depend on, as plain values."""
-        return effective(params.model_dump(mode="json", include=set(self.sections)))
+        wanted: dict[str, Any] = {}
+        for name in self.sections:
+            section, dot, key = name.partition(".")
+            wanted[section] = {key} if dot else True
+        return effective(params.model_dump(mode="json", include=wanted))
 
 
 ROUND_STAGES = (
@@ -99,7 +103,7 @@ EVALUATE = Stage(
     "evaluate",
     ("policy",),
     ("evaluations", "pictures"),
-    ("resources", "policy", "rollout", "evaluate"),
+    ("resources", "policy", "rollout.shift", "evaluate"),
     ("prompts", "rewards"),
     models=("network",),  # then decoder and rewards: it asks for them itself
     sharded=False,

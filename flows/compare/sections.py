@@ -26,6 +26,8 @@ class Table:
 
     header: list[str]
     rows: list[list[str]]
+    num_names: int = 1
+    """Columns at the left that hold names and no numbers."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,9 @@ def _paired_table(part: Rows, shown: Shown) -> Table:
             low, high = (number(row[end], decimals, signed=True) for end in ("low", "high"))
             difference = number(row["difference"], decimals, signed=True)
             tests = [probability(row["p"]), probability(row["p_holm"])]
-            rows.append([row["method"], reward, difference, f"{low} to {high}", *tests, str(row["n"])])
-    return Table(["method", "reward", "difference", "95 % interval", "p", "p (Holm)", "seeds"], rows)
+            rows.append([reward, row["method"], difference, f"{low} to {high}", *tests, str(row["n"])])
+    header = ["reward", "method", "difference", "95 % interval", "p", "p (Holm)", "seeds"]
+    return Table(header, rows, num_names=2)
 
 
 def grid_section(best: Rows, tuning: Rows, plan: Plan) -> Section:
@@ -196,4 +199,4 @@ def origin_section(links: Sequence[Mapping[str, str]], command: str) -> Section:
         said["git_commit"] += ", with changes that were not committed"
     text = f"`{command}` writes this again; the runs and their keys are in runs.csv."
     rows = [[title, said[name]] for name, title in names.items() if said[name]]
-    return Section("Where it came from", [text], [("", Table(["", ""], rows))])
+    return Section("Where it came from", [text], [("", Table(["", ""], rows, num_names=2))])

@@ -87,12 +87,10 @@ class Measured:
 def base_folder(by: Params) -> Path:
     """Return the folder of the store in which the base's evaluation by these parameters lies.
 
-    It is named by all that the pictures and their scores come from; of the section rollout that is its shift.
+    It is named by all that the pictures and their scores come from.
     """
-    parameters = EVALUATE.parameters(by)
-    parameters["rollout"] = by.rollout.shift
     origins = {"policy": policy_digest(by)} | stage_origins(EVALUATE, by)
-    return home() / "bases" / value_digest({"parameters": parameters, "origins": origins})[:16]
+    return home() / "bases" / value_digest({"parameters": EVALUATE.parameters(by), "origins": origins})[:16]
 
 
 def is_judged(folder: Path) -> bool:
