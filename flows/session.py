@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.console import ConsoleObserver
+from flows.falling import FallingObserver
 from flows.loop import StageCall, train
 from flows.observers import Observer, Observers
 from flows.provenance import origin_links, versions
@@ -94,7 +95,7 @@ class Session:
             _warn_of_other_code(run, links)
             self._encode(params)
             run.begin_session(links)
-            watching = Observers([ConsoleObserver(), MlflowObserver(params), *observers])
+            watching = Observers([ConsoleObserver(), FallingObserver(), MlflowObserver(params), *observers])
             with watching.watching(run, params.run.rounds):
                 train(run, params, self.resources, call, watching, final=final)
             if out:

@@ -80,7 +80,7 @@ class UpdateRule:
     """`iteration`: one step a pass, loss averaged over all sites (the sum over k divided by |M|).
     `step`: one step for each k, ascending, its loss undivided. The authors' code has had both."""
     num_minibatches: int
-    """Optimizer steps of a pass at cadence `iteration`, each over an equal share of the sites, in their order."""
+    """Optimizer steps of a pass at cadence `iteration`, each over as many of the prompts, in their order."""
     num_epochs: int
     """Passes over the round, at least 1. From the second step on, ratios leave 1 and the clip acts."""
     micro_batch: int
@@ -114,7 +114,8 @@ def _chunks(sites: Sites, rule: UpdateRule) -> list[list[Tensor]]:
     """Return, for each optimizer step of a pass, the site indices of its micro-batches."""
     everything = torch.arange(len(sites.step), device=sites.step.device)
     if rule.cadence == "iteration":
-        parts = list(everything.tensor_split(rule.num_minibatches))
+        prompts = sites.rows.unique_consecutive().tensor_split(rule.num_minibatches)
+        parts = [everything[torch.isin(sites.rows, some)] for some in prompts]
     else:
         parts = [everything[sites.step == step] for step in sites.step.unique()]
     return [list(part.split(rule.micro_batch)) for part in parts]
@@ -214,6 +215,8 @@ class _Learning:
         velocity = self.field.with_gradient(part.latents, sigma, part.condition.take(part.rows))
         law = _transition(part, velocity, rule)
         now = _log_prob(law, part)
+        if not bool(torch.isfinite(now).all()):
+            raise FloatingPointError("Log-probabilities must be finite numbers; the policy's velocity is none.")
         before = self.log_prob_old[leaving]
         old = torch.where(torch.isnan(before), now.detach(), before)
         self.log_prob_old[leaving] = old

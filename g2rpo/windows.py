@@ -83,12 +83,14 @@ def sliding_window(
         ValueError: If the window is larger than what it slides over.
     """
     if not 1 <= size <= len(steps):
-        raise ValueError(f"A window slides over at least as many steps as it has, got size {size} over {len(steps)}.")
-    first = range(0, len(steps) - size + 1, stride)
-    place = round_number // interval
+        raise ValueError(
+            f"A window slides over at least as many steps as it has, got size {size} over {len(steps)}. Lower it."
+        )
+    last, place = len(steps) - size, round_number // interval
     if schedule == "random":
-        place = int(np.random.default_rng(position_seed("window", seed, place)).integers(len(first)))
-    start = first[place % len(first)]
+        start = int(np.random.default_rng(position_seed("window", seed, place)).integers(last + 1))
+    else:
+        start = min(place % (-(-last // stride) + 1) * stride, last)
     return (tuple(steps[start : start + size]),)
 
 

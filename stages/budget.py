@@ -12,25 +12,35 @@ from stages.prompts import noise_seeds
 
 
 def round_evaluations(params: Params, round_number: int) -> int:
-    """Return the evaluations of a round: rollout, completion and update.
+    """Return the evaluations of a round, all that its stages count: rollout, completion and update.
 
     Classifier-free guidance sends two rows through the network for one velocity.
     """
+    return method_evaluations(params, round_number) + _rows_a_velocity(params) * _checks(params, round_number)
+
+
+def method_evaluations(params: Params, round_number: int) -> int:
+    """Return the evaluations of a round that its method asks for, by which budgets of methods are equal.
+
+    They leave out what is ours: the KL to the base where it has no weight, and the log-probabilities of the later
+    minibatches before the first step, which the papers' codes take from the rollout.
+    """
     windows = params.rollout.windows(round_number, params.run.seed)
-    velocities = _rollout(params, windows) + _completion(params, windows)
-    per_round = velocities * params.prompts.num_prompts + _update(params, windows, round_number)
-    return per_round * _rows_a_velocity(params)
+    velocities = (_rollout(params, windows) + _completion(params, windows)) * params.prompts.num_prompts
+    trained = sum(_optimizer_steps(params, round_number)) * params.update.num_epochs
+    velocities += trained * (4 if params.update.kl_weight > 0 else 3)
+    return velocities * _rows_a_velocity(params)
 
 
 def rounds_within(params: Params, budget: int) -> int:
-    """Return the largest number of rounds of a run that cost no more than a budget of evaluations.
+    """Return the largest number of rounds of a run that cost no more than a budget of `method_evaluations`.
 
     Raises:
         ValueError: If not even one round does.
     """
     spent = 0
     for number in count():
-        spent += round_evaluations(params, number)
+        spent += method_evaluations(params, number)
         if spent > budget:
             if number == 0:
                 raise ValueError(
@@ -68,31 +78,38 @@ def _completion(params: Params, windows: tuple[Window, ...]) -> int:
     return params.rollout.group_size * sum(node.level < num_steps for node in nodes)
 
 
-def _update(params: Params, windows: tuple[Window, ...], round_number: int) -> int:
-    """Return the velocities of the update: with gradient, of the base for the KL, and of old log-probabilities."""
-    chosen = params.update
-    sites = _sites(params, windows, round_number)
+def _checks(params: Params, round_number: int) -> int:
+    """Return the velocities of a round's update that no method asks for."""
+    chosen, steps = params.update, _optimizer_steps(params, round_number)
+    measured = 0 if chosen.kl_weight > 0 else sum(min(size, chosen.micro_batch) for size in steps)
+    return measured * chosen.num_epochs + sum(steps[1:])
+
+
+def _optimizer_steps(params: Params, round_number: int) -> list[int]:
+    """Return the number of sites of each optimizer step of a pass."""
+    chosen, sites = params.update, _sites(params, round_number)
     if chosen.cadence == "step":
-        steps = [sites.count(step) for step in sorted(set(sites))]
-    else:
-        each, longer = divmod(len(sites), chosen.num_minibatches)
-        steps = [each + (number < longer) for number in range(chosen.num_minibatches)]
-    measured = steps if chosen.kl_weight > 0 else [min(size, chosen.micro_batch) for size in steps]
-    return (3 * sum(steps) + sum(measured)) * chosen.num_epochs + sum(steps[1:])
+        steps = [step for prompt in sites for step in prompt]
+        return [steps.count(step) for step in sorted(set(steps))]
+    each = params.prompts.num_prompts // chosen.num_minibatches
+    return [sum(map(len, sites[start : start + each])) for start in range(0, len(sites), each)]
 
 
-def _sites(params: Params, windows: tuple[Window, ...], round_number: int) -> list[int]:
-    """Return the step of each place that trained steps leave: latents that a group shares are one place."""
+def _sites(params: Params, round_number: int) -> list[list[int]]:
+    """Return, for each prompt, the step of each place that trained steps leave; shared latents are one place."""
     chosen, frac = params.rollout, params.update.train_frac
+    windows = chosen.windows(round_number, params.run.seed)
+    shared = not chosen.own_noise
     if frac == 1:
-        shared = 0 if chosen.own_noise else 1
         each = [[*window[:shared], *window[shared:] * chosen.group_size] for window in windows]
-        return [step for window in each for step in window] * params.prompts.num_prompts
-    sites = list[int]()
+        return [[step for window in each for step in window]] * params.prompts.num_prompts
+    prompts = list[list[int]]()
     for seed in noise_seeds(params, round_number):
+        sites = list[int]()
         for window in windows:
             trained = [trained_steps(window, frac, seed, branch) for branch in range(chosen.group_size)]
-            steps = [step for branch in trained for step in branch if chosen.own_noise or step != window[0]]
-            leaves_anchor = not chosen.own_noise and any(window[0] in branch for branch in trained)
-            sites += [*window[:leaves_anchor], *steps]
-    return sites
+            leaves_anchor = shared and any(window[0] in branch for branch in trained)
+            sites += window[:leaves_anchor]
+            sites += [step for branch in trained for step in branch if not shared or step != window[0]]
+        prompts.append(sites)
+    return prompts

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from g2rpo.schedule import completion_path
 from stages.integrate_params import IntegrateParams
 from stages.policy_params import PolicyParams
 from stages.reward_params import RewardParams
@@ -103,7 +104,7 @@ class UpdateParams(Section):
     cadence: Literal["iteration", "step"]
     """One optimizer step a pass over the round, or one for each stochastic step k."""
     num_minibatches: Count
-    """Optimizer steps of a pass at cadence `iteration`, each over as many prompts; at most prompts.num_prompts."""
+    """Optimizer steps of a pass at cadence `iteration`, each over as many prompts: a divisor of prompts.num_prompts."""
     num_epochs: Count
     """Passes over the round."""
     kl_weight: NotNegative
@@ -192,12 +193,31 @@ class Params(Section):
         refuse_repeats("complete.granularities", self.complete.granularities)
         refuse_repeats("score.rewards", self.score.rewards)
         refuse_repeats("evaluate.rewards", self.evaluate.rewards)
+        refuse_repeats("evaluate.num_steps", self.evaluate.num_steps)
+        refuse_repeats("report.num_steps", self.report.num_steps or ())
         self.integrate.check(self.score.rewards, self.complete.granularities)
-        if self.update.num_minibatches > (self.prompts.num_prompts if self.update.cadence == "iteration" else 1):
+        most = self.prompts.num_prompts if self.update.cadence == "iteration" else 1
+        if most % self.update.num_minibatches:
             raise ValueError(
-                "update.num_minibatches: at most prompts.num_prompts is required, and 1 at cadence step, got "
+                "update.num_minibatches: a divisor of prompts.num_prompts is required, and 1 at cadence step, got "
                 f"{self.update.num_minibatches} with {self.prompts.num_prompts} prompts at cadence "
-                f"{self.update.cadence}. Lower it."
+                f"{self.update.cadence}. Change one."
+            )
+        if self.update.train_frac < 1 and self.rollout.method == "g2rpo":
+            raise ValueError(
+                "update.train_frac: 1 is required with rollout.method g2rpo, whose windows have one step, got "
+                f"{self.update.train_frac}. Set it to 1, or take fewer rollout.steps."
+            )
+        rollout, complete = self.rollout, self.complete
+        paths = {
+            completion_path(rollout.num_steps, rollout.earliest_end + 1, granularity, complete.stride_rule)
+            for granularity in complete.granularities
+        }
+        if len(paths) < len(complete.granularities):
+            raise ValueError(
+                "complete.granularities: granularities that reach the picture by different steps are required, got "
+                f"{list(complete.granularities)}, of which some are the same from step {rollout.earliest_end + 1} of "
+                f"{rollout.num_steps}. Name fewer, as [1]."
             )
         if self.report.split == self.evaluate.split:
             raise ValueError(

@@ -67,7 +67,7 @@ ROUND_STAGES = (
         "rollout",
         ("prompts", "previous_policy"),
         ("anchors", "transitions"),
-        ("resources", "policy", "rollout"),
+        ("run.seed", "resources", "policy", "rollout"),
         models=("network",),
     ),
     Stage(

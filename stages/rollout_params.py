@@ -37,6 +37,11 @@ class _RolloutParams(Section):
         """Whether each branch of a group starts from a noise of its own."""
         return False
 
+    @property
+    def earliest_end(self) -> int:
+        """The earliest step with which a window of any round ends."""
+        return max(self.steps)
+
     @model_validator(mode="after")
     def _steps_leave_room(self) -> Self:
         refuse_repeats("rollout.steps", self.steps)
@@ -67,6 +72,11 @@ class G2rpoParams(_RolloutParams):
         drawn = drawn_steps(self.steps, count=count, weights=self.step_weights, round_number=round_number, seed=seed)
         return one_step_windows(drawn)
 
+    @property
+    def earliest_end(self) -> int:
+        """The earliest step with which a window of any round ends."""
+        return min(self.steps)
+
     @model_validator(mode="after")
     def _draw_is_possible(self) -> Self:
         if (self.steps_a_round or 1) > len(self.steps):
@@ -78,6 +88,11 @@ class G2rpoParams(_RolloutParams):
             raise ValueError(
                 f"rollout.step_weights: one for each of the {len(self.steps)} steps of rollout.steps is required, got "
                 f"{len(self.step_weights)}. Give as many, or null."
+            )
+        if self.step_weights is not None and self.steps_a_round is None:
+            raise ValueError(
+                "rollout.step_weights: null is required where rollout.steps_a_round is null, since nothing is drawn; "
+                f"got {list(self.step_weights)}. Say how many steps a round draws, or set null."
             )
         return self
 
@@ -119,6 +134,11 @@ class MixGrpoParams(_TrajectoryParams):
             round_number=round_number,
             seed=seed,
         )
+
+    @property
+    def earliest_end(self) -> int:
+        """The earliest step with which a window of any round ends."""
+        return sorted(self.steps)[self.window_size - 1]
 
     @model_validator(mode="after")
     def _window_fits(self) -> Self:

@@ -185,8 +185,9 @@ def cost_section(cost: Rows, plan: Plan) -> Section:
     header += ["wall-seconds", "CPU-seconds per 1,000 evaluations", "peak memory, GiB"]
     text = (
         "Of training alone, as means over seeds. An evaluation is one row through the transformer: a forward is 1, "
-        "with its backward 3; those of a prompt hold rollout, completion and update. Seconds are of the machine and of "
-        "what else it did meanwhile; evaluations are exact."
+        "with its backward 3; those of a prompt hold rollout, completion and update. Our own checks are not charged, "
+        "though the seconds have them: the KL to the base where it has no weight, and the log-probabilities of later "
+        "minibatches before the first step. Seconds are of the machine and what else it did; evaluations are exact."
     )
     return Section("Cost of a run", [text], [("", Table(header, rows))])
 

@@ -12,13 +12,14 @@ from flows.compare.rows import Rows, column, grouped
 from stages.base_model import policy_digest
 from stages.execute import is_done
 from stages.files import file_digest, value_digest
-from stages.fingerprint import Fingerprint
+from stages.fingerprint import ALGORITHM_VERSION, Fingerprint
 from stages.home import home
 from stages.manifest import all_there, read_manifest
 from stages.origins import stage_origins
 from stages.params import Params
 from stages.policy_state import missing_files
 from stages.registry import EVALUATE
+from stages.resources import chosen_device
 from stages.store import Run
 from stages.tables import read_table
 
@@ -90,7 +91,8 @@ def base_folder(by: Params) -> Path:
     It is named by all that the pictures and their scores come from.
     """
     origins = {"policy": policy_digest(by)} | stage_origins(EVALUATE, by)
-    return home() / "bases" / value_digest({"parameters": EVALUATE.parameters(by), "origins": origins})[:16]
+    found = {"parameters": EVALUATE.parameters(by), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
+    return home() / "bases" / value_digest(found | {"device": chosen_device(by.resources.device).type})[:16]
 
 
 def is_judged(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from flows.compare.plan import BASE, Plan
 from flows.compare.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.statistics import holm, paired, summary
 from flows.compare.stored import Measured
+from stages.budget import method_evaluations
 
 SPENT = ("evaluations", "cpu_seconds", "wall_seconds")
 _OF = ["num_steps", "reward"]
@@ -139,7 +140,8 @@ def _arm(each: Measured) -> Row:
 
 def _spent(each: Measured) -> dict[str, list[float]]:
     seconds = [sum(value for name, value in row.items() if name.startswith("seconds/")) for row in each.rounds]
-    return {name: column(each.rounds, name) for name in SPENT[:2]} | {SPENT[2]: seconds}
+    asked = [float(method_evaluations(each.placed.cell.params, number)) for number in range(len(each.rounds))]
+    return dict(zip(SPENT, (asked, column(each.rounds, SPENT[1]), seconds), strict=True))
 
 
 def _cost(each: Measured) -> Row:

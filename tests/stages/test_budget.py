@@ -7,7 +7,7 @@ from methods import DANCE, FLOW, G2RPO, METHODS, MIX
 from rounds import new_run, run_round
 from tiny import tiny_params
 
-from stages.budget import round_evaluations, rounds_within
+from stages.budget import method_evaluations, round_evaluations, rounds_within
 from stages.files import read_json
 from stages.registry import ROUND_STAGES
 
@@ -16,7 +16,7 @@ OPTIONS = {
     "published strides": (*G2RPO, "complete.granularities=[2, 3]", "complete.stride_rule=published"),
     "a draw of steps": (*G2RPO, "rollout.steps_a_round=2", "rollout.step_weights=[1.0, 2.0, 1.0, 3.0]"),
     "a step for each k": (*G2RPO, "update.cadence=step", "update.num_epochs=2", "update.micro_batch=3"),
-    "minibatches that do not divide": (*G2RPO, "update.num_minibatches=3", "update.micro_batch=2"),
+    "minibatches": (*G2RPO, "update.num_minibatches=4", "update.micro_batch=3"),
     "a KL that weighs": (*MIX, "update.kl_weight=0.1", "update.micro_batch=3", "update.num_minibatches=2"),
     "a random window of own noises": (
         *(*MIX, "rollout.initial_noise=own", "rollout.window_schedule=random"),
@@ -29,7 +29,7 @@ OPTIONS = {
         *("update.kl_weight=0.1", "update.cadence=step"),
     ),
     "a share of few branches": (*DANCE, "rollout.group_size=2", "update.train_frac=0.2", "update.cadence=step"),
-    "a share in minibatches": (*DANCE, "update.num_minibatches=3", "update.micro_batch=2", "update.num_epochs=2"),
+    "a share in minibatches": (*DANCE, "update.num_minibatches=2", "update.micro_batch=2", "update.num_epochs=2"),
 }
 
 
@@ -76,12 +76,26 @@ def test_the_cost_of_a_window_falls_as_it_moves_towards_the_picture_and_rises_as
     ]
 
 
+def test_methods_are_not_charged_for_what_is_measured_beside_them():
+    """T = 6, 4 prompts, G = 3, one window of 5 steps of own noise: 12 sites a branch's 5 steps, 60 in all."""
+    of = {
+        "one step": tiny_params(*FLOW),
+        "four steps": tiny_params(*FLOW, "update.num_minibatches=4"),
+        "a KL that weighs": tiny_params(*FLOW, "update.kl_weight=0.1"),
+    }
+    walked = 4 * 3 * (5 + 1)
+    asked = {name: method_evaluations(params, 0) - walked for name, params in of.items()}
+    assert asked == {"one step": 3 * 60, "four steps": 3 * 60, "a KL that weighs": 4 * 60}
+    counted = {name: round_evaluations(params, 0) - walked for name, params in of.items()}
+    assert counted == {"one step": 3 * 60 + 32, "four steps": 3 * 60 + 60 + 45, "a KL that weighs": 4 * 60}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_budget_buys_the_rounds_that_it_pays_for_to_the_last_evaluation(method):
     params = tiny_params(*METHODS[method])
     spent = 0
     for number in range(4):
-        spent += round_evaluations(params, number)
+        spent += method_evaluations(params, number)
         assert rounds_within(params, spent) == number + 1
         assert rounds_within(params, spent + 1) == number + 1
         if number:
@@ -90,6 +104,6 @@ def test_a_budget_buys_the_rounds_that_it_pays_for_to_the_last_evaluation(method
 
 def test_a_budget_that_pays_for_no_round_is_refused():
     params = tiny_params()
-    one = round_evaluations(params, 0)
+    one = method_evaluations(params, 0)
     with pytest.raises(ValueError, match=rf"costs {one} transformer evaluations, got {one - 1}. Raise it, or lower"):
         rounds_within(params, one - 1)

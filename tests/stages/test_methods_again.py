@@ -80,6 +80,18 @@ def test_the_learning_rate_follows_its_schedule_over_the_rounds():
     assert round_metrics(run, 0)["update/learning_rate"] == pytest.approx(0.5e-4)
 
 
+def test_the_learning_rate_of_the_round_is_the_one_that_is_applied():
+    weights = []
+    for how in (
+        ("update.learning_rate=1e-4", "update.warmup_rounds=2"),
+        ("update.learning_rate=5e-5", "update.warmup_rounds=0"),
+    ):
+        run, params, resources = new_run(tiny_params("update.decay_rounds=null", *how))
+        run_round(run, params, resources)
+        weights.append((run.policy_folder(1) / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_minibatches_are_optimizer_steps_of_whole_prompts(of_method):
     run = of_method("flow_grpo", "update.num_minibatches=2")[0]
     updates = read_table(run.round_folder(1) / "updates").to_pandas()

@@ -87,9 +87,9 @@ def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
         (["update.final_frac=2"], "update.final_frac: input should be less than or equal to 1, got 2"),
         (
             ["update.num_minibatches=9"],
-            "update.num_minibatches: at most prompts.num_prompts is required, and 1 at cadence",
+            "update.num_minibatches: a divisor of prompts.num_prompts is required, and 1 at cadence",
         ),
-        (["update.cadence=step", "update.num_minibatches=2"], "got 2 with 8 prompts at cadence step. Lower it"),
+        (["update.cadence=step", "update.num_minibatches=2"], "got 2 with 8 prompts at cadence step. Change one"),
     ],
 )
 def test_bad_values_are_refused_with_key_required_got_and_do(overrides, said):

@@ -17,7 +17,7 @@ PLAN = {
     "title": "Granularities",
     "params": str(ROOT / "params.yaml"),
     "set": {key: yaml.safe_load(value) for key, value in SMALL.items()} | {"evaluate.every": 2},
-    "budget": 250,  # two rounds: one costs 100 or 88
+    "budget": 230,  # two rounds: one costs 92 or 80
     "seeds": [7, 8],
     "processes": 2,
     "methods": {"fine": {"set": {"complete.granularities": [1]}}, "coarse": {"set": {"complete.granularities": [2]}}},
