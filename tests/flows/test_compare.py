@@ -7,6 +7,8 @@ import re
 import signal
 import statistics
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -216,7 +218,10 @@ def test_dvc_keeps_the_report_and_repeats_nothing(compared, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     write_plan(tmp_path / "presets", "compare", params="../params.yaml")
-    environment = compared.environment | {"DVC_SITE_CACHE_DIR": str(tmp_path / "site")}
+    environment = compared.environment | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(tmp_path / "site"),
+    }
 
     def run(*words, within="pipelines/compare"):
         done = subprocess.run(

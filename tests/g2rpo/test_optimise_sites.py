@@ -175,6 +175,19 @@ def test_the_kl_is_the_mean_over_the_sites_where_it_is_measured():
     assert learned.reports[0].loss == pytest.approx(2 * whole - float(sites.advantage.mean()), rel=1e-4)
 
 
+def test_a_velocity_that_is_no_number_is_told_before_any_weight_changes():
+    policy = LinearPolicy()
+    sites, _ = a_round(policy)
+    broken = dataclasses.replace(sites, latents=sites.latents * float("nan"))
+    before = float(policy.module.weight.detach())
+    trainer = Trainer(policy.module, OptimizerSettings(0.1, (0.9, 0.999), 0.0, 1e9, None))
+    field, how = VelocityField(policy, 100), rule()
+    fixed = old_log_probs(field, broken, how)
+    with pytest.raises(FloatingPointError, match="Log-probabilities must be finite"):
+        list(optimise(field, field, trainer, sites=broken, log_prob_old=fixed, rule=how))
+    assert float(policy.module.weight.detach()) == before
+
+
 def test_a_kl_that_weighs_nothing_changes_no_gradient():
     for how in ({"micro_batch": 2}, {"num_minibatches": 2}):
         near, far = (learn(rule(**how), base_weight=weight)[0].gradients for weight in (0.5, 3.0))

@@ -43,6 +43,17 @@ def test_a_stride_skips_places_and_a_round_a_place_is_an_interval_of_one():
     ]
 
 
+def test_a_stride_that_does_not_divide_ends_at_the_last_whole_place():
+    # six steps, w = 2, s = 3: places 0, 3 and, since 6 is too far, 4
+    assert [place(number, stride=3, interval=1) for number in range(4)] == [(0, 1), (3, 4), (4, 5), (0, 1)]
+
+
+def test_a_random_window_knows_no_stride():
+    assert {place(number, stride=3, interval=1, schedule="random") for number in range(60)} == {
+        (k, k + 1) for k in range(5)
+    }
+
+
 def test_a_window_slides_over_the_steps_that_there_are():
     assert [place(number, (1, 4, 6), interval=1) for number in range(3)] == [(1, 4), (4, 6), (1, 4)]
 

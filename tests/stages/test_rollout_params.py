@@ -10,7 +10,13 @@ from stages.params_file import load_params
 SHIPPED = ROOT / "params.yaml"
 PLAIN = (
     *("rollout.steps=[0, 1, 2, 3]", "rollout.num_steps=8", "rollout.group_size=12", "rollout.steps_a_round=null"),
-    *("rollout.step_weights=null", "prompts.num_prompts=8", "update.num_minibatches=1", "update.cadence=iteration"),
+    *(
+        "rollout.step_weights=null",
+        "prompts.num_prompts=8",
+        "update.train_frac=1.0",
+        "update.num_minibatches=1",
+        "update.cadence=iteration",
+    ),
 )
 
 MIX = (
@@ -80,6 +86,13 @@ def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
         (["rollout.steps_a_round=5"], "rollout.steps_a_round: at most the 4 steps of rollout.steps is required, got 5"),
         (["rollout.step_weights=[1.0, 2.0]"], "rollout.step_weights: one for each of the 4 steps of rollout.steps"),
         (["rollout.step_weights=[1.0, 2.0, 0.0, 1.0]"], "rollout.step_weights.2: input should be greater than 0"),
+        (["rollout.step_weights=[1.0, 2.0, 1.0, 1.0]"], "null is required where rollout.steps_a_round is null"),
+        (["update.train_frac=0.6"], "update.train_frac: 1 is required with rollout.method g2rpo"),
+        (
+            [*FLOW, "complete.granularities=[1, 2]", "rollout.steps=[6]"],
+            "complete.granularities: granularities that reach",
+        ),
+        (["update.num_minibatches=3"], "got 3 with 8 prompts at cadence iteration. Change one"),
         (["update.train_frac=0"], "update.train_frac: input should be greater than 0, got 0"),
         (["update.train_frac=1.1"], "update.train_frac: input should be less than or equal to 1, got 1.1"),
         (["update.warmup_rounds=-1"], "update.warmup_rounds: input should be greater than or equal to 0, got -1"),
