@@ -1,8 +1,8 @@
 """Transition laws of one step: the Euler step of the ODE, and three Gaussian steps with fresh noise.
 
-With x the latents at sigma, v = noise - data their velocity and dt = sigma_next - sigma < 0, each law moves the
-marginal distribution of the flow from sigma to sigma_next. The steps of the SDEs of Flow-GRPO and DanceGRPO do so
-in the limit of small steps; CPS keeps the level of the noise at any step.
+With x the latents at sigma, v = noise - data their velocity and dt = sigma_next - sigma < 0, each law leads from sigma
+to sigma_next. The steps of Flow-GRPO and DanceGRPO keep the marginal distribution of the flow in the limit of small
+steps; CPS keeps the level of the noise at any step, and narrows data that are spread.
 """
 
 import math

@@ -17,7 +17,7 @@ SIGMAS = shifted_sigmas(8, 2.0)
 STEP = (0, 1, 1, 2, 3, 3)
 LEFT_BY = (4, 1, 1, 3, 1, 2)
 """Stochastic steps that left each of the six sites: shared ones have a group, others a branch each."""
-PROMPT = (0, 0, 0, 1, 1, 1)
+PROMPT = (0, 0, 1, 1, 1, 1)
 
 
 def rule(**changes):
@@ -142,8 +142,8 @@ def test_only_what_the_first_step_does_not_see_is_evaluated_before_it():
         ({}, 3 * 6, 6),
         ({"micro_batch": 2}, 3 * 6, 2),  # the first of three micro-batches
         ({"micro_batch": 2, "kl_weight": 0.1}, 3 * 6, 6),
-        ({"num_minibatches": 2, "micro_batch": 2}, 3 * 6 + 3, 2 + 2),  # three sites are evaluated before the first step
-        ({"num_minibatches": 2, "num_epochs": 2, "micro_batch": 2}, 2 * 3 * 6 + 3, 2 * (2 + 2)),
+        ({"num_minibatches": 2, "micro_batch": 2}, 3 * 6 + 4, 2 + 2),  # four sites are evaluated before the first step
+        ({"num_minibatches": 2, "num_epochs": 2, "micro_batch": 2}, 2 * 3 * 6 + 4, 2 * (2 + 2)),
         ({"cadence": "step", "micro_batch": 1}, 3 * 6 + 5, 4),
         ({"cadence": "step", "micro_batch": 1, "kl_weight": 0.1}, 3 * 6 + 5, 6),
     ],
