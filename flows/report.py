@@ -6,12 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment
 
 from flows.methods import published
 from flows.pictures import before_after, curves, held_out_history
-from stages.files import atomic, write_json, write_text
+from flows.rows import write_csv
+from stages.files import write_json, write_text
 from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.params import Params
 from stages.registry import STAGES
@@ -77,8 +77,8 @@ def write_report(run: Run, params: Params, judged: BaseAndAligned, out: Path) ->
     report = measure(run, params, judged)
     history = held_out_history(run, params)
     write_json(out / "metrics.json", report.values)
-    _write_csv(out / "rounds.csv", [_round(row, params) for row in run.metrics()[: params.run.rounds]])
-    _write_csv(out / "held_out.csv", [{"round": number} | means for number, means in history.items()])
+    write_csv(out / "rounds.csv", [_round(row, params) for row in run.metrics()[: params.run.rounds]])
+    write_csv(out / "held_out.csv", [{"round": number} | means for number, means in history.items()])
     before_after(judged.base, judged.aligned, params, out / "before_after.png")
     curves(run, params, out / "curves.png")
     template = files("flows").joinpath("templates/report.html").read_text()
@@ -101,8 +101,3 @@ def _round(metrics: Mapping[str, float], params: Params) -> dict[str, float]:
     weighted = sum(weights[name] * value for name, value in rewards.items()) / sum(weights.values())
     moved = {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac", "loss")}
     return {"round": int(metrics["round"]), "trained_reward": weighted} | rewards | moved
-
-
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from flows.rows import Row, Rows, distinct, grouped, pick
 from stages.files import atomic, write_text
 from stages.signal import ALL, agreement_table, spread_table, stored_rewards
 from stages.store import Run, find_run
-
-Row = dict[str, Any]
 
 _NAMED_BY = 3  # parameters in the name of a setting
 
@@ -48,7 +46,7 @@ def signal_of_runs(names: Sequence[str], out: Path, *, phases: int) -> str:
         with atomic(out / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
     command = " ".join(["g2rpo signal", *(f"--run {key}" for key in runs), f"--phases {phases} --out {out}"])
-    together = [_where(_rows(table), run=ALL) for table in (spreads, agreements)]
+    together = [pick(_rows(table), run=ALL) for table in (spreads, agreements)]
     write_text(out / "signal.md", page(list(runs.values()), settings, *together, command=command))
     with atomic(out / "signal.png") as temporary:
         picture(*together).savefig(temporary, dpi=150, format="png")
@@ -76,15 +74,13 @@ def setting_names(runs: Sequence[Run]) -> dict[str, str]:
     return {key: f"{named[key]} ({first[alike[key]][:8]})" if ambiguous else named[key] for key in named}
 
 
-def page(
-    runs: Sequence[Run], settings: dict[str, str], spreads: list[Row], agreements: list[Row], *, command: str
-) -> str:
+def page(runs: Sequence[Run], settings: dict[str, str], spreads: Rows, agreements: Rows, *, command: str) -> str:
     """Return the figures of all runs of a setting as Markdown: by step, and over training."""
     lines = ["# Signal", "", f"    {command}", "", _SAID, "| run | setting | seed | rounds | commit |", _rule(5)]
     for run in runs:
         seed, commit = run.fingerprint.values["run.seed"], run.links.get("git_commit", "")[:7]
         lines.append(f"| `{run.key}` | {settings[run.key]} | {seed} | {run.num_finished} | {commit} |")
-    for setting, reward in _each(spreads, "setting", "reward"):
+    for setting, reward in _settings(spreads):
         s, a, finest = _of(spreads, agreements, setting, reward)
         units = next(f"{row['units']} {row['interval_over']}" for row in _whole(s) if row["step"] == ALL)
         lines += ["", f"## {setting}: {reward}", "", f"Spread, by step and granularity (intervals over {units}):", ""]
@@ -93,57 +89,52 @@ def page(
             lines += ["", f"Rank agreement with λ = {finest}; variance shared with it:", ""]
             lines += _crossed(_whole(a), "step", "coarser", ["spearman", "shared_variance"])
         lines += ["", "Spread over training, all steps:", ""]
-        lines += _crossed(_where(s, step=ALL), "rounds", "granularity", ["spread"])
+        lines += _crossed(pick(s, step=ALL), "rounds", "granularity", ["spread"])
         if a:
             lines += ["", f"Rank agreement with λ = {finest} over training, all steps:", ""]
-            lines += _crossed(_where(a, step=ALL), "rounds", "coarser", ["spearman"])
+            lines += _crossed(pick(a, step=ALL), "rounds", "coarser", ["spearman"])
     return "\n".join([*lines, ""])
 
 
-def _rows(table: pd.DataFrame) -> list[Row]:
+def _rows(table: pd.DataFrame) -> Rows:
     """Return the rows of a table, with their rounds counted from 1 as a person says them."""
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     return [row | {"rounds": f"{row['first_round'] + 1} to {row['last_round'] + 1}"} for row in rows]
 
 
-def _of(spreads: list[Row], agreements: list[Row], setting: str, reward: str) -> tuple[list[Row], list[Row], int]:
+def _of(spreads: Rows, agreements: Rows, setting: str, reward: str) -> tuple[Rows, Rows, int]:
     """Return what is said of a reward in a setting: its spreads, agreements with the finest granularity, and which."""
-    s, a = (_where(rows, setting=setting, reward=reward) for rows in (spreads, agreements))
+    s, a = (pick(rows, setting=setting, reward=reward) for rows in (spreads, agreements))
     finest = min(row["granularity"] for row in s)
-    return s, _where(a, granularity=finest), finest
+    return s, pick(a, granularity=finest), finest
 
 
-def _where(rows: list[Row], **equal: object) -> list[Row]:
-    """Return the rows with the given values."""
-    return [row for row in rows if all(row[name] == value for name, value in equal.items())]
+def _settings(rows: Rows) -> list[tuple[str, str]]:
+    """Return each setting with each reward that was trained or judged in it."""
+    return [(key["setting"], key["reward"]) for key, _ in grouped(rows, ["setting", "reward"])]
 
 
-def _each(rows: list[Row], *names: str) -> list[tuple[Any, ...]]:
-    """Return the distinct values of some columns, in the order of the rows."""
-    return list(dict.fromkeys(tuple(row[name] for name in names) for row in rows))
-
-
-def _whole(rows: list[Row]) -> list[Row]:
+def _whole(rows: Rows) -> Rows:
     """Return the rows of whole runs."""
-    return _where(rows, first_round=0, last_round=max((row["last_round"] for row in rows), default=0))
+    return pick(rows, first_round=0, last_round=max((row["last_round"] for row in rows), default=0))
 
 
-def _phases(rows: list[Row]) -> list[Row]:
+def _phases(rows: Rows) -> Rows:
     """Return the rows of phases; where the whole run is the one phase, its rows."""
     whole = _whole(rows)
     return [row for row in rows if row not in whole] or whole
 
 
-def _by_step(rows: list[Row]) -> list[Row]:
+def _by_step(rows: Rows) -> Rows:
     return [row for row in rows if row["step"] != ALL]
 
 
-def _crossed(rows: list[Row], down: str, across: str, figures: Sequence[str]) -> list[str]:
+def _crossed(rows: Rows, down: str, across: str, figures: Sequence[str]) -> list[str]:
     """Return a Markdown table of figures with their intervals."""
-    columns = sorted(value for (value,) in _each(rows, across))
+    columns = sorted(distinct(rows, across))
     said = {(row[down], row[across]): "; ".join(_said(row, name) for name in figures) for row in rows}
     lines = [f"| {down} | {' | '.join(f'λ = {column}' for column in columns)} |", _rule(len(columns) + 1)]
-    for (value,) in _each(rows, down):
+    for value in distinct(rows, down):
         lines.append(f"| {value} | {' | '.join(said.get((value, column), '') for column in columns)} |")
     return lines
 
@@ -157,15 +148,15 @@ def _said(row: Row, name: str) -> str:
     return value if low == "nan" else f"{value} [{low}, {high}]"
 
 
-def picture(spreads: list[Row], agreements: list[Row]) -> Figure:
+def picture(spreads: Rows, agreements: Rows) -> Figure:
     """Return small multiples: a row a setting and reward; spread and agreement by step and over training."""
-    cells = _each(spreads, "setting", "reward")
+    cells = _settings(spreads)
     figure = Figure(figsize=(15 if agreements else 6.4, 2.4 * len(cells) + 0.6), layout="constrained")
     axes = figure.subplots(len(cells), 5 if agreements else 2, squeeze=False)
     steps, granularities = (_colours(spreads, name) for name in ("step", "granularity"))
     for row, (setting, reward) in zip(axes, cells, strict=True):
         s, a, finest = _of(spreads, agreements, setting, reward)
-        of_finest = _by_step(_where(_phases(s), granularity=finest))
+        of_finest = _by_step(pick(_phases(s), granularity=finest))
         _lines(row[0], _by_step(_whole(s)), "step", by="granularity", y="spread", colours=granularities)
         _lines(row[1], of_finest, "round", by="step", y="spread", colours=steps)
         row[0].set(title="spread within a group", ylabel=f"{setting}\n{reward}: std")
@@ -174,12 +165,12 @@ def picture(spreads: list[Row], agreements: list[Row]) -> Figure:
             axis.set_visible(bool(a))
         if a:
             _lines(row[2], _by_step(_whole(a)), "step", by="coarser", y="spearman", colours=granularities)
-            _lines(row[3], _where(_phases(a), step=ALL), "round", by="coarser", y="spearman", colours=granularities)
+            _lines(row[3], pick(_phases(a), step=ALL), "round", by="coarser", y="spearman", colours=granularities)
             _lines(row[4], _by_step(_whole(a)), "step", by="coarser", y="shared_variance", colours=granularities)
             row[2].set(title=f"rank agreement with λ = {finest}", ylabel="Spearman's ρ")
             row[3].set(title="the same over training, all steps", ylabel="Spearman's ρ")
             row[4].set(title=f"variance shared with λ = {finest}", ylabel="share")
-    for (reward,) in _each(spreads, "reward"):
+    for reward in distinct(spreads, "reward"):
         _one_scale([axis for row, cell in zip(axes, cells, strict=True) if cell[1] == reward for axis in row[:2]])
     if agreements:
         _one_scale([axis for row in axes for axis in row[2:] if axis.get_visible()])
@@ -190,9 +181,9 @@ def picture(spreads: list[Row], agreements: list[Row]) -> Figure:
     return figure
 
 
-def _colours(rows: list[Row], name: str) -> dict[int, tuple[float, ...]]:
+def _colours(rows: Rows, name: str) -> dict[int, tuple[float, ...]]:
     """Return a colour for each value of a column, dark to light."""
-    values = sorted(value for (value,) in _each(rows, name) if value != ALL)
+    values = sorted(value for value in distinct(rows, name) if value != ALL)
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(values)))
     return {value: tuple(colour) for value, colour in zip(values, colours, strict=True)}
 
@@ -204,12 +195,12 @@ def _one_scale(axes: list[Axes]) -> None:
         axis.set_ylim(min(0.0, *(low for low, _ in ends)), max(high for _, high in ends))
 
 
-def _lines(axis: Axes, rows: list[Row], x: str, *, by: str, y: str, colours: dict[int, tuple[float, ...]]) -> None:
+def _lines(axis: Axes, rows: Rows, x: str, *, by: str, y: str, colours: dict[int, tuple[float, ...]]) -> None:
     """Draw a line with intervals for each value of a column."""
-    values = sorted(value for (value,) in _each(rows, by))
+    values = sorted(distinct(rows, by))
     width = 1.0 if x == "step" else max((row["last_round"] + 1 for row in rows), default=0) / 20
     for rank, value in enumerate(values):
-        chosen = _where(rows, **{by: value})
+        chosen = pick(rows, **{by: value})
         middle = [row["step"] if x == "step" else (row["first_round"] + row["last_round"]) / 2 + 1 for row in chosen]
         figure, low, high = (np.array([row[f"{y}{end}"] for row in chosen]) for end in ("", "_low", "_high"))
         axis.errorbar(

@@ -43,5 +43,5 @@ def refuse_repeats(key: str, values: Sequence[object]) -> None:
     Raises:
         ValueError: With its key and values.
     """
-    if len(set(values)) < len(values):
+    if len({repr(value) for value in values}) < len(values):  # a value may be a list
         raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")

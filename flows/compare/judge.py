@@ -9,23 +9,11 @@ from flows.compare.cells import final_params
 from flows.compare.stored import base_folder, is_judged
 from flows.observers import Judged
 from flows.session import Session
-from flows.tracking import MlflowObserver, tracking_uri
+from flows.tracking import MlflowObserver
 from stages.execute import execute, is_done, run_stage
 from stages.files import atomic_folder, link_or_copy, make_folder, writing
-from stages.home import home
 from stages.registry import EVALUATE
 from stages.store import Run
-
-_OPENED: set[tuple[str, str]] = set()
-
-
-def open_tracking(session: Session) -> None:
-    """Have MLflow's experiment made, one process at a time: two that make it at once would fail."""
-    opened = (tracking_uri(session.params), session.params.tracking.experiment)
-    if opened not in _OPENED:
-        with _alone(home() / "compare" / ".mlflow.lock"):
-            MlflowObserver(session.params).show(session.run)
-        _OPENED.add(opened)
 
 
 def take_base(session: Session, others: Iterable[Path]) -> None:

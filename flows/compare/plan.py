@@ -1,14 +1,14 @@
 """The plan of a comparison: a YAML file of methods, seeds, variants and a budget, strict as params.yaml is."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from stages.section import Count, Section
+from stages.section import Count, Section, refuse_repeats
 
 BASE = "base"
 """What tables call the policy before any training."""
@@ -73,9 +73,9 @@ class Plan(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _refuse_repeats("seeds", self.seeds)
+        refuse_repeats("seeds", self.seeds)
         for name, values in self.grid.items():
-            _refuse_repeats(f"grid.{name}", values)
+            refuse_repeats(f"grid.{name}", values)
         if self.reference not in self.methods:
             raise ValueError(
                 f"reference: one of the methods {', '.join(self.methods)} is required, got {self.reference!r}. Name "
@@ -152,11 +152,6 @@ def _check_keys(place: str, values: Mapping[str, Any]) -> None:
             raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. As update.eta.")
         if key in _DECIDED:
             raise ValueError(f"{place}.{key}: it follows from the plan's {_DECIDED[key]}, got it here. Take it out.")
-
-
-def _refuse_repeats(key: str, values: Sequence[object]) -> None:
-    if len({repr(value) for value in values}) < len(values):
-        raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")
 
 
 def _numbers(value: Any) -> Any:

@@ -4,8 +4,8 @@ import sys
 import time
 
 from flows.compare.comparison import Comparison
-from flows.compare.rows import pick
 from flows.compare.stored import Placed, measured
+from flows.rows import pick
 
 
 class Progress:

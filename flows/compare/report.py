@@ -13,7 +13,6 @@ from flows.compare.grid import best_yaml, grid_plot
 from flows.compare.images import images_plot
 from flows.compare.plan import Plan, slug
 from flows.compare.plots import curves_plot, final_plot, pareto_plot, steps_plot
-from flows.compare.rows import Row, Rows, pick, write_csv
 from flows.compare.sections import (
     Section,
     cost_section,
@@ -38,6 +37,7 @@ from flows.compare.tables import (
     runs_table,
     tuning_table,
 )
+from flows.rows import Row, Rows, pick, write_csv
 from stages.files import make_folder, write_json, write_text
 
 _FORMATS = ("html", "md")

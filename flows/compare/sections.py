@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import floor, isnan, log10
 
 from flows.compare.plan import Plan, told
-from flows.compare.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.shown import Shown
+from flows.rows import Row, Rows, column, distinct, grouped, pick
 
 BEST = " ◂"
 """Marks the best point of a method."""

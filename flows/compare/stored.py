@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.compare.cells import Cell, final_params
 from flows.compare.plan import slug
-from flows.compare.rows import Rows, column, grouped
+from flows.rows import Rows, column, grouped
 from stages.base_model import policy_digest
 from stages.execute import is_done
 from stages.files import file_digest, value_digest

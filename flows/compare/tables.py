@@ -6,9 +6,9 @@ from itertools import accumulate
 from typing import Any
 
 from flows.compare.plan import BASE, Plan
-from flows.compare.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.statistics import holm, paired, summary
 from flows.compare.stored import Measured
+from flows.rows import Row, Rows, column, distinct, grouped, pick
 from stages.budget import method_evaluations
 
 SPENT = ("evaluations", "cpu_seconds", "wall_seconds")

@@ -44,12 +44,11 @@ def bring(task: Mapping[str, Any]) -> None:
         task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, of the final figures; `runs`,
             folders of the plan's runs.
     """
-    from flows.compare.judge import judge_base, judge_last, open_tracking, take_base
+    from flows.compare.judge import judge_base, judge_last, take_base
     from flows.loop import call_plainly
     from flows.session import Session
 
     session = Session.of(task["params"])
-    open_tracking(session)
     take_base(session, map(Path, task["runs"]))
     session.train(call_plainly, links=task["links"], final=False)
     judge_last(session, task["split"])
