@@ -16,12 +16,14 @@ import torch
 
 from g2rpo.policies.protocol import Condition
 from g2rpo.policies.shapes import ShapesPolicy
+from g2rpo.positions import position_seed
 from g2rpo.rewards.shapes import load_reward
 from g2rpo.sampler import anchor_trajectory, branch, complete
-from g2rpo.schedule import completion_path, shifted_sigmas
+from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import flow_diffusion, ode_step, sde_step
-from g2rpo.seeding import noise, position_seed
+from g2rpo.seeding import noise
 from g2rpo.shapes.captions import captions
+from g2rpo.strides import completion_path
 from g2rpo.velocity import VelocityField
 
 NUM_STEPS, SHIFT, STEPS, GROUP, ETA = 8, 2.0, (0, 1, 2, 3), 12, 0.7

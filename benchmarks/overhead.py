@@ -54,8 +54,9 @@ class Bare:
     def round(self, number: int) -> None:
         from g2rpo.advantages import integrate, spread_floors, summands
         from g2rpo.optimise import Sites, old_log_probs, optimise
+        from g2rpo.positions import position_seed
         from g2rpo.sampler import anchor_trajectory, branch, complete
-        from g2rpo.seeding import noise, position_seed
+        from g2rpo.seeding import noise
         from g2rpo.shapes.captions import captions
         from stages.prompts import draw, prompt_id
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from g2rpo.schedule import completion_path, shifted_sigmas
+from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import flow_diffusion, log_prob, ode_step, sde_step
+from g2rpo.strides import completion_path
 from g2rpo.tree import evaluations_per_prompt
 
 Velocity = Callable[[Tensor, Tensor], Tensor]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from g2rpo.policies.protocol import Condition
-from g2rpo.schedule import StrideRule
 from g2rpo.sde import SDE, Transition, log_prob, ode_step, transition
+from g2rpo.strides import StrideRule
 from g2rpo.tree import completion_tree, lockstep, on_device
 from g2rpo.types import Index, Latents, Levels
 from g2rpo.velocity import VelocityField

@@ -5,24 +5,11 @@ row is in, nor on the shard, the number of runners or the device. torch's CPU ge
 seed: among a million rows about a hundred pairs share their noise, at unrelated positions.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 
 from g2rpo.types import Latents
-
-_SEED_BITS = 63  # the seeds are stored in signed 64-bit columns
-
-
-def position_seed(*position: int | str) -> int:
-    """Return the seed of a position, in [0, 2**63): the first 63 bits of BLAKE2b over its written form.
-
-    Example: `position_seed(run_seed, "branch", round, prompt_id, window, branch, step)`.
-    """
-    written = "\x1f".join(f"{type(part).__name__}:{part}" for part in position)
-    digest = hashlib.blake2b(written.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> (64 - _SEED_BITS)
 
 
 def noise(seeds: Sequence[int], latent_shape: Sequence[int]) -> Latents:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from g2rpo.schedule import StrideRule, completion_path
+from g2rpo.strides import StrideRule, completion_path
 from g2rpo.types import Index
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from g2rpo.seeding import position_seed
+from g2rpo.positions import position_seed
 
 Window = tuple[int, ...]
 WindowSchedule = Literal["progressive", "random"]

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from g2rpo.positions import position_seed
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.sampler import complete
-from g2rpo.seeding import noise, position_seed
+from g2rpo.seeding import noise
 from g2rpo.velocity import VelocityField
 from stages.job import Job
 from stages.judging import judge

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from g2rpo.schedule import completion_path
+from g2rpo.strides import completion_path
 from stages.integrate_params import IntegrateParams
 from stages.policy_params import PolicyParams
 from stages.reward_params import RewardParams
@@ -66,7 +66,7 @@ class CompleteParams(Section):
     granularities: Annotated[tuple[Count, ...], Field(min_length=1)]
     """Lambda, the strides in steps; {1,2,3} in the paper, {1,2} in its script."""
     stride_rule: Literal["fine_first", "even", "published", "from_clean"]
-    """Which indices a stride visits; see g2rpo/schedule.py."""
+    """Which indices a stride visits; see g2rpo/strides.py."""
     micro_batch: Count
     """Rows a call of the network."""
 

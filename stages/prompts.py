@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from g2rpo.seeding import position_seed
+from g2rpo.positions import position_seed
 from stages.job import Job
 from stages.params import Params
 from stages.prompt_lists import check_apart, full_list, prompt_list

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from g2rpo.positions import position_seed
 from g2rpo.sampler import Anchor, Walked, anchor_trajectory, walk
-from g2rpo.seeding import noise, position_seed
+from g2rpo.seeding import noise
 from g2rpo.types import Latents
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import Window

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from g2rpo.seeding import position_seed
+from g2rpo.positions import position_seed
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 

@@ -5,8 +5,9 @@ import torch
 from linear_policy import LinearPolicy
 
 from g2rpo.sampler import anchor_trajectory, branch, complete
-from g2rpo.schedule import completion_path, shifted_sigmas
+from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import log_prob, sde_step
+from g2rpo.strides import completion_path
 from g2rpo.velocity import VelocityField
 
 SIGMAS = shifted_sigmas(8, 2.0)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from g2rpo.schedule import completion_path, shifted_sigmas
+from g2rpo.schedule import shifted_sigmas
+from g2rpo.strides import completion_path
 
 RULES = ("fine_first", "even", "published", "from_clean")
 

@@ -1,6 +1,7 @@
 import torch
 
-from g2rpo.seeding import noise, position_seed
+from g2rpo.positions import position_seed
+from g2rpo.seeding import noise
 
 
 def test_noise_of_a_position_does_not_depend_on_its_batch():
