@@ -3,31 +3,15 @@ import dataclasses
 import pytest
 import torch
 from linear_policy import LinearPolicy
+from update_rules import SIGMAS, rule
 
-from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
+from g2rpo.optimise import Sites, old_log_probs, optimise
 from g2rpo.sampler import branch
-from g2rpo.schedule import shifted_sigmas
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 
-SIGMAS = shifted_sigmas(8, 2.0)
 STEPS = (0, 1, 2)
 GROUP = 4
-
-
-def rule(**changes):
-    plain = {
-        "sigmas": SIGMAS,
-        "sde": "flow",
-        "eta": 0.7,
-        "clip_range": 1e-4,
-        "kl_weight": 0.0,
-        "cadence": "iteration",
-        "num_minibatches": 1,
-        "num_epochs": 1,
-        "micro_batch": 100,
-    }
-    return UpdateRule(**plain | changes)
 
 
 def a_round(policy, num_prompts=2):

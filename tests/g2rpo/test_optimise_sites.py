@@ -4,16 +4,16 @@ import dataclasses
 
 import pytest
 import torch
+import update_rules
 from linear_policy import LinearPolicy
+from update_rules import SIGMAS
 
-from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
+from g2rpo.optimise import Sites, old_log_probs, optimise
 from g2rpo.sampler import branch, branch_transition
-from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import Transition, log_prob
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 
-SIGMAS = shifted_sigmas(8, 2.0)
 STEP = (0, 1, 1, 2, 3, 3)
 LEFT_BY = (4, 1, 1, 3, 1, 2)
 """Stochastic steps that left each of the six sites: shared ones have a group, others a branch each."""
@@ -21,18 +21,7 @@ PROMPT = (0, 0, 1, 1, 1, 1)
 
 
 def rule(**changes):
-    plain = {
-        "sigmas": SIGMAS,
-        "sde": "dance",
-        "eta": 0.5,
-        "clip_range": 1e-4,
-        "kl_weight": 0.0,
-        "cadence": "iteration",
-        "num_minibatches": 1,
-        "num_epochs": 1,
-        "micro_batch": 100,
-    }
-    return UpdateRule(**plain | changes)
+    return update_rules.rule(**{"sde": "dance", "eta": 0.5} | changes)
 
 
 def a_round(policy):

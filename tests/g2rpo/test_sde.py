@@ -2,13 +2,10 @@ import math
 
 import pytest
 import torch
+from steps import levels, one_step
 
 from g2rpo.schedule import shifted_sigmas
-from g2rpo.sde import Transition, flow_diffusion, log_prob, ode_step, sde_step, transition, transition_kl
-
-
-def levels(*values):
-    return torch.tensor(values, dtype=torch.float64)
+from g2rpo.sde import Transition, flow_diffusion, log_prob, ode_step, sde_step, transition_kl
 
 
 def test_ode_step_by_hand():
@@ -67,19 +64,6 @@ def test_zero_eta_is_the_euler_step_of_the_ode():
     step = sde_step(x, v, sigma=sigma, sigma_next=sigma_next, diffusion=diffusion)
     torch.testing.assert_close(step.mean, ode_step(x, v, sigma=sigma, sigma_next=sigma_next))
     assert (step.std == 0).all()
-
-
-def one_step(sde, x, v, sigma, sigma_next, *, eta, sigma_max=0.9):
-    """The law of a step from one number."""
-    return transition(
-        sde,
-        levels(x).reshape(1, 1),
-        levels(v).reshape(1, 1),
-        sigma=levels(sigma),
-        sigma_next=levels(sigma_next),
-        eta=eta,
-        sigma_max=sigma_max,
-    )
 
 
 @pytest.mark.parametrize(("sde", "eta"), [("flow", 0.3), ("flow", 0.7), ("dance", 0.3), ("dance", 0.7)])

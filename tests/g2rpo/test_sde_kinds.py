@@ -9,28 +9,12 @@ import math
 
 import pytest
 import torch
+from steps import levels, one_step
 
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import cps_step, log_prob, ode_step, transition
 
 ETA = {"flow": 0.7, "dance": 0.3, "cps": 0.7}
-
-
-def levels(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def one_step(sde, x, v, sigma, sigma_next, *, eta, sigma_max=0.9):
-    """The law of a step from one number."""
-    return transition(
-        sde,
-        levels(x).reshape(1, 1),
-        levels(v).reshape(1, 1),
-        sigma=levels(sigma),
-        sigma_next=levels(sigma_next),
-        eta=eta,
-        sigma_max=sigma_max,
-    )
 
 
 @pytest.mark.parametrize(
