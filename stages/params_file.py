@@ -1,7 +1,7 @@
 """Reading params.yaml and its overrides, with every fault told in the words of the file."""
 
-import re
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -11,11 +11,10 @@ from pydantic import ValidationError
 
 from stages.params import Params
 from stages.section import Section
+from stages.yaml_files import read_extending, with_floats
 
 _TAGS = ("family", "kind", "method")
 """Keys that say which of several records a section is."""
-
-_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -32,7 +31,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         ValueError: If the file or an override is not valid; every fault is named with its key, what is
             required, what was got and what to do.
     """
-    tree = _read(path, {})
+    tree = reduce(_laid_over, reversed(read_extending(path, "A parameter file", "--params FILE")))
     for override in overrides:
         _override(tree, override)
     return parse_params(tree)
@@ -41,26 +40,6 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 def written(params: Params) -> str:
     """Return parameters as the text of a params.yaml, without comments."""
     return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
-
-
-def _read(path: Path, above: dict[Path, None]) -> dict[str, Any]:
-    """Return the tree of a file, laid over the file that it extends."""
-    if not path.is_file():
-        raise ValueError(f"A parameter file is required, got {path}, which does not exist. Give --params FILE.")
-    if path.resolve() in above:
-        raise ValueError(f"extends: files that end somewhere are required, got a circle at {path}. Break it.")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path} must hold sections of parameters, got {type(tree).__name__}. Start from params.yaml.")
-    extended = tree.pop("extends", None)
-    if extended is None:
-        return tree
-    if not isinstance(extended, str):
-        raise ValueError(f"extends: the name of a file is required, got {extended!r} in {path}. As ../params.yaml.")
-    return _laid_over(_read(path.parent / extended, above | {path.resolve(): None}), tree)
 
 
 def _laid_over(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +66,7 @@ def parse_params(tree: dict[str, Any]) -> Params:
         ValueError: As `load_params`.
     """
     try:
-        return Params.model_validate(_tuples(tree))
+        return Params.model_validate(_tuples(with_floats(tree)))
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
         raise ValueError(f"The parameters are not valid; nothing was started.\n{faults}") from None
@@ -125,14 +104,10 @@ def _known_to(section: str, keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tuples(value: Any) -> Any:
-    """Return the tree with lists as tuples, and numbers like 1e-4, which YAML 1.1 reads as text, as floats."""
+    """Return the tree with lists as tuples."""
     if isinstance(value, dict):
         return {key: _tuples(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return tuple(_tuples(inner) for inner in value)
-    if isinstance(value, str) and _SCIENTIFIC.fullmatch(value):
-        return float(value)
-    return value
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
 def _fault(fault: Any) -> str:

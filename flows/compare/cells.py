@@ -7,13 +7,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from flows.compare.plan import Method, Plan, Values, read_mapping, slug, told
+from flows.compare.plan import Method, Plan, Values, slug, told
 from stages.budget import rounds_within
 from stages.evaluate import held_out
 from stages.params import Params, for_report
 from stages.params_file import load_params
 from stages.prompts import check_prompts
 from stages.reward_sources import check_names
+from stages.yaml_files import read_extending
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,23 @@ def cells_of(plan: Plan, folder: Path) -> list[Cell]:
         values = presets[name] | plan.set | plan.methods[name].set | on_top | point
         cell = _cell(plan, folder, values | {"run.seed": seed}, (name, variant, point, seed))
         cells.append(cell)
+    _require_alike(cells, plan.split)
     return cells
+
+
+def _require_alike(cells: Sequence[Cell], split: str) -> None:
+    """Refuse runs that are not judged alike, as the curves and the final figures need it."""
+    for part in ("the curves", "the final figures"):
+        said = dict[tuple[Any, ...], str]()
+        for cell in cells:
+            by = (cell.params if part == "the curves" else final_params(cell.params, split)).evaluate
+            said.setdefault((by.split, by.num_prompts, by.num_noises, by.num_steps), cell.name)
+        if len(said) > 1:
+            told = "; ".join(f"{list(how)} for ({name})" for how, name in said.items())
+            raise ValueError(
+                f"Runs judged alike are required for {part}, got split, captions, noises and inference steps {told}. "
+                "Set evaluate and report in the plan's set."
+            )
 
 
 def final_params(params: Params, split: str) -> Params:
@@ -112,27 +129,17 @@ def _preset(name: str, method: Method, folder: Path) -> Values:
     """Return what a method's preset, and those that it extends, say beyond the file at the end, by `section.key`."""
     if method.params is None:
         return {}
-    key, values, path = f"methods.{name}.params", Values(), folder / method.params
-    files: list[Path] = []
-    while True:
-        if path.resolve() in files:
-            raise ValueError(f"{key}: files that end somewhere are required, got a circle at {path}. Break it.")
-        tree = read_mapping(path, f"{key}: a preset", key)
-        files.append(path.resolve())
-        extended = tree.pop("extends", None)
-        if extended is None and len(files) > 1:
-            return values
-        values = _flat(tree, path) | values
-        if extended is None:
-            return values
-        path = path.parent / str(extended)
+    key = f"methods.{name}.params"
+    trees = read_extending(folder / method.params, f"{key}: a preset", key)
+    own = trees[:-1] or trees  # of a preset that extends nothing, all
+    return {section: value for tree in reversed(own) for section, value in _flat(tree, key).items()}
 
 
-def _flat(tree: Mapping[str, Any], path: Path) -> Values:
+def _flat(tree: Mapping[str, Any], key: str) -> Values:
     odd = [section for section, keys in tree.items() if not isinstance(keys, dict)]
     if odd:
-        raise ValueError(f"{path} must hold sections of parameters, got {odd[0]!r} with a single value. Correct it.")
-    return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+        raise ValueError(f"{key}: sections of parameters are required, got {odd[0]!r} with a single value. Correct it.")
+    return {f"{section}.{name}": value for section, keys in tree.items() for name, value in keys.items()}
 
 
 def require_distinct(cells: Sequence[Cell], keys: Sequence[str]) -> None:

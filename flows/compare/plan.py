@@ -5,15 +5,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from stages.section import Count, Section, refuse_repeats
+from stages.yaml_files import read_mapping
 
 BASE = "base"
 """What tables call the policy before any training."""
 
-_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _DECIDED = {"run.seed": "seeds", "run.rounds": "budget"}
 """Parameters of a run that the plan has keys of its own for."""
 
@@ -71,6 +70,11 @@ class Plan(Section):
     """The captions of the final figures: those of report.split or of evaluate.split. A plan that chooses takes
     tuning, one that reports takes test."""
 
+    @property
+    def chooses(self) -> bool:
+        """Whether points are chosen by the very captions of the final figures, so that a test of them is none."""
+        return bool(self.grid) and self.split == "tuning"
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         refuse_repeats("seeds", self.seeds)
@@ -100,27 +104,10 @@ def load_plan(path: Path) -> Plan:
     """
     tree = read_mapping(path, "A plan", "--plan FILE")
     try:
-        return Plan.model_validate(_numbers(tree))
+        return Plan.model_validate(tree)
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
         raise ValueError(f"The plan {path} is not valid; nothing was started.\n{faults}") from None
-
-
-def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
-
-    Raises:
-        ValueError: If there is no such file, or it holds something else.
-    """
-    if not path.is_file():
-        raise ValueError(f"{what} is required, got {path}, which does not exist. Correct {given_by}.")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}. See presets/compare.yaml.")
-    return tree
 
 
 def slug(name: str) -> str:
@@ -149,18 +136,9 @@ def _check_keys(place: str, values: Mapping[str, Any]) -> None:
     for key in values:
         section, dot, name = key.partition(".")
         if not (section and dot and name):
-            raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. As update.eta.")
+            raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. As rollout.eta.")
         if key in _DECIDED:
             raise ValueError(f"{place}.{key}: it follows from the plan's {_DECIDED[key]}, got it here. Take it out.")
-
-
-def _numbers(value: Any) -> Any:
-    """Return the tree with numbers like 1e-4, which YAML 1.1 reads as text, as floats."""
-    if isinstance(value, dict):
-        return {key: _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_numbers(inner) for inner in value]
-    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
 
 
 def _fault(fault: Any) -> str:

@@ -36,7 +36,7 @@ def test_help_loads_no_heavy_package():
             "prompts.num_prompts: at most the 437 texts",
         ),
         (["train", "--set", "tracking.uri=http://127.0.0.1:1"], "the MLflow server must answer at http://127.0.0.1:1"),
-        (["train", "--params", "nowhere.yaml"], "does not exist. Give --params FILE"),
+        (["train", "--params", "nowhere.yaml"], "does not exist. Correct --params FILE"),
         (
             ["stage", "rollout", "--run", "abcd", "--round", "0"],
             "A run is required whose key begins with 'abcd', or the folder of one, got 0",

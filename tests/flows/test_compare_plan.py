@@ -115,6 +115,16 @@ def test_every_cell_is_checked_before_any_is_run(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "part"),
+    [("evaluate.num_steps", [2], "the curves"), ("report.num_noises", 2, "the final figures")],
+)
+def test_runs_that_are_not_judged_alike_are_refused(tmp_path, key, value, part):
+    methods = PLAN["methods"] | {"third": {"set": {key: value, "rollout.eta": 0.5}}}
+    with pytest.raises(ValueError, match=f"judged alike are required for {part}, got .* for .fine, seed 7.; .*third"):
+        cells(write_plan(tmp_path, methods=methods))
+
+
 def test_two_names_for_one_run_are_refused(tmp_path):
     methods = PLAN["methods"] | {"again": {"set": {"complete.granularities": [1]}}}
     with pytest.raises(ValueError, match=r"same run \w+ for \(fine, seed 7\) and for \(again, seed 7\)"):

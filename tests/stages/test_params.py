@@ -87,7 +87,7 @@ def test_files_that_hold_no_parameters_are_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_refused():
-    with pytest.raises(ValueError, match="does not exist. Give --params FILE"):
+    with pytest.raises(ValueError, match="does not exist. Correct --params FILE"):
         load_params(Path("nowhere.yaml"))
 
 

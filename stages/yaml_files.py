@@ -1,0 +1,61 @@
+"""YAML files of parameters and plans: read as mappings, along the files that they extend."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
+def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds, its numbers like 1e-4, which YAML 1.1 reads as text, as floats.
+
+    Args:
+        path: The file.
+        what: What it is called in an error, as "A plan".
+        given_by: What names it, as "--plan FILE".
+
+    Raises:
+        ValueError: If there is no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"{what} is required, got {path}, which does not exist. Correct {given_by}.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}. See the shipped presets.")
+    return with_floats(tree)
+
+
+def read_extending(path: Path, what: str, given_by: str) -> list[dict[str, Any]]:
+    """Return the mapping of a file and those of the files that it extends, the one that extends none at the end.
+
+    Raises:
+        ValueError: As `read_mapping`, of each file, and if they extend each other in a circle.
+    """
+    trees, seen = list[dict[str, Any]](), set[Path]()
+    while True:
+        if path.resolve() in seen:
+            raise ValueError(f"{given_by}: files that end somewhere are required, got a circle at {path}. Break it.")
+        seen.add(path.resolve())
+        tree = read_mapping(path, what, given_by if len(seen) == 1 else f"extends of {given_by}")
+        extended = tree.pop("extends", None)
+        trees.append(tree)
+        if extended is None:
+            return trees
+        if not isinstance(extended, str):
+            raise ValueError(f"extends: the name of a file is required, got {extended!r} in {path}. As ../params.yaml.")
+        path = path.parent / extended
+
+
+def with_floats(value: Any) -> Any:
+    """Return a tree with numbers like 1e-4, which YAML 1.1 reads as text, as floats."""
+    if isinstance(value, dict):
+        return {key: with_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [with_floats(inner) for inner in value]
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
