@@ -59,12 +59,13 @@ def test_the_particular_goes_over_the_general(tmp_path):
         "methods": {"a": {"params": "methods/above.yaml"}, "b": {"set": {"update.ema_decay": 0.9}}},
         "variants": {"v": {"set": {"update.num_epochs": 3}}},
         "grid": {"update.num_epochs": [4]},
-        "set": PLAN["set"] | {"update.ema_decay": 0.8, "update.num_epochs": 2, "rollout.micro_batch": 22},
+        "set": {key: value for key, value in PLAN["set"].items() if key != "rollout.eta"}
+        | {"update.ema_decay": 0.8, "update.num_epochs": 2, "rollout.micro_batch": 22},
     }
     a, b = cells(write_plan(tmp_path, reference="a", seeds=[1], budget=2000, **changes))
     assert (a.params.rollout.eta, a.params.rollout.micro_batch, a.params.update.weight_decay) == (0.2, 22, 0.5)
     assert (a.params.update.ema_decay, b.params.update.ema_decay) == (0.8, 0.9)
-    assert (a.params.update.num_epochs, b.params.rollout.eta) == (4, 0.7)
+    assert (a.params.update.num_epochs, b.params.rollout.eta) == (4, 0.5)
 
 
 def test_what_a_preset_extends_at_the_end_is_not_laid_over(tmp_path):

@@ -17,12 +17,12 @@ def refusal(*overrides):
 
 def test_the_shipped_parameters_are_valid():
     params = load_params(SHIPPED)
-    assert (params.rollout.group_size, params.integrate.std_eps) == (12, 1e-8)
+    assert (params.rollout.group_size, params.integrate.std_eps) == (6, 1e-8)
 
 
 def test_an_override_replaces_one_value():
-    params = load_params(SHIPPED, ["complete.granularities=[1, 2, 3]", "integrate.reward_weights.judge_a=2"])
-    assert params.complete.granularities == (1, 2, 3)
+    params = load_params(SHIPPED, ["complete.granularities=[1, 2]", "integrate.reward_weights.judge_a=2"])
+    assert params.complete.granularities == (1, 2)
     assert params.integrate.reward_weights == {"judge_a": 2.0}
 
 
@@ -45,7 +45,7 @@ def test_numbers_in_scientific_notation_need_no_point():
         ),
         ("sampling.eta=1", "sampling: unknown key"),
         ("update.cadence=round", "update.cadence: input should be 'iteration' or 'step', got 'round'"),
-        ("rollout.steps=[7]", "each step must be at most num_steps - 2 = 6"),
+        ("rollout.steps=[3]", "each step must be at most num_steps - 2 = 2"),
         ("rollout.steps=[0, 0]", "rollout.steps: distinct values are required"),
         ("score.rewards=[judge_b]", "integrate.reward_weights: one weight for each of score.rewards ['judge_b']"),
         ("integrate.reward_weights.judge_a=0", "at least one must be above 0"),

@@ -1,6 +1,7 @@
 """Presets: strict overlays on params.yaml, and the faults of sections that differ by family or kind."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from stages.params_file import load_params, written
 
 SHIPPED = sorted(path for path in (ROOT / "presets").rglob("*.yaml") if "\nextends: " in path.read_text())
 HANG_ON_NOTHING = {"methods", "compare"}
+RECIPE = {
+    "prompts": ("num_prompts",),
+    "complete": ("granularities",),
+    "rollout": ("num_steps", "steps", "group_size", "sde", "eta"),
+}
+"""What the recipe of the embedded world is free to change without another preset being changed by it."""
 METHODS = {
     "g2rpo": ("flow", 0.7),
     "g2rpo-lambda1": ("flow", 0.7),
@@ -43,7 +50,21 @@ def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
         for key, value in keys.items():
             assert params[section][key] == value
             differs = base[section].get(key, "nothing") != value
-            assert whole or differs or path.parent.name in HANG_ON_NOTHING, f"{section}.{key} says what it extends says"
+            free = path.parent.name in HANG_ON_NOTHING or key in RECIPE.get(section, ())
+            assert whole or differs or free, f"{section}.{key} says what it extends says"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SHIPPED if path.parent.name != "methods"], ids=lambda path: path.stem
+)
+def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, path):
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, keys in RECIPE.items():
+        for key in keys:
+            del tree[section][key]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    assert load_params(tmp_path / path.relative_to(ROOT)) == load_params(path)
 
 
 def test_a_key_of_a_preset_takes_the_place_of_that_of_params(tmp_path):
