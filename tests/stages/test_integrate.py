@@ -160,7 +160,7 @@ def test_a_round_counts_its_floored_groups_and_a_trace_names_them(started):
         ("reward_weights={judge_a: 0.0}", "reward_weights: at least one must be above 0, got none. Raise one"),
         ("fusion=max", "'sum' or 'mean', got 'max'"),
         ("normalise=both", "'each' or 'mixed', got 'both'"),
-        ("std_floor_frac=1.0", "less than 1, got 1.0"),
+        ("std_floor_frac=-0.1", "greater than or equal to 0, got -0.1"),
     ],
 )
 def test_parameters_that_mean_nothing_are_refused(override, said):
