@@ -21,11 +21,25 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
+RECIPE = (
+    *(
+        "prompts.num_prompts=8",
+        "prompts.shard_size=8",
+        "complete.granularities=[1, 2]",
+        "integrate.std_floor_frac=0.05",
+    ),
+    *("rollout.num_steps=8", "rollout.steps=[0, 1, 2, 3]", "rollout.group_size=12"),
+    *("rollout.sde=flow", "rollout.eta=0.7"),
+    *("update.learning_rate=1e-4", "update.warmup_rounds=0", "update.decay_rounds=null", "update.final_frac=0.0"),
+)
+"""Of the rounds that are timed: T = 8, as comparisons of methods have it."""
+
+
 def shipped(*overrides: str):
     from stages.params_file import load_params
 
     small = ["evaluate.every=1000", "evaluate.num_prompts=1", "report.num_prompts=1", "report.num_noises=1"]
-    return load_params(ROOT / "params.yaml", [*small, "resources.device=cpu", *overrides])
+    return load_params(ROOT / "params.yaml", [*small, *RECIPE, "resources.device=cpu", *overrides])
 
 
 class Bare:

@@ -90,7 +90,7 @@ class UpdateParams(Section):
     decay_rounds: Count | None
     """Rounds over which it then falls, linearly, to `final_frac` of it; null keeps it."""
     final_frac: Annotated[float, Field(ge=0, le=1)]
-    """Share of the learning rate that is left after the fall."""
+    """Share of the learning rate that is left after the fall; it says nothing where there is none."""
     betas: tuple[Fraction, Fraction]
     """Of AdamW."""
     weight_decay: NotNegative
@@ -195,11 +195,6 @@ class Params(Section):
         refuse_repeats("evaluate.rewards", self.evaluate.rewards)
         refuse_repeats("evaluate.num_steps", self.evaluate.num_steps)
         refuse_repeats("report.num_steps", self.report.num_steps or ())
-        if self.update.final_frac and self.update.decay_rounds is None:
-            raise ValueError(
-                "update.decay_rounds: a number of rounds is required with update.final_frac, got null with "
-                f"{self.update.final_frac}. Set it, or update.final_frac to 0."
-            )
         self.integrate.check(self.score.rewards, self.complete.granularities)
         most = self.prompts.num_prompts if self.update.cadence == "iteration" else 1
         if most % self.update.num_minibatches:

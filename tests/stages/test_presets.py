@@ -18,6 +18,7 @@ RECIPE = {
     "prompts": ("num_prompts",),
     "complete": ("granularities",),
     "rollout": ("num_steps", "steps", "group_size", "sde", "eta"),
+    "update": ("learning_rate", "warmup_rounds", "decay_rounds", "final_frac"),
 }
 """What the recipe of the embedded world is free to change without another preset being changed by it."""
 METHODS = {

@@ -97,7 +97,6 @@ def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
         (["update.train_frac=1.1"], "update.train_frac: input should be less than or equal to 1, got 1.1"),
         (["update.warmup_rounds=-1"], "update.warmup_rounds: input should be greater than or equal to 0, got -1"),
         (["update.decay_rounds=0"], "update.decay_rounds: input should be greater than or equal to 1, got 0"),
-        (["update.final_frac=0.5"], "update.decay_rounds: a number of rounds is required with update.final_frac, got"),
         (["update.final_frac=2"], "update.final_frac: input should be less than or equal to 1, got 2"),
         (
             ["update.num_minibatches=9"],
