@@ -126,6 +126,13 @@ def test_runs_that_are_not_judged_alike_are_refused(tmp_path, key, value, part):
         cells(write_plan(tmp_path, methods=methods))
 
 
+def test_a_plan_that_chooses_by_its_final_captions_tests_nothing(tmp_path):
+    grid = {"update.clip_range": [0.1, 0.2]}
+    assert load_plan(write_plan(tmp_path, split="tuning", grid=grid)).chooses
+    assert not load_plan(write_plan(tmp_path, split="test", grid=grid)).chooses
+    assert not load_plan(write_plan(tmp_path, split="tuning")).chooses
+
+
 def test_two_names_for_one_run_are_refused(tmp_path):
     methods = PLAN["methods"] | {"again": {"set": {"complete.granularities": [1]}}}
     with pytest.raises(ValueError, match=r"same run \w+ for \(fine, seed 7\) and for \(again, seed 7\)"):
