@@ -22,17 +22,12 @@ ROOT = Path(__file__).parents[1]
 
 
 RECIPE = (
-    *(
-        "prompts.num_prompts=8",
-        "prompts.shard_size=8",
-        "complete.granularities=[1, 2]",
-        "integrate.std_floor_frac=0.05",
-    ),
+    *("prompts.num_prompts=8", "prompts.shard_size=8", "complete.granularities=[1, 2]"),
     *("rollout.num_steps=8", "rollout.steps=[0, 1, 2, 3]", "rollout.group_size=12"),
     *("rollout.sde=flow", "rollout.eta=0.7"),
     *("update.learning_rate=1e-4", "update.warmup_rounds=0", "update.decay_rounds=null", "update.final_frac=0.0"),
 )
-"""Of the rounds that are timed: T = 8, as comparisons of methods have it."""
+"""Of the rounds that are timed."""
 
 
 def shipped(*overrides: str):

@@ -1,6 +1,6 @@
 """What the store costs a round, and what it costs to go on after a kill.
 
-The main job is trained for some rounds; then the parts of its keeping are timed by themselves, in turns, beside the
+Rounds of 8 prompts with T = 8 and Λ = {1, 2} are trained; then the parts of its keeping are timed by themselves, in turns, beside the
 round that they belong to: digests, tables and policy written and synced to disk, metrics, MLflow; and what a restart
 does before it computes: the parameters' fingerprint, every file of the run checked, MLflow's history read.
 

@@ -45,7 +45,7 @@ class IntegrationRule:
     """`each`: every reward is standardised within its group, then summed. `mixed`: rewards are summed in their own
     units, then standardised."""
     std_floor_frac: float
-    """Least spread of a group that is divided by, as a share of the pooled spread of all groups; from 0 to below 1."""
+    """Least spread of a group that is divided by, as a share of the pooled spread of all groups; from 0."""
     std_eps: float
     """Added to that spread, in the units of the reward."""
     clamp: float

@@ -22,7 +22,7 @@ class IntegrateParams(Section):
     units, each times its weight, then standardised; so a reward of small spread counts for little."""
     std_floor_frac: NotNegative
     """Least spread that a group is divided by, as a share of the pooled spread of the round's groups; 0 is no floor.
-    From about 1 on it is what nearly all groups are divided by, as where a whole batch is standardised together."""
+    At 1 groups below the pooled spread are divided by it, from about 2 on nearly all; the mean stays the group's."""
     clamp: Positive
     """Largest magnitude of an advantage; 5 in the paper."""
     std_eps: Positive

@@ -25,13 +25,14 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 
     Args:
         path: The YAML file.
-        overrides: Values in YAML, as `complete.granularities=[1,2,3]`.
+        overrides: Values in YAML, as `complete.granularities=[1,2]`.
 
     Raises:
         ValueError: If the file or an override is not valid; every fault is named with its key, what is
             required, what was got and what to do.
     """
-    tree = reduce(_laid_over, reversed(read_extending(path, "A parameter file", "--params FILE")))
+    *presets, lowest = (tree for _, tree in read_extending(path, "A parameter file", "--params FILE"))
+    tree = reduce(_laid_over, reversed(presets), lowest)
     for override in overrides:
         _override(tree, override)
     return parse_params(tree)

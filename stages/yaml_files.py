@@ -27,28 +27,28 @@ def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
     if not isinstance(tree, dict):
-        raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}. See the shipped presets.")
+        raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}. Start from a shipped file.")
     return with_floats(tree)
 
 
-def read_extending(path: Path, what: str, given_by: str) -> list[dict[str, Any]]:
-    """Return the mapping of a file and those of the files that it extends, the one that extends none at the end.
+def read_extending(path: Path, what: str, given_by: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Return a file and those that it extends, each with its mapping; the one that extends none is at the end.
 
     Raises:
         ValueError: As `read_mapping`, of each file, and if they extend each other in a circle.
     """
-    trees, seen = list[dict[str, Any]](), set[Path]()
+    files = list[tuple[Path, dict[str, Any]]]()
     while True:
-        if path.resolve() in seen:
+        if path.resolve() in (file.resolve() for file, _ in files):
             raise ValueError(f"{given_by}: files that end somewhere are required, got a circle at {path}. Break it.")
-        seen.add(path.resolve())
-        tree = read_mapping(path, what, given_by if len(seen) == 1 else f"extends of {given_by}")
+        tree = read_mapping(path, what, given_by)
         extended = tree.pop("extends", None)
-        trees.append(tree)
+        files.append((path, tree))
         if extended is None:
-            return trees
+            return files
         if not isinstance(extended, str):
             raise ValueError(f"extends: the name of a file is required, got {extended!r} in {path}. As ../params.yaml.")
+        given_by = f"extends in {path}"
         path = path.parent / extended
 
 

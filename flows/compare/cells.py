@@ -52,7 +52,8 @@ def cells_of(plan: Plan, folder: Path) -> list[Cell]:
         folder: Where it lies; the files that it names are looked for from there.
 
     Raises:
-        ValueError: If the parameters of a cell are not valid, or it cannot be judged as the plan asks.
+        ValueError: If the parameters of a cell are not valid, or it cannot be judged as the plan asks, or not as the
+            others are.
     """
     points = [dict(zip(plan.grid, values, strict=True)) for values in product(*plan.grid.values())]
     presets = {name: _preset(name, method, folder) for name, method in plan.methods.items()}
@@ -68,16 +69,23 @@ def cells_of(plan: Plan, folder: Path) -> list[Cell]:
 
 
 def _require_alike(cells: Sequence[Cell], split: str) -> None:
-    """Refuse runs that are not judged alike, as the curves and the final figures need it."""
-    for part in ("the curves", "the final figures"):
+    """Refuse runs that are not judged alike, as the curves and the final figures need it.
+
+    Raises:
+        ValueError: With how they are judged.
+    """
+    judged = {
+        "the curves": [cell.params.evaluate for cell in cells],
+        "the final figures": [final_params(cell.params, split).evaluate for cell in cells],
+    }
+    for part, chosen in judged.items():
         said = dict[tuple[Any, ...], str]()
-        for cell in cells:
-            by = (cell.params if part == "the curves" else final_params(cell.params, split)).evaluate
+        for cell, by in zip(cells, chosen, strict=True):
             said.setdefault((by.split, by.num_prompts, by.num_noises, by.num_steps), cell.name)
         if len(said) > 1:
-            told = "; ".join(f"{list(how)} for ({name})" for how, name in said.items())
+            ways = "; ".join(f"{list(how)} for ({name})" for how, name in said.items())
             raise ValueError(
-                f"Runs judged alike are required for {part}, got split, captions, noises and inference steps {told}. "
+                f"Runs judged alike are required for {part}, got split, captions, noises and inference steps {ways}. "
                 "Set evaluate and report in the plan's set."
             )
 
@@ -130,16 +138,16 @@ def _preset(name: str, method: Method, folder: Path) -> Values:
     if method.params is None:
         return {}
     key = f"methods.{name}.params"
-    trees = read_extending(folder / method.params, f"{key}: a preset", key)
-    own = trees[:-1] or trees  # of a preset that extends nothing, all
-    return {section: value for tree in reversed(own) for section, value in _flat(tree, key).items()}
+    files = read_extending(folder / method.params, f"{key}: a preset", key)
+    own = files[:-1] or files  # of a preset that extends nothing, all
+    return {name: value for path, tree in reversed(own) for name, value in _flat(tree, path).items()}
 
 
-def _flat(tree: Mapping[str, Any], key: str) -> Values:
+def _flat(tree: Mapping[str, Any], path: Path) -> Values:
     odd = [section for section, keys in tree.items() if not isinstance(keys, dict)]
     if odd:
-        raise ValueError(f"{key}: sections of parameters are required, got {odd[0]!r} with a single value. Correct it.")
-    return {f"{section}.{name}": value for section, keys in tree.items() for name, value in keys.items()}
+        raise ValueError(f"{path} must hold sections of parameters, got {odd[0]!r} with a single value. Correct it.")
+    return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
 
 
 def require_distinct(cells: Sequence[Cell], keys: Sequence[str]) -> None:

@@ -72,7 +72,7 @@ class Plan(Section):
 
     @property
     def chooses(self) -> bool:
-        """Whether points are chosen by the very captions of the final figures, so that a test of them is none."""
+        """Whether points of a grid are chosen by the captions of the final figures, so that a test of them is none."""
         return bool(self.grid) and self.split == "tuning"
 
     @model_validator(mode="after")

@@ -86,6 +86,7 @@ def write_report(comparison: Comparison, whole: Sequence[Measured], out: Path) -
     make_folder(out)
     plan, tables = comparison.plan, Tables.of(comparison.plan, whole)
     for name, rows in vars(tables).items():
+        (out / f"{name}.csv").unlink(missing_ok=True)  # of an earlier plan
         if rows:
             write_csv(out / f"{name}.csv", rows)
     if tables.best:

@@ -72,8 +72,8 @@ def final_section(shown: Shown) -> Section:
     plan = shown.plan
     counts = sorted({row["n"] for row in shown.final if row["method"] in plan.methods})
     how = "mean ± half of the 95 % t-interval over seeds" if counts[-1] > 1 else "of one seed, so without intervals"
-    text = f"On the {plan.split} captions, {_SPLITS[plan.split]}: {how}. Intervals tell of "
-    text += "seeds, for the same captions. The base is judged once."
+    text = f"On the {plan.split} captions, {_SPLITS[plan.split]}: {how}. The base is judged once."
+    text += " Intervals tell of seeds, for the same captions." * (counts[-1] > 1)
     text += f" The number of seeds differs: {', '.join(map(str, counts))}." * (len(counts) > 1)
     text += " Each method is shown at the point of the grid that is best for it." * bool(plan.grid)
     tables = _final_tables(shown, shown.steps[:1])

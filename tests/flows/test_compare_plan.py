@@ -142,7 +142,7 @@ def test_two_names_for_one_run_are_refused(tmp_path):
 def test_presets_that_extend_each_other_are_refused(tmp_path):
     preset(tmp_path, "a.yaml", "", extends="b.yaml")
     preset(tmp_path, "b.yaml", "", extends="a.yaml")
-    with pytest.raises(ValueError, match=r"methods.fine.params: .* a circle at"):
+    with pytest.raises(ValueError, match=r"extends in .*: files that end somewhere are required, got a circle at"):
         cells(write_plan(tmp_path, methods={"fine": {"params": "a.yaml"}}))
 
 

@@ -55,9 +55,7 @@ def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
             assert whole or differs or free, f"{section}.{key} says what it extends says"
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SHIPPED if path.parent.name != "methods"], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, path):
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -37,8 +37,8 @@ def refusal(*overrides):
 
 
 def test_a_method_by_set_takes_over_what_both_have():
-    chosen = load(*MIX, "rollout.eta=0.5").rollout
-    assert (chosen.method, chosen.eta, chosen.group_size, chosen.steps) == ("mix_grpo", 0.5, 12, (0, 1, 2, 3))
+    chosen = load(*MIX, "rollout.eta=0.4").rollout
+    assert (chosen.method, chosen.eta, chosen.group_size, chosen.steps) == ("mix_grpo", 0.4, 12, (0, 1, 2, 3))
     assert (chosen.window_size, chosen.window_interval, chosen.own_noise) == (2, 25, False)
     assert load(*FLOW).rollout.own_noise
     assert not load("rollout.method=dance_grpo", "rollout.initial_noise=shared").rollout.own_noise
