@@ -1,8 +1,8 @@
 """What the store costs a round, and what it costs to go on after a kill.
 
-Rounds of 8 prompts with T = 8 and Λ = {1, 2} are trained; then the parts of its keeping are timed by themselves, in turns, beside the
-round that they belong to: digests, tables and policy written and synced to disk, metrics, MLflow; and what a restart
-does before it computes: the parameters' fingerprint, every file of the run checked, MLflow's history read.
+Rounds of 8 prompts with T = 8 and Λ = {1, 2} are trained; then the parts of their keeping are timed by themselves, in
+turns, beside the round that they belong to: digests, tables and policy written and synced to disk, metrics, MLflow; and
+what a restart does before it computes: the fingerprint, every file of the run checked, MLflow's history read.
 
     python benchmarks/store.py prints a JSON object as its last line
 """
