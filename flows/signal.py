@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -159,7 +160,7 @@ def picture(spreads: Rows, agreements: Rows) -> Figure:
         of_finest = _by_step(pick(_phases(s), granularity=finest))
         _lines(row[0], _by_step(_whole(s)), "step", by="granularity", y="spread", colours=granularities)
         _lines(row[1], of_finest, "round", by="step", y="spread", colours=steps)
-        row[0].set(title="spread within a group", ylabel=f"{setting}\n{reward}: std")
+        row[0].set(title="spread within a group", ylabel=f"{fill(setting, 28)}\n{reward}: std")
         row[1].set(title=f"the same over training, λ = {finest}")
         for axis in row[2:]:
             axis.set_visible(bool(a))
