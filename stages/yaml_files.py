@@ -10,7 +10,7 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds, its numbers like 1e-4, which YAML 1.1 reads as text, as floats.
+    """Return the mapping that a YAML file holds, as YAML 1.1 reads it; see `with_floats`.
 
     Args:
         path: The file.
@@ -28,7 +28,7 @@ def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
         raise ValueError(f"{path} must be YAML; it could not be read: {error}") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}. Start from a shipped file.")
-    return with_floats(tree)
+    return tree
 
 
 def read_extending(path: Path, what: str, given_by: str) -> list[tuple[Path, dict[str, Any]]]:

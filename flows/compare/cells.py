@@ -140,7 +140,7 @@ def _preset(name: str, method: Method, folder: Path) -> Values:
     key = f"methods.{name}.params"
     files = read_extending(folder / method.params, f"{key}: a preset", key)
     own = files[:-1] or files  # of a preset that extends nothing, all
-    return {name: value for path, tree in reversed(own) for name, value in _flat(tree, path).items()}
+    return {place: value for path, tree in reversed(own) for place, value in _flat(tree, path).items()}
 
 
 def _flat(tree: Mapping[str, Any], path: Path) -> Values:

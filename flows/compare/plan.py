@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from stages.section import Count, Section, refuse_repeats
-from stages.yaml_files import read_mapping
+from stages.yaml_files import read_mapping, with_floats
 
 BASE = "base"
 """What tables call the policy before any training."""
@@ -104,7 +104,7 @@ def load_plan(path: Path) -> Plan:
     """
     tree = read_mapping(path, "A plan", "--plan FILE")
     try:
-        return Plan.model_validate(tree)
+        return Plan.model_validate(with_floats(tree))
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
         raise ValueError(f"The plan {path} is not valid; nothing was started.\n{faults}") from None

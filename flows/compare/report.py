@@ -86,9 +86,10 @@ def write_report(comparison: Comparison, whole: Sequence[Measured], out: Path) -
     make_folder(out)
     plan, tables = comparison.plan, Tables.of(comparison.plan, whole)
     for name, rows in vars(tables).items():
-        (out / f"{name}.csv").unlink(missing_ok=True)  # of an earlier plan
         if rows:
             write_csv(out / f"{name}.csv", rows)
+        else:
+            (out / f"{name}.csv").unlink(missing_ok=True)  # of an earlier plan
     if tables.best:
         write_text(out / "best.yaml", best_yaml(tables.best, plan))
     write_json(out / "metrics.json", _metrics(tables.final, plan))
