@@ -15,6 +15,8 @@ METHODS = {
     "dance_grpo": {"params": str(ROOT / "presets/methods/dance-grpo.yaml")},
 }
 SMALL = {
+    "prompts.num_prompts": 2,
+    "prompts.shard_size": 1,
     "rollout.num_steps": 4,
     "rollout.shift": "model",
     "rollout.steps": [0, 1, 2],
