@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isnan, nan, sqrt
+from math import isnan, nan, sqrt
 
 import numpy as np
 from scipy import special
@@ -35,7 +35,7 @@ class Paired:
 
     difference: Summary
     p: float
-    """Two-sided, of Student's paired t-test that the mean difference is 0; nan of one pair."""
+    """Two-sided, of Student's paired t-test that the mean difference is 0; nan of one pair, or of equal differences."""
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -54,15 +54,12 @@ def summary(values: Sequence[float]) -> Summary:
 def paired(values: Sequence[float], reference: Sequence[float]) -> Paired:
     """Return the differences of values to a reference, seed by seed, and the p of t = mean / (std / sqrt(n)).
 
-    Where all differences are equal, p is 1 if they are 0, and else 0.
+    Equal differences are no test: a few captions give them by chance, and a t without spread would be infinite.
     """
     difference = summary([value - other for value, other in zip(values, reference, strict=True)])
-    if difference.n == 1:
+    if difference.n == 1 or not difference.std:
         return Paired(difference, nan)
-    if difference.std:
-        t = abs(difference.mean) / (difference.std / sqrt(difference.n))
-    else:
-        t = inf if difference.mean else 0.0
+    t = abs(difference.mean) / (difference.std / sqrt(difference.n))
     return Paired(difference, 2 * float(special.stdtr(difference.n - 1, -t)))
 
 
