@@ -45,7 +45,7 @@ def test_two_pairs_have_cauchys_p():
     assert paired([1.0, 3.0], [1.0, 1.0]).p == pytest.approx(1 - 2 * atan(1) / pi)
 
 
-def test_differences_without_spread_are_certain_and_none_are_nothing():
+def test_equal_differences_and_a_single_pair_are_no_test():
     assert isnan(paired([2.0, 3.0], [1.0, 2.0]).p)
     assert isnan(paired([1.0, 2.0], [1.0, 2.0]).p)
     assert isnan(paired([1.0], [0.0]).p)
