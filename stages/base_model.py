@@ -33,10 +33,10 @@ def base_model(params: Params) -> "Pretrained":
     Raises:
         ValueError: If the folder holds none of this family, or it does not fit the section `policy`.
     """
-    from g2rpo.policies.adapter import Lora
-
     settings = params.policy.model_dump(exclude=_BESIDE)
     if settings.get("lora"):
+        from g2rpo.policies.adapter import Lora
+
         settings["lora"] = Lora(**settings["lora"])
     return pretrained(params.policy.family, base_folder(params), settings)
 

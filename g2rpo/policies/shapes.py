@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.protocol import Condition
@@ -96,7 +95,7 @@ class ShapesPolicy(ShapesEncoder):
         return cls(BaseModel(transformer=base.transformer, words=base.words.to(device)))
 
     @property
-    def module(self) -> FluxTransformer2DModel:
+    def module(self) -> torch.nn.Module:
         """The transformer."""
         return self._transformer
 

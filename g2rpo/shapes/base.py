@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -54,12 +54,15 @@ class BaseModel:
     Example: `BaseModel(transformer=FluxTransformer2DModel(...), words=WordTable())`, of 1.03 M parameters.
     """
 
-    transformer: FluxTransformer2DModel
+    transformer: Any
+    """A `FluxTransformer2DModel`; diffusers, which takes seconds to import, is loaded with the first one."""
     words: WordTable
 
 
 def new_base() -> BaseModel:
     """Return an untrained base model, initialised from torch's global generator."""
+    from diffusers import FluxTransformer2DModel
+
     transformer = FluxTransformer2DModel(
         patch_size=1,
         in_channels=CHANNELS,
@@ -98,6 +101,8 @@ def load_base(folder: Path | None = None) -> BaseModel:
             "A base model of the shapes world is transformer/config.json and words.safetensors, "
             f"got none at {', '.join(missing)}. Name another folder, or make one with `g2rpo shapes build`."
         )
+    from diffusers import FluxTransformer2DModel
+
     transformer = FluxTransformer2DModel.from_pretrained(
         folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
     )
