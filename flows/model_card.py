@@ -12,9 +12,10 @@ import yaml
 from jinja2 import Environment
 
 from flows.methods import Published, published
-from flows.pictures import before_after, curves, held_out_history
+from flows.pictures import before_after, curves
 from flows.report import BaseAndAligned
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
+from stages.best import held_out_history
 from stages.files import write_text
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
@@ -196,7 +197,8 @@ class Result:
         for by, final in ((for_report(exported.params), True), (exported.params, False)):
             folders = [exported.run.evaluation_folder(number, by.evaluate.split) for number in (0, exported.rounds)]
             manifests = [read_manifest(folder, EVALUATE) for folder in folders]
-            if all(manifest and manifest["parameters"] == EVALUATE.parameters(by) for manifest in manifests):
+            asked = EVALUATE.parameters(by, exported.rounds)
+            if all(manifest and manifest["parameters"] == asked for manifest in manifests):
                 return cls(by, BaseAndAligned(*folders), final)
         return None
 

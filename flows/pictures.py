@@ -11,11 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from stages.best import held_out_history
 from stages.files import atomic
-from stages.manifest import read_manifest
-from stages.metrics import evaluation_metrics
 from stages.params import Params
-from stages.registry import EVALUATE
 from stages.store import Run
 from stages.tables import read_table, tensor, where
 
@@ -107,17 +105,6 @@ def _values(folder: Path, reward: str) -> dict[str, float]:
     rows = read_table(folder / "evaluations")
     first = where(rows, num_steps=rows["num_steps"][0].as_py(), reward=reward)
     return dict(zip(first["prompt_id"].to_pylist(), first["value"].to_pylist(), strict=True))
-
-
-def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
-    """Return the means of the evaluations made during the run as it evaluates now, by policy round."""
-    split = params.evaluate.split
-    rounds = range(params.run.rounds + 1)
-    folders = {n: run.evaluation_folder(n, split) for n in rounds}
-    asked = EVALUATE.parameters(params)
-    manifests = {n: read_manifest(path, EVALUATE) for n, path in folders.items()}
-    alike = [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == asked]
-    return {n: evaluation_metrics(folders[n]) for n in alike}
 
 
 def _compare(

@@ -9,8 +9,9 @@ from typing import Any
 from jinja2 import Environment
 
 from flows.methods import published
-from flows.pictures import before_after, curves, held_out_history
+from flows.pictures import before_after, curves
 from flows.rows import write_csv
+from stages.best import held_out_history
 from stages.files import write_json, write_text
 from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.params import Params

@@ -17,9 +17,9 @@ def export(run: Run, out: Path, rounds: int) -> None:
         StoreWriteError: If the folder cannot be written to.
     """
     with atomic_folder(out) as temporary:
-        for path in _files(run.path):
+        for path in files_of(run.path):
             within = path.relative_to(run.path)
-            if _round_of(within) <= rounds:
+            if round_of(within) <= rounds:
                 link_or_copy(path, temporary / within)
         if run.num_finished > rounds:
             Run(temporary).finish_round(rounds - 1)
@@ -38,10 +38,10 @@ def adopt(copy: Run) -> Run:
         return run
     make_folder(run.path)
     with run.locked():
-        for path in _files(copy.path):
+        for path in files_of(copy.path):
             within = path.relative_to(copy.path)
             target = run.path / within
-            known = target.is_file() and _round_of(within) <= finished  # what the store has is not put at stake
+            known = target.is_file() and round_of(within) <= finished  # what the store has is not put at stake
             if path.name not in ("HEAD", "run.json") and not known:
                 with writing(target):
                     target.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def is_run(folder: Path) -> bool:
     return read_sealed(folder / "run.json") is not None
 
 
-def _round_of(path: Path) -> int:
+def round_of(path: Path) -> int:
     """Return the rounds that a file of a run belongs behind: 8 for what round 7 made; 0 for the run's own."""
     if path.parts[0] in ("rounds", "metrics"):
         return int(path.parts[1][:4]) + 1
@@ -71,7 +71,8 @@ def _finished(run: Run) -> int:
         return 0
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_of(folder: Path) -> Iterator[Path]:
+    """Yield every file of a run but its lock and what is half written."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "lock" and not path.name.endswith(".tmp"):
             yield path

@@ -77,7 +77,7 @@ def execute(
     """Run a stage on given input folders, writing its tables and its manifest into one folder."""
     digests = _digests(stage, inputs, params)
     _require_shards(stage, inputs, shards)
-    parameters = stage.parameters(params)
+    parameters = stage.parameters(params, number)
     stamp = stamp_of(stage, number, digests, parameters)
     done = _finished(folder, stage, stamp)
     if done and not force:
@@ -112,7 +112,7 @@ def execute(
 def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
     """Whether a stage has been run from the present inputs and parameters."""
     digests = _digests(stage, run.inputs(stage, number), params)
-    stamp = stamp_of(stage, number, digests, stage.parameters(params))
+    stamp = stamp_of(stage, number, digests, stage.parameters(params, number))
     return _finished(run.stage_folder(stage, number, params), stage, stamp) is not None
 
 

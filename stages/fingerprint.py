@@ -9,7 +9,7 @@ from stages.origins import run_origins
 from stages.params import Params
 from stages.registry import effective
 
-ALGORITHM_VERSION = 4
+ALGORITHM_VERSION = 5
 """Raised when the same parameters would give other numbers, or other files."""
 
 _CHANGES_NO_NUMBER = {"rewards", "evaluate", "report", "retention", "tracking"}

@@ -91,6 +91,9 @@ class UpdateParams(Section):
     """Rounds over which it then falls, linearly, to `final_frac` of it; null keeps it."""
     final_frac: Annotated[float, Field(ge=0, le=1)]
     """Share of the learning rate that is left after the fall; it says nothing where there is none."""
+    halved_after: tuple[Annotated[int, Field(ge=0)], ...]
+    """Rounds, in rising order, after each of which the learning rate is halved; one named twice quarters it. A run
+    that a guard rolls back goes on as the run with its best round added here."""
     betas: tuple[Fraction, Fraction]
     """Of AdamW."""
     weight_decay: NotNegative
@@ -132,6 +135,8 @@ class EvaluateParams(Section):
     """Numbers of inference steps to evaluate at."""
     rewards: Annotated[tuple[str, ...], Field(min_length=1)]
     """Rewards to report, those never trained on included."""
+    choose_by: str
+    """Which of `rewards` says which round is the best: the one with its highest mean at the first of `num_steps`."""
     num_pictures: Count
     """Captions whose pictures are kept, each with its first noise."""
     micro_batch: Count
@@ -195,6 +200,16 @@ class Params(Section):
         refuse_repeats("evaluate.rewards", self.evaluate.rewards)
         refuse_repeats("evaluate.num_steps", self.evaluate.num_steps)
         refuse_repeats("report.num_steps", self.report.num_steps or ())
+        if self.evaluate.choose_by not in self.evaluate.rewards:
+            raise ValueError(
+                f"evaluate.choose_by: one of evaluate.rewards is required, {', '.join(self.evaluate.rewards)}, got "
+                f"{self.evaluate.choose_by}. Name the one that tells best, if possible one that is not trained on."
+            )
+        halved = self.update.halved_after
+        if list(halved) != sorted(halved):
+            raise ValueError(
+                f"update.halved_after: rounds in rising order are required, got {list(halved)}. Sort them."
+            )
         self.integrate.check(self.score.rewards, self.complete.granularities)
         most = self.prompts.num_prompts if self.update.cadence == "iteration" else 1
         if most % self.update.num_minibatches:

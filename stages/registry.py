@@ -19,6 +19,7 @@ _WITHOUT_EFFECT = {
     ("policy", "revision"),
     ("prompts", "path"),
     ("evaluate", "every"),
+    ("evaluate", "choose_by"),
 }
 """Parameters that change no table of a stage, or whose effect is in the run's key or in a digest."""
 
@@ -52,13 +53,19 @@ class Stage:
         """Return `run(job, resources)` of the stage's module."""
         return importlib.import_module(f"stages.{self.name}").run
 
-    def parameters(self, params: Params) -> dict[str, Any]:
-        """Return what the stage's results depend on, as plain values."""
+    def parameters(self, params: Params, number: int) -> dict[str, Any]:
+        """Return what the stage's results of a round, or of a policy, depend on, as plain values.
+
+        Of `update.halved_after` that is what has come: the rounds before are those of a run that lacks the rest.
+        """
         wanted: dict[str, Any] = {}
         for name in self.sections:
             section, dot, key = name.partition(".")
             wanted[section] = {key} if dot else True
-        return effective(params.model_dump(mode="json", include=wanted))
+        found = effective(params.model_dump(mode="json", include=wanted))
+        if halved := found.get("update", {}).get("halved_after"):
+            found["update"]["halved_after"] = [after for after in halved if after <= number]
+        return found
 
 
 ROUND_STAGES = (

@@ -144,6 +144,11 @@ class Run:
             write_sealed(self.path / "run.json", about | {"sessions": [*earlier, last | {name: value}]})
 
     @property
+    def parent(self) -> dict[str, Any] | None:
+        """Of a run that went on from another's best round: `key` of that run, `round`, and the `reason`."""
+        return self.about.get("parent")
+
+    @property
     def links(self) -> dict[str, str]:
         """The ids under which the last session is known elsewhere, as `git_commit`, `mlflow_run_id`."""
         sessions = self.about["sessions"] or [{}]
@@ -224,12 +229,12 @@ def open_run(params: Params, *, device: str) -> Run:
     return run
 
 
-def write_about(run: Run, params: Params, found: Fingerprint) -> None:
-    """Write what names a run; the run must be locked."""
+def write_about(run: Run, params: Params, found: Fingerprint, **more: Any) -> None:
+    """Write what names a run, and more to note in run.json; the run must be locked."""
     write_base(run.policy_folder(0), found.values["origins.policy"])
     run.remember(params)
     about = {"key": found.key, "created_at": time.time(), "fingerprint": dict(found.values), "sessions": []}
-    write_sealed(run.path / "run.json", about)
+    write_sealed(run.path / "run.json", about | more)
 
 
 def find_run(name: str) -> Run:

@@ -140,8 +140,9 @@ def update_rule(params: Params, sigmas: torch.Tensor) -> UpdateRule:
 
 
 def learning_rate(chosen: UpdateParams, round_number: int) -> float:
-    """Return the learning rate of a round."""
-    return scheduled(
+    """Return the learning rate of a round, halved for each of `halved_after` that has come."""
+    halvings = sum(after <= round_number for after in chosen.halved_after)
+    return 0.5**halvings * scheduled(
         chosen.learning_rate,
         round_number,
         warmup_rounds=chosen.warmup_rounds,

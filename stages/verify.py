@@ -75,7 +75,9 @@ class _Check:
         if odd:
             required = f"the manifest must be made from this round's {', '.join(sorted(odd))}"
             yield Damage(path, f"{required}, got one of another run, round or state", stage, number)
-        elif manifest["parameters"] != stage.parameters(self._params) or not _is_stamped(manifest, stage, number):
+        elif manifest["parameters"] != stage.parameters(self._params, number) or not _is_stamped(
+            manifest, stage, number
+        ):
             required = "the manifest must be of this run's parameters and of this round"
             yield Damage(path, f"{required}, got one of another run or round", stage, number)
         yield from self._outputs(folder, stage, number, manifest)
@@ -125,7 +127,7 @@ class _Check:
         if manifest is None:
             yield Damage(path, f"{_AS_WRITTEN}, got a damaged or edited one", EVALUATE, policy_round)
             return
-        inputs, parameters = self._inputs(EVALUATE, policy_round), EVALUATE.parameters(self._params)
+        inputs, parameters = self._inputs(EVALUATE, policy_round), EVALUATE.parameters(self._params, policy_round)
         if not (
             manifest["inputs"].items() >= inputs.items()
             and manifest["parameters"] | {"evaluate": parameters["evaluate"]} == parameters  # that may have changed

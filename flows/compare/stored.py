@@ -91,7 +91,7 @@ def base_folder(by: Params) -> Path:
     It is named by all that the pictures and their scores come from.
     """
     origins = {"policy": policy_digest(by)} | stage_origins(EVALUATE, by)
-    found = {"parameters": EVALUATE.parameters(by), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
+    found = {"parameters": EVALUATE.parameters(by, 0), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
     return home() / "bases" / value_digest(found | {"device": chosen_device(by.resources.device).type})[:16]
 
 

@@ -26,7 +26,7 @@ def test_help_loads_no_heavy_package():
             "rollout.group_size: input should be greater than or equal to 2",
         ),
         (
-            ["train", "--set", "evaluate.rewards=[beauty]"],
+            ["train", "--set", "evaluate.rewards=[rule_soft, beauty]"],
             "A reward for a model of the family shapes is one of",
         ),
         (["train", "--set", "evaluate.num_prompts=9999"], "evaluate.num_prompts: at most the"),

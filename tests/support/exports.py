@@ -20,6 +20,7 @@ BY_JPEG = (
     "score.rewards=[jpeg]",
     "integrate.reward_weights={jpeg: 1.0}",
     "evaluate.rewards=[jpeg]",
+    "evaluate.choose_by=jpeg",
     "evaluate.num_prompts=2",
     "evaluate.num_pictures=2",
     "report.num_prompts=2",
