@@ -4,17 +4,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from g2rpo.diversity import group_diversity
 from g2rpo.sampler import complete
 from g2rpo.velocity import VelocityField
 from stages.job import Job
 from stages.resources import Resources
-from stages.tables import COMPLETIONS, arrow, check_parents, tensor, write_shard
+from stages.tables import COMPLETIONS, DIVERSITY, arrow, check_parents, tensor, write_shard
 
 
 def run(job: Job, resources: Resources) -> None:
     """Write the completions, a shard for each shard of transitions."""
     resources.encode(job.texts())
-    for shard in job.pending_like("transitions", "completions"):
+    for shard in job.pending_like("transitions", "completions", "diversity"):
         field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
         _run_shard(job, resources, field, shard)
 
@@ -51,6 +52,19 @@ def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int)
     check_parents(completions, COMPLETIONS, {"transitions": transitions})
     spent = field.evaluations
     write_shard(job.outputs["completions"], shard, COMPLETIONS, completions, stamp=job.stamp, evaluations=spent)
+    diversity = _diversity(completions, completed.latents.flatten(0, 1))
+    check_parents(diversity, DIVERSITY, {"completions": completions})
+    write_shard(job.outputs["diversity"], shard, DIVERSITY, diversity, stamp=job.stamp)
+
+
+def _diversity(completions: pa.Table, latents: torch.Tensor) -> pa.Table:
+    """Return the diversity of each group of completions, in the order of their first ones."""
+    keys = list(zip(*(completions[name].to_pylist() for name in DIVERSITY.key), strict=True))
+    heads = list(dict.fromkeys(keys))
+    number_of = {head: number for number, head in enumerate(heads)}
+    values = group_diversity(latents, torch.tensor([number_of[key] for key in keys], device=latents.device))
+    columns = dict(zip(DIVERSITY.key, zip(*heads, strict=True), strict=True))
+    return arrow(DIVERSITY, columns | {"value": values.cpu().numpy()})
 
 
 def _last_steps(transitions: pa.Table) -> pa.Table:

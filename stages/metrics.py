@@ -1,5 +1,6 @@
 """Metrics of a round and of an evaluation: numbers computed from the tables, so that they can be rebuilt."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,21 @@ from stages.tables import read_table
 def round_metrics(run: Run, number: int) -> dict[str, float]:
     """Return the metrics of a round whose stages are done.
 
-    `reward/*` is in the reward's own units: its mean, and its spread, the mean over groups of the std within
-    a group, by granularity and by step. `update/*` are means over the round's optimizer steps,
-    `ratio_min` and `ratio_max` the extremes. `seconds/*` are wall time by stage, `peak_bytes/*` the most memory
-    of the device; they alone differ when a round is repeated.
+    `diversity/*` is how far the pictures of a group lie apart, the mean over groups, in latent units. `reward/*` is
+    in the reward's own units: its mean, and its spread, the mean over groups of the std within a group, by
+    granularity and by step. `update/*` are means over the round's optimizer steps, `ratio_min` and `ratio_max` the
+    extremes, `first_ratio_gap` how far those of the first step lie from 1. `seconds/*` are wall time by stage,
+    `peak_bytes/*` the most memory of the device; they alone differ when a round is repeated.
     """
     folder = run.round_folder(number)
     manifests = {stage.name: finished_manifest(folder, stage) for stage in ROUND_STAGES}
     metrics = {"round": float(number + 1)}
+    metrics |= _diversity(read_table(folder / "diversity").to_pandas())
     metrics |= _rewards(read_table(folder / "rewards").to_pandas())
     metrics |= _advantages(read_table(folder / "advantages").to_pandas())
     updates = read_table(folder / "updates").to_pandas().drop(columns="optimizer_step")
     extremes = {"ratio_min": updates["ratio_min"].min(), "ratio_max": updates["ratio_max"].max()}
+    extremes["first_ratio_gap"] = _first_ratio_gap(updates)
     metrics |= {f"update/{name}": float(value) for name, value in (updates.mean().to_dict() | extremes).items()}
     metrics |= {"evaluations": float(sum(m["evaluations"] for m in manifests.values()))}
     metrics |= {"bytes": float(sum(out["bytes"] for m in manifests.values() for out in m["outputs"].values()))}
@@ -69,6 +73,20 @@ def _rewards(rewards: pd.DataFrame) -> dict[str, float]:
         **_means("reward/{reward}/step_{window}/mean", groups, "mean"),
         **_means("reward/{reward}/step_{window}/spread", groups, "spread"),
     }
+
+
+def _diversity(diversity: pd.DataFrame) -> dict[str, float]:
+    groups = diversity.to_dict("records")
+    return _means("diversity/mean", groups, "value") | _means("diversity/step_{window}", groups, "value")
+
+
+def _first_ratio_gap(updates: pd.DataFrame) -> float:
+    """Return how far the importance ratios of the first optimizer step lie from 1, where the policy is the rollout's.
+
+    The update's own log-probabilities are fixed before that step, so the rollout's are asked too.
+    """
+    first = {name: float(updates[name].to_numpy()[0]) for name in ("ratio_min", "ratio_max", "log_prob_gap")}
+    return max(1 - first["ratio_min"], first["ratio_max"] - 1, math.expm1(first["log_prob_gap"]))
 
 
 def _means(name: str, groups: Sequence[Mapping[Hashable, Any]], column: str) -> dict[str, float]:

@@ -80,7 +80,7 @@ ROUND_STAGES = (
     Stage(
         "complete",
         ("prompts", "transitions", "previous_policy"),
-        ("completions",),
+        ("completions", "diversity"),
         ("resources", "policy", "rollout", "complete"),
         models=("network",),
     ),

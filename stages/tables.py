@@ -86,6 +86,13 @@ COMPLETIONS = Table(
     key=("prompt_id", "window", "branch", "granularity"),
     parents={"transitions": ("prompt_id", "window", "branch")},
 )
+DIVERSITY = Table(
+    "diversity",
+    _PROMPT | {"window": pa.int32(), "granularity": pa.int32(), "value": pa.float64()},
+    key=("prompt_id", "window", "granularity"),
+    parents={"completions": ("prompt_id", "window", "granularity")},
+)
+"""How far the pictures of a group lie apart, in latent units; it stays when the latents are let go."""
 REWARDS = Table(
     "rewards",
     _BRANCH | {"granularity": pa.int32(), "reward": pa.string(), "value": pa.float64()},
@@ -109,20 +116,8 @@ OLD_LOG_PROBS = Table(
 UPDATES = Table(
     "updates",
     {"optimizer_step": pa.int64()}
-    | dict.fromkeys(
-        (
-            "loss",
-            "ratio_mean",
-            "ratio_min",
-            "ratio_max",
-            "clip_frac",
-            "kl",
-            "grad_norm",
-            "learning_rate",
-            "log_prob_gap",
-        ),
-        pa.float64(),
-    ),
+    | dict.fromkeys(("loss", "ratio_mean", "ratio_min", "ratio_max", "clip_frac", "kl"), pa.float64())
+    | dict.fromkeys(("grad_norm", "learning_rate", "log_prob_gap"), pa.float64()),
     key=("optimizer_step",),
 )
 EVALUATIONS = Table(
@@ -146,6 +141,7 @@ TABLES = {
         ANCHORS,
         TRANSITIONS,
         COMPLETIONS,
+        DIVERSITY,
         REWARDS,
         ADVANTAGES,
         OLD_LOG_PROBS,

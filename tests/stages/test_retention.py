@@ -13,7 +13,7 @@ from stages.store import Run
 from stages.verify import verify
 
 LATENTS = {"anchors", "transitions", "completions"}
-KEPT = {"prompts", "rewards", "advantages", "old_log_probs", "updates", "policy"}
+KEPT = {"prompts", "diversity", "rewards", "advantages", "old_log_probs", "updates", "policy"}
 
 
 def retained(rounds, *overrides):

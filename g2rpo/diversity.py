@@ -1,0 +1,26 @@
+"""How much the pictures of a group differ: what falls when a policy comes to paint one picture for every noise."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def group_diversity(latents: Float[Tensor, " b *element"], group: Int[Tensor, " b"]) -> Float[Tensor, " groups"]:
+    """Return how far the members of each group lie apart.
+
+        diversity = sqrt(mean over elements of s^2),    s^2 the sample variance of an element over the group,
+
+    in latent units, in double precision; 0 where all are equal. The square root is taken last, so that groups of
+    different sizes have the same expectation of its square.
+
+    Args:
+        latents: Clean latents, a row a picture.
+        group: The group of each row, numbered from 0 without gaps; each has at least two rows.
+    """
+    rows = latents.detach().flatten(1).double()
+    sizes = torch.bincount(group).double()
+    means = torch.zeros(len(sizes), rows.shape[1], dtype=torch.float64, device=rows.device).index_add_(0, group, rows)
+    means /= sizes[:, None]
+    squares = (rows - means[group]).square().mean(dim=1)
+    sums = torch.zeros(len(sizes), dtype=torch.float64, device=rows.device).index_add_(0, group, squares)
+    return (sums / (sizes - 1)).sqrt()
