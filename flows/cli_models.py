@@ -77,13 +77,16 @@ def export(
         typer.Option("--format", help="A LoRA where one was trained, else a pipeline, if not given."),
     ] = None,
     number: Annotated[
-        int | None, typer.Option("--round", min=1, help="The policy after so many rounds; the last if not given.")
-    ] = None,
+        str,
+        typer.Option(
+            "--round", help="The policy after so many rounds, a number; or best, by the held-out prompts; or last."
+        ),
+    ] = "best",
 ) -> None:
     """Write a policy of a run as plain diffusers loads it, with a model card; a pipeline is a base too."""
-    from flows.export import export_run
+    from flows.export import export_run, round_choice
 
-    print(export_run(run, to, form, number=number))
+    print(export_run(run, to, form, number=round_choice(number)))
 
 
 @models.command("serve-reward")

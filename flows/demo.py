@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.prefect_server import end_with_parent, prefect_server, quiet_environment
-from flows.report import BaseAndAligned, Report, write_report
+from flows.report import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
 from flows.tracking import tracking_uri
 from stages.home import home
@@ -39,7 +39,7 @@ def run_demo(params: Params, out: Path) -> None:
         sys.exit(128 - code)
     if code:
         sys.exit(code)
-    judged = BaseAndAligned.within(session.run, params)
+    judged = FinalEvaluations.within(session.run, params)
     _show(write_report(session.run, params, judged, out), params, out, folder)
 
 
@@ -59,12 +59,15 @@ def _wait(training: "subprocess.Popen[bytes]") -> int:
 
 def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None:
     table = Table(title=f"base against aligned, {report.details['split']} captions")
-    for column in ("reward", "base", "aligned", "change"):
+    best = report.details["best_round"]
+    other = [f"best, round {best}"] if best != report.details["rounds"] else []
+    for column in ("reward", "base", "aligned", "change", *other):
         table.add_column(column, justify="left" if column == "reward" else "right")
     for name, base in report.base.items():
         aligned = report.aligned[name]
         trained = " (trained on)" if name in params.score.rewards else ""
-        table.add_row(name + trained, f"{base:.3f}", f"{aligned:.3f}", f"{aligned - base:+.3f}")
+        more = [f"{report.best[name]:.3f}" for _ in other]
+        table.add_row(name + trained, f"{base:.3f}", f"{aligned:.3f}", f"{aligned - base:+.3f}", *more)
     Console(width=100).print(table)
     for name in ("metrics.json", "report.html", "before_after.png", "curves.png"):
         print(as_typed((out / name).resolve()))

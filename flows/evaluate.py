@@ -1,9 +1,9 @@
-"""The final evaluation of a run: base and last policy on `report.split`, outside the run's own folder."""
+"""The final evaluation of a run: base, best and last policy on `report.split`, outside the run's own folder."""
 
 from pathlib import Path
 
 from flows.observers import Judged
-from flows.report import BaseAndAligned, measure, write_report
+from flows.report import FinalEvaluations, Report, measure, write_report
 from flows.tracking import MlflowObserver, require_tracking
 from stages.base_model import policy_digest
 from stages.evaluate import held_out
@@ -17,12 +17,12 @@ from stages.store import Run, find_run
 
 
 def evaluate_run(name: str, chosen: Params, out: Path) -> str:
-    """Judge the base and the last policy of a run, write tables and metrics.json, and log them to MLflow.
+    """Judge the base, the best and the last policy of a run, write tables and metrics.json, and log them to MLflow.
 
     Args:
         name: The run's key, or a folder that holds it.
         chosen: Whose sections `evaluate`, `report` and `tracking` say how; all else is the run's own.
-        out: Folder for `base/`, `aligned/` and `metrics.json`.
+        out: Folder for `base/`, `aligned/`, where another round is the best `best/`, and `metrics.json`.
 
     Raises:
         ValueError: If a reward or prompts cannot be had, or the run has no finished round.
@@ -38,18 +38,19 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     by = for_report(params)
     held_out(by)
     require_tracking(params)
-    judged = BaseAndAligned(out / "base", out / "aligned")
+    judged = FinalEvaluations.outside(run, params, out)
     tracker = MlflowObserver(params)
     tracker.show(run)
-    for policy_round, folder in ((0, judged.base), (last, judged.aligned)):
+    for policy_round, folder in judged.all(last).items():
         policy = {"policy": run.policy_folder(policy_round)}
         execute(EVALUATE, folder, policy, by, resources, number=policy_round)
         tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
     report = measure(run, params, judged)
-    found = {"base": report.base, "aligned": report.aligned}
-    write_json(out / "metrics.json", found | {"rounds": last, "evaluations": report.details["evaluations"]})
-    means = "\n".join(f"  {name}: {value:.3f} -> {report.aligned[name]:.3f}" for name, value in report.base.items())
-    return f"run {run.key} after {last} rounds, {report.details['split']} captions, base -> aligned:\n{means}"
+    found = {"base": report.base, "aligned": report.aligned, "best": report.best}
+    details = {name: report.details[name] for name in ("rounds", "best_round", "evaluations")}
+    write_json(out / "metrics.json", found | details)
+    columns = "base -> aligned" + (f"; best, after {judged.best_round} rounds" if judged.best_round != last else "")
+    return f"run {run.key} after {last} rounds, {report.details['split']} captions, {columns}:\n{_means(report)}"
 
 
 def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) -> str:
@@ -66,9 +67,9 @@ def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) ->
     """
     run = find_run(name)
     params = _as_chosen(run, chosen)
-    judged = BaseAndAligned(evaluation / "base", evaluation / "aligned") if evaluation else None
-    judged = judged or BaseAndAligned.within(run, params)
-    for folder in (judged.base, judged.aligned):
+    judged = FinalEvaluations.outside(run, params, evaluation) if evaluation else None
+    judged = judged or FinalEvaluations.within(run, params)
+    for folder in (judged.base, judged.aligned, judged.best):
         if not (folder / "evaluate.json").is_file():
             raise ValueError(
                 f"Run {run.key} must have been judged on the {params.report.split} captions, got no evaluation in "
@@ -89,6 +90,15 @@ def require_base(run: Run, params: Params) -> None:
             f"The base weights that run {run.key} began with are required, got others at "
             f"{params.policy.path or 'the shipped folder'}. Put them back."
         )
+
+
+def _means(report: Report) -> str:
+    """Return a line a reward: base and last policy, and the best where that is another."""
+    other = report.details["best_round"] != report.details["rounds"]
+    return "\n".join(
+        f"  {name}: {value:.3f} -> {report.aligned[name]:.3f}" + (f"; {report.best[name]:.3f}" if other else "")
+        for name, value in report.base.items()
+    )
 
 
 def _as_chosen(run: Run, chosen: Params) -> Params:

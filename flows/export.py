@@ -6,6 +6,7 @@ from typing import Literal
 from flows.evaluate import require_base
 from flows.model_card import Exported, write_card
 from g2rpo.policies.publishing import PUBLISHERS
+from stages.best import best_trained_round
 from stages.files import atomic_folder
 from stages.params import Params
 from stages.policy_state import missing_files
@@ -13,10 +14,11 @@ from stages.resources import Resources
 from stages.store import Run, find_run
 
 Format = Literal["lora", "pipeline"]
+RoundChoice = int | Literal["best", "last"]
 
 
-def export_run(name: str, out: Path, chosen: Format | None = None, *, number: int | None = None) -> str:
-    """Write the last policy of a run as it is judged, whole or not at all, and return a line on it.
+def export_run(name: str, out: Path, chosen: Format | None = None, *, number: RoundChoice = "best") -> str:
+    """Write a policy of a run as it is judged, whole or not at all, and return a line on it.
 
     - `lora`: `pytorch_lora_weights.safetensors`, for `load_lora_weights` of the base's pipeline;
     - `pipeline`: a folder for `from_pretrained`, an adapter merged into it, its schedule the one trained for.
@@ -24,7 +26,8 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: in
     Args:
         name: The run's key, or a folder that holds it.
         out: A new or empty folder.
-        number: Rounds after which the policy is taken; None takes the last.
+        number: Rounds after which the policy is taken: `best` takes the round that `evaluate.choose_by` names, of
+            those that were judged.
         chosen: The format; None writes a LoRA where one was trained, else a pipeline.
 
     Raises:
@@ -34,10 +37,10 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: in
     """
     run = find_run(name)
     params = run.params()
-    last = min(run.num_finished, params.run.rounds) if number is None else number
     if run.num_finished == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
-    _require_kept(run, last)
+    rounds = _chosen_round(run, params, number)
+    _require_kept(run, rounds)
     _require_empty(out)
     trained = _trains_lora(params)
     if chosen == "lora" and not trained:
@@ -46,7 +49,7 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: in
             f"{params.policy.family} model. Take --format pipeline."
         )
     require_base(run, params)
-    policy = Resources(_to_load_only(params)).policy(run.policy_folder(last), averaged=True)
+    policy = Resources(_to_load_only(params)).policy(run.policy_folder(rounds), averaged=True)
     as_lora = trained if chosen is None else chosen == "lora"
     with atomic_folder(out) as temporary:
         if as_lora:
@@ -57,8 +60,29 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: in
             PUBLISHERS[params.policy.family].complete(
                 temporary, shift=None if shift == "model" else shift, num_steps=params.evaluate.num_steps[0]
             )
-        write_card(temporary, Exported(run, params, last, as_lora))
-    return f"{out}: the {'LoRA' if as_lora else 'pipeline'} after {last} rounds of run {run.key}; read its README.md"
+        write_card(temporary, Exported(run, params, rounds, as_lora))
+    return f"{out}: the {'LoRA' if as_lora else 'pipeline'} after {rounds} rounds of run {run.key}; read its README.md"
+
+
+def round_choice(text: str) -> RoundChoice:
+    """Return what a person asks for: a number of rounds, `best` or `last`.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    match text:
+        case "best" | "last":
+            return text
+        case _ if text.isdigit():
+            return int(text)
+        case _:
+            raise ValueError(f"--round: a number of rounds, best or last is required, got {text!r}. As --round 100.")
+
+
+def _chosen_round(run: Run, params: Params, number: RoundChoice) -> int:
+    if number == "best":
+        return best_trained_round(run, params)
+    return min(run.num_finished, params.run.rounds) if number == "last" else number
 
 
 def _require_kept(run: Run, number: int) -> None:

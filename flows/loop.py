@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from flows.observers import Judged, Observers
+from stages.best import best_round
 from stages.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
 from stages.params import Params, for_report
@@ -28,7 +29,7 @@ def train(
 ) -> None:
     """Bring a run to `run.rounds`, going on at its first unfinished stage, and judge it on held-out prompts.
 
-    The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`; base and last
+    The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`; base, best and last
     once more on `report.split`, unless `final` is false.
     """
 
@@ -58,7 +59,7 @@ def train(
         if _due(params, number + 1):
             judge(number + 1, params)
         prune(run, params)
-    for policy_round in (0, params.run.rounds) if final else ():
+    for policy_round in sorted({0, best_round(run, params), params.run.rounds}) if final else ():
         judge(policy_round, for_report(params))
 
 

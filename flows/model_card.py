@@ -13,9 +13,8 @@ from jinja2 import Environment
 
 from flows.methods import Published, published
 from flows.pictures import before_after, curves
-from flows.report import BaseAndAligned
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
-from stages.best import held_out_history
+from stages.best import best_trained_round, held_out_history
 from stages.files import write_text
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
@@ -50,6 +49,11 @@ class Exported:
     rounds: int
     """After which the policy was taken."""
     as_lora: bool
+
+    @property
+    def best(self) -> bool:
+        """Whether no round that was judged on the run's held-out prompts was better."""
+        return self.rounds == best_trained_round(self.run, self.run.params())
 
     @property
     def hub_id(self) -> str | None:
@@ -167,14 +171,17 @@ class Result:
 
     by: Params
     """Whose section `evaluate` says how they were judged."""
-    judged: BaseAndAligned
+    base: Path
+    """Folder of the base's evaluation."""
+    aligned: Path
+    """Folder of that of the policy that is handed over."""
     final: bool
     """Whether it is the evaluation on `report.split`."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A row a reward; with several numbers of steps, a row for each."""
-        base, aligned = evaluation_metrics(self.judged.base), evaluation_metrics(self.judged.aligned)
+        base, aligned = evaluation_metrics(self.base), evaluation_metrics(self.aligned)
         trained = self.by.score.rewards
         return [
             {"name": name, "trained": name.split("/")[0] in trained, "base": value, "aligned": aligned[name]}
@@ -199,7 +206,7 @@ class Result:
             manifests = [read_manifest(folder, EVALUATE) for folder in folders]
             asked = EVALUATE.parameters(by, exported.rounds)
             if all(manifest and manifest["parameters"] == asked for manifest in manifests):
-                return cls(by, BaseAndAligned(*folders), final)
+                return cls(by, *folders, final)
         return None
 
 
@@ -211,7 +218,7 @@ def write_card(folder: Path, exported: Exported) -> None:
     if result:
         split = {"split": result.by.evaluate.split}
         shown = params.model_copy(update={"report": params.report.model_copy(update=split)})
-        before_after(result.judged.base, result.judged.aligned, shown, folder / "before_after.png")
+        before_after(result.base, result.aligned, shown, folder / "before_after.png")
     template = files("flows").joinpath("templates/model_card.md").read_text()
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     card = environment.from_string(template).render(

@@ -11,7 +11,7 @@ from jinja2 import Environment
 from flows.methods import published
 from flows.pictures import before_after, curves
 from flows.rows import write_csv
-from stages.best import held_out_history
+from stages.best import best_round, held_out_history
 from stages.files import write_json, write_text
 from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.params import Params
@@ -21,16 +21,32 @@ from stages.tables import read_table
 
 
 @dataclass(frozen=True)
-class BaseAndAligned:
-    """The evaluations of a run's base and of its last policy on `report.split`, as folders of tables."""
+class FinalEvaluations:
+    """The evaluations of a run on `report.split`, as folders of tables: of its base, its last and its best policy."""
 
     base: Path
     aligned: Path
+    """Of the last policy."""
+    best: Path
+    """Of the round that was best on `evaluate.split`; base or last may be it."""
+    best_round: int
 
     @classmethod
-    def within(cls, run: Run, params: Params) -> "BaseAndAligned":
+    def within(cls, run: Run, params: Params) -> "FinalEvaluations":
         """Return those that `g2rpo train` leaves in the run itself."""
-        return cls(*(run.evaluation_folder(number, params.report.split) for number in (0, params.run.rounds)))
+        last, best = min(run.num_finished, params.run.rounds), best_round(run, run.params())
+        return cls(*(run.evaluation_folder(number, params.report.split) for number in (0, last, best)), best)
+
+    @classmethod
+    def outside(cls, run: Run, params: Params, out: Path) -> "FinalEvaluations":
+        """Return those that `g2rpo evaluate` writes into a folder of their own."""
+        last, best = min(run.num_finished, params.run.rounds), best_round(run, run.params())
+        folders = {0: out / "base", last: out / "aligned"}
+        return cls(folders[0], folders[last], folders.get(best, out / "best"), best)
+
+    def all(self, last: int) -> dict[int, Path]:
+        """Return the folder of each policy round that is judged."""
+        return {0: self.base, self.best_round: self.best, last: self.aligned}
 
 
 @dataclass(frozen=True)
@@ -39,20 +55,24 @@ class Report:
 
     base: dict[str, float]
     aligned: dict[str, float]
+    """The last policy."""
+    best: dict[str, float]
+    """The policy of `details["best_round"]`, which was the best on `evaluate.split`."""
     details: dict[str, Any]
 
     @property
     def values(self) -> dict[str, Any]:
         """All of it, as written to metrics.json."""
-        return {"base": self.base, "aligned": self.aligned, **self.details}
+        return {"base": self.base, "aligned": self.aligned, "best": self.best, **self.details}
 
 
-def measure(run: Run, params: Params, judged: BaseAndAligned) -> Report:
-    """Return the final figures of a run that has reached its number of rounds."""
+def measure(run: Run, params: Params, judged: FinalEvaluations) -> Report:
+    """Return the final figures of a run."""
     metrics = run.metrics()[: params.run.rounds]
     spent = sum(row["evaluations"] for row in metrics)
     details = {
-        "rounds": params.run.rounds,
+        "rounds": len(metrics),
+        "best_round": judged.best_round,
         "method": published(params).name,
         "run_key": run.key,
         "seed": params.run.seed,
@@ -62,7 +82,8 @@ def measure(run: Run, params: Params, judged: BaseAndAligned) -> Report:
         "cpu_seconds": round(sum(row["cpu_seconds"] for row in metrics), 2),
         "wall_seconds": round(sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/")), 2),
     }
-    return Report(evaluation_metrics(judged.base), evaluation_metrics(judged.aligned), details | run.links)
+    found = (evaluation_metrics(folder) for folder in (judged.base, judged.aligned, judged.best))
+    return Report(*found, details | run.links)
 
 
 def _evaluations_per_prompt(run: Run) -> float:
@@ -72,7 +93,7 @@ def _evaluations_per_prompt(run: Run) -> float:
     return spent / read_table(folder / "prompts").num_rows
 
 
-def write_report(run: Run, params: Params, judged: BaseAndAligned, out: Path) -> Report:
+def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) -> Report:
     """Write report.html, metrics.json, rounds.csv, held_out.csv and two pictures; return the figures."""
     out.mkdir(parents=True, exist_ok=True)
     report = measure(run, params, judged)
@@ -88,6 +109,7 @@ def write_report(run: Run, params: Params, judged: BaseAndAligned, out: Path) ->
         report=report,
         history=history,
         trained=params.score.rewards,
+        choose_by=params.evaluate.choose_by,
         params=(run.path / "params.yaml").read_text(),
         title=f"Run {run.key}",
     )

@@ -3,6 +3,7 @@
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params import Params
+from stages.policy_state import missing_files
 from stages.registry import EVALUATE
 from stages.store import Run
 
@@ -20,7 +21,20 @@ def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
 def best_round(run: Run, params: Params) -> int:
     """Return the policy round, 0 is the base, of the highest mean of `evaluate.choose_by` on `evaluate.split`.
 
-    Of equal ones the earliest; 0 where no evaluation has been made as it is asked for now.
+    Of equal ones the earliest; 0 where no evaluation has been made as it is asked for now. A policy that has been
+    let go is passed over.
     """
-    history = held_out_history(run, params)
-    return max(history, key=lambda number: (history[number][params.evaluate.choose_by], -number), default=0)
+    return _best(run, params, range(run.num_finished + 1)) or 0
+
+
+def best_trained_round(run: Run, params: Params) -> int:
+    """Return the best policy round that is not the base; the last where none of them has been judged."""
+    last = min(run.num_finished, params.run.rounds)
+    return _best(run, params, range(1, run.num_finished + 1)) or last
+
+
+def _best(run: Run, params: Params, among: range) -> int | None:
+    by = params.evaluate.choose_by
+    history = {number: means[by] for number, means in held_out_history(run, params).items() if number in among}
+    kept = [number for number in history if not missing_files(run.policy_folder(number))]
+    return max(kept, key=lambda number: (history[number], -number), default=None)

@@ -161,7 +161,7 @@ def test_without_a_final_evaluation_the_table_is_that_of_the_training(shapes):
 
 def test_prompts_that_were_trained_on_are_not_called_held_out(shapes):
     trained = changed(shapes, prompts={"split": "test"}).params
-    assert "among those that it was trained on" in Result(for_report(trained), None, final=True).apartness
+    assert "among those that it was trained on" in Result(for_report(trained), None, None, final=True).apartness
 
 
 def test_a_run_that_was_never_judged_has_a_card_without_a_table(home, tmp_path):
