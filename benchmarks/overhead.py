@@ -195,7 +195,8 @@ def compare(folder: Path) -> dict[str, object]:
 
 def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], list[float]]:
     """Return CPU-seconds a round, bare and plain, whose weights end equal."""
-    from flows.loop import call_plainly, train
+    from flows.guards.watch import Guards
+    from flows.loop import Loop, call_plainly
     from flows.observers import Observers
     from flows.session import Session
 
@@ -203,7 +204,10 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
     bare, plain = Bare(first), Session.of(first.model_dump(mode="json"))
 
     def stages_to(count: int) -> None:
-        train(plain.run, shipped(f"run.rounds={count}"), plain.resources, call_plainly, Observers([]))
+        params = shipped(f"run.rounds={count}")
+        loop = Loop(plain.run, params, plain.resources, call_plainly, Observers([]), Guards(plain.run, params))
+        loop.train()
+        loop.judge_finally()
 
     bare.go_on(0, 1)
     stages_to(1)

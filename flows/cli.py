@@ -12,6 +12,7 @@ from flows.cli_compare import comparing
 from flows.cli_models import models
 from flows.cli_options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
 from flows.cli_signal import signals
+from flows.guards.finding import GUARDED, GuardStopError
 from flows.stopping import stoppable
 from stages.files import StoreWriteError
 
@@ -226,13 +227,16 @@ def main() -> None:
     """Run the command line; a refused input prints what is required, what was got and what to do.
 
     SIGTERM and SIGHUP end it as an exit does, so that servers and processes it started end with it.
-    G2RPO_TRACEBACK=1 in the environment shows where an error came from.
+    A run that a guard has ended exits with 3. G2RPO_TRACEBACK=1 in the environment shows where an error came from.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it tells of torchvision, which is not needed
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         app()
+    except GuardStopError as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(GUARDED)
     except (ValueError, FloatingPointError, StoreWriteError) as error:
         if os.environ.get("G2RPO_TRACEBACK"):
             raise

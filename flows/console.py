@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
 from stages.metrics import trained_rewards
 from stages.store import Run
@@ -67,6 +68,10 @@ class ConsoleObserver:
         self._show(None)
         if not self._live:
             self._say(self._held_out)
+
+    def guarded(self, finding: Finding) -> None:
+        """Say what a guard has found."""
+        self._console.print(f"warning: {finding.line()}", highlight=False, markup=False, soft_wrap=True)
 
     def close(self, ending: Ending) -> None:
         """Leave the terminal as it was."""

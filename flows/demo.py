@@ -9,11 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.guards.finding import GUARDED
 from flows.prefect_server import end_with_parent, prefect_server, quiet_environment
 from flows.report import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
 from flows.tracking import tracking_uri
 from stages.home import home
+from stages.lineage import youngest
 from stages.params import Params
 from stages.params_file import written
 
@@ -37,10 +39,11 @@ def run_demo(params: Params, out: Path) -> None:
     if code < 0:
         print(f"training was ended by signal {-code}; give the same command again to go on", file=sys.stderr)
         sys.exit(128 - code)
-    if code:
+    if code not in (0, GUARDED):
         sys.exit(code)
-    judged = FinalEvaluations.within(session.run, params)
-    _show(write_report(session.run, params, judged, out), params, out, folder)
+    run = youngest(session.run)  # a guard may have gone on with a child
+    _show(write_report(run, params, FinalEvaluations.within(run, params), out), params, out, folder)
+    sys.exit(code)
 
 
 def _wait(training: "subprocess.Popen[bytes]") -> int:

@@ -1,8 +1,11 @@
 """The loop over rounds, written once; a stage call may be a plain call or a Prefect task."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+from flows.guards.finding import TrippedError
+from flows.guards.watch import Guards
 from flows.observers import Judged, Observers
 from stages.best import best_round
 from stages.execute import Done, is_done, run_stage
@@ -24,49 +27,83 @@ def call_plainly(name: str, number: int, work: Callable[[], Done]) -> Done:
     return work()
 
 
-def train(
-    run: Run, params: Params, resources: Resources, call: StageCall, watching: Observers, *, final: bool = True
-) -> None:
-    """Bring a run to `run.rounds`, going on at its first unfinished stage, and judge it on held-out prompts.
+@dataclass(frozen=True)
+class Loop:
+    """A run on its way to `run.rounds`, with how its stages are called, who watches and what may end it."""
 
-    The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`; base, best and last
-    once more on `report.split`, unless `final` is false.
-    """
+    run: Run
+    params: Params
+    resources: Resources
+    call: StageCall
+    watching: Observers
+    guards: Guards
 
-    def do(stage: Stage, number: int, by: Params) -> None:
-        watching.stage_started(stage.name, number)
-        done = call(stage.name, number, partial(run_stage, run, stage, number, by, resources))
+    def train(self) -> None:
+        """Bring the run to `run.rounds`, going on at its first unfinished stage.
+
+        The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`. The guards look
+        before the first round and after each.
+
+        Raises:
+            TrippedError: If a guard ends the run.
+        """
+        run, params = self.run, self.params
+        prune(run, params)
+        if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been let go
+            make_inputs(run, EVALUATE, params.run.rounds, params, self.resources)
+        for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
+            if self._due(policy_round) and self._can_be_judged(policy_round):
+                self._judge(policy_round, params)
+        self._guard()
+        for number in range(run.num_finished, params.run.rounds):
+            self._round(number)
+            self._guard()
+
+    def judge_finally(self) -> None:
+        """Judge base, best and last policy on `report.split`."""
+        last = min(self.run.num_finished, self.params.run.rounds)
+        for policy_round in sorted({0, best_round(self.run, self.params), last}):
+            self._judge(policy_round, for_report(self.params))
+
+    def _round(self, number: int) -> None:
+        for stage in ROUND_STAGES:
+            self._do(stage, number, self.params)
+        metrics = round_metrics(self.run, number)
+        self.run.write_metrics(number, metrics)
+        self.run.finish_round(number)
+        self.watching.round_finished(number, metrics)
+        if self._due(number + 1):
+            self._judge(number + 1, self.params)
+        prune(self.run, self.params)
+
+    def _do(self, stage: Stage, number: int, by: Params) -> None:
+        self.watching.stage_started(stage.name, number)
+        try:
+            done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.resources))
+        except FloatingPointError as error:
+            finding = self.guards.of_error(error)
+            if finding.action in ("ignore", "warn") or self.run.num_finished == 0:  # then it is not the training's
+                raise
+            self.watching.guarded(finding)
+            raise TrippedError(finding) from error
         assert done.manifest is not None, f"Stage {stage.name} of round {number} has left shards out."
 
-    def judge(policy_round: int, by: Params) -> None:
-        do(EVALUATE, policy_round, by)
+    def _judge(self, policy_round: int, by: Params) -> None:
+        self._do(EVALUATE, policy_round, by)
         split = by.evaluate.split
-        watching.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
+        self.watching.evaluated(Judged(policy_round, split, self.run.evaluation_folder(policy_round, split)))
 
-    prune(run, params)
-    if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been let go
-        make_inputs(run, EVALUATE, params.run.rounds, params, resources)
-    for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
-        if _due(params, policy_round) and _can_be_judged(run, params, policy_round):
-            judge(policy_round, params)
-    for number in range(run.num_finished, params.run.rounds):
-        for stage in ROUND_STAGES:
-            do(stage, number, params)
-        metrics = round_metrics(run, number)
-        run.write_metrics(number, metrics)
-        run.finish_round(number)
-        watching.round_finished(number, metrics)
-        if _due(params, number + 1):
-            judge(number + 1, params)
-        prune(run, params)
-    for policy_round in sorted({0, best_round(run, params), params.run.rounds}) if final else ():
-        judge(policy_round, for_report(params))
+    def _guard(self) -> None:
+        """Tell what the guards find, the gravest first, and end the rounds if it is that grave."""
+        for finding in self.guards.look():
+            self.watching.guarded(finding)
+            if finding.action in ("stop", "rollback"):
+                raise TrippedError(finding)
 
+    def _can_be_judged(self, policy_round: int) -> bool:
+        """Whether a policy is there or has been judged as asked; for the others, `evaluate` was changed too late."""
+        there = not missing_files(self.run.policy_folder(policy_round))
+        return there or is_done(self.run, EVALUATE, policy_round, self.params)
 
-def _can_be_judged(run: Run, params: Params, policy_round: int) -> bool:
-    """Whether a policy is still there or has been judged as asked; for the others, `evaluate` was changed too late."""
-    return not missing_files(run.policy_folder(policy_round)) or is_done(run, EVALUATE, policy_round, params)
-
-
-def _due(params: Params, policy_round: int) -> bool:
-    return policy_round % params.evaluate.every == 0 or policy_round == params.run.rounds
+    def _due(self, policy_round: int) -> bool:
+        return policy_round % self.params.evaluate.every == 0 or policy_round == self.params.run.rounds

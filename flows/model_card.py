@@ -202,11 +202,11 @@ class Result:
     def of(cls, exported: Exported) -> "Result | None":
         """Return the final evaluation, else that of the training; None where neither has been made as asked now."""
         for by, final in ((for_report(exported.params), True), (exported.params, False)):
-            folders = [exported.run.evaluation_folder(number, by.evaluate.split) for number in (0, exported.rounds)]
-            manifests = [read_manifest(folder, EVALUATE) for folder in folders]
+            base, own = (exported.run.evaluation_folder(n, by.evaluate.split) for n in (0, exported.rounds))
+            manifests = [read_manifest(folder, EVALUATE) for folder in (base, own)]
             asked = EVALUATE.parameters(by, exported.rounds)
             if all(manifest and manifest["parameters"] == asked for manifest in manifests):
-                return cls(by, *folders, final)
+                return cls(by, base, own, final)
         return None
 
 

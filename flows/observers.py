@@ -8,10 +8,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
+from flows.guards.finding import Finding, TrippedError
 from stages.metrics import evaluation_metrics
 from stages.store import Run
 
-Ending = Literal["finished", "failed", "stopped"]
+Ending = Literal["finished", "failed", "stopped", "guarded"]
+"""`guarded`: a guard has ended it; its best round is there to be used."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Observer(Protocol):
         """A policy has been judged on held-out prompts."""
         ...
 
+    def guarded(self, finding: Finding) -> None:
+        """A guard has tripped; by its action the run goes on, ends, or goes on as another."""
+        ...
+
     def close(self, ending: Ending) -> None:
         """The run goes no further in this process."""
         ...
@@ -76,6 +82,9 @@ class Observers:
                 opened.append(observer)
             yield self
             ending = "finished"
+        except TrippedError:
+            ending = "guarded"
+            raise
         except Exception:
             ending = "failed"
             raise
@@ -98,6 +107,11 @@ class Observers:
         """Tell all."""
         for observer in list(self._each):
             self._tell(observer, partial(observer.evaluated, judged))
+
+    def guarded(self, finding: Finding) -> None:
+        """Tell all."""
+        for observer in list(self._each):
+            self._tell(observer, partial(observer.guarded, finding))
 
     def _tell(self, observer: Observer, what: Callable[[], None]) -> None:
         try:

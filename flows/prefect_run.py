@@ -13,8 +13,10 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
 from flows.session import Session
 from stages.execute import Done
@@ -65,6 +67,15 @@ class PrefectObserver:
         self._rows.setdefault(judged.policy_round, {"round": judged.policy_round}).update(held_out)
         self._show()
 
+    def guarded(self, finding: Finding) -> None:
+        """Send an event, which an automation can answer; see automations.yaml."""
+        emit_event(
+            event="g2rpo.guard.tripped",
+            resource={"prefect.resource.id": f"g2rpo.run.{self._run.key}", "prefect.resource.name": self._run.key},
+            payload={"guard": finding.guard, "action": finding.action, "round": finding.policy_round}
+            | {"told": finding.told},
+        )
+
     def close(self, ending: Ending) -> None:
         """Show the rounds as they are, and leave a card that says where things lie and what they are called."""
         self._show()
@@ -88,8 +99,8 @@ def _card(run: Run, ending: Ending) -> str:
 
 
 @flow(name="train", flow_run_name="train-{key}")
-def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | None = None) -> None:
-    """Bring the run of these parameters to its number of rounds.
+def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | None = None) -> str:
+    """Bring the run of these parameters to its number of rounds; return its key, or that of the child it goes on as.
 
     Args:
         key: The run's key, for the name of the flow run.
@@ -99,4 +110,4 @@ def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | 
     """
     links = {"prefect_flow_run_id": str(flow_run.id)}
     session, folder = Session.of(params), Path(out) if out else None
-    session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=folder)
+    return session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=folder).key

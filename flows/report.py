@@ -35,7 +35,8 @@ class FinalEvaluations:
     def within(cls, run: Run, params: Params) -> "FinalEvaluations":
         """Return those that `g2rpo train` leaves in the run itself."""
         last, best = min(run.num_finished, params.run.rounds), best_round(run, run.params())
-        return cls(*(run.evaluation_folder(number, params.report.split) for number in (0, last, best)), best)
+        base, aligned, chosen = (run.evaluation_folder(number, params.report.split) for number in (0, last, best))
+        return cls(base, aligned, chosen, best)
 
     @classmethod
     def outside(cls, run: Run, params: Params, out: Path) -> "FinalEvaluations":
@@ -82,8 +83,8 @@ def measure(run: Run, params: Params, judged: FinalEvaluations) -> Report:
         "cpu_seconds": round(sum(row["cpu_seconds"] for row in metrics), 2),
         "wall_seconds": round(sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/")), 2),
     }
-    found = (evaluation_metrics(folder) for folder in (judged.base, judged.aligned, judged.best))
-    return Report(*found, details | run.links)
+    base, aligned, best = map(evaluation_metrics, (judged.base, judged.aligned, judged.best))
+    return Report(base, aligned, best, details | run.links)
 
 
 def _evaluations_per_prompt(run: Run) -> float:

@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from flows.console import ConsoleObserver
-from flows.falling import FallingObserver
-from flows.loop import StageCall, train
+from flows.guards.ending import ended
+from flows.guards.finding import Finding, TrippedError
+from flows.guards.watch import Guards
+from flows.loop import Loop, StageCall
 from flows.observers import Observer, Observers
 from flows.provenance import origin_links, versions
 from flows.tracking import MlflowObserver, require_tracking
+from stages.best import best_round
 from stages.evaluate import held_out
 from stages.exchange import adopt, export, is_run
 from stages.fingerprint import Fingerprint
+from stages.lineage import begin_child, child_params
 from stages.params import Params, for_report
 from stages.params_file import parse_params
 from stages.prompts import check_prompts, drawn_texts
@@ -76,16 +80,50 @@ class Session:
         links: Mapping[str, str] | None = None,
         final: bool = True,
         out: Path | None = None,
-    ) -> None:
-        """Bring the run to its number of rounds.
+        obey: bool = True,
+    ) -> Run:
+        """Bring the run to its number of rounds; return it, or the child that a guard makes of it.
 
         Args:
             call: How a stage is called.
             observers: Who watches beside the console and MLflow.
             links: Ids of this session elsewhere, beside git, DVC and MLflow.
-            final: Whether base and last policy are judged on `report.split` at the end.
+            final: Whether base, best and last policy are judged on `report.split` at the end.
             out: Folder to link the run into, for DVC to keep.
+            obey: Whether a guard may end the run; else all of them warn.
+
+        Raises:
+            GuardStopError: If a guard has ended it.
         """
+        try:
+            self._train(call, observers, links, final=final, out=out, obey=obey)
+        except TrippedError as tripped:
+            if tripped.finding.action == "rollback":
+                child = self._rolled_back(tripped.finding)
+                return child.train(call, observers=observers, links=links, final=final, out=out)
+            raise ended(self.run, self.run.params(), tripped.finding) from tripped
+        return self.run
+
+    def _rolled_back(self, finding: Finding) -> "Session":
+        """Return a session of the run that goes on from the best round with half the learning rate."""
+        best = best_round(self.run, self.run.params())
+        device = self.resources.device.type
+        child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
+        told = f"run {self.run.key} is rolled back to round {best} by the guard {finding.guard}"
+        more = f"it goes on as {child.key} with half the learning rate; nothing of it is deleted"
+        print(f"{told}: {more}", file=sys.stderr, flush=True)
+        return Session.of(child_params(self.params, best).model_dump(mode="json"))
+
+    def _train(
+        self,
+        call: StageCall,
+        observers: Sequence[Observer],
+        links: Mapping[str, str] | None,
+        *,
+        final: bool,
+        out: Path | None,
+        obey: bool,
+    ) -> None:
         run = self.run
         with run.locked():
             run.remember(self.params)
@@ -95,9 +133,17 @@ class Session:
             _warn_of_other_code(run, links)
             self._encode(params)
             run.begin_session(links)
-            watching = Observers([ConsoleObserver(), FallingObserver(), MlflowObserver(params), *observers])
+            watching = Observers([ConsoleObserver(), MlflowObserver(params), *observers])
+            loop = Loop(run, params, self.resources, call, watching, Guards(run, params, obey=obey))
             with watching.watching(run, params.run.rounds):
-                train(run, params, self.resources, call, watching, final=final)
+                try:
+                    loop.train()
+                except TrippedError as tripped:
+                    if final and tripped.finding.action == "stop" and tripped.finding.guard != "disk":
+                        loop.judge_finally()
+                    raise
+                if final:
+                    loop.judge_finally()
             if out:
                 export(run, out, params.run.rounds)
 

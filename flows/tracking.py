@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from flows.answers import require_answer
+from flows.guards.finding import Finding
 from flows.mlflow_database import make_database
 from flows.observers import Ending, Judged
 from flows.pictures import Kept, grid
@@ -81,9 +82,13 @@ class MlflowObserver:
             self._log(named, step=judged.policy_round)
             logged.add(judged.policy_round)
 
+    def guarded(self, finding: Finding) -> None:
+        """Tag the run with what a guard has found."""
+        self._client.set_tag(self.run_id, "g2rpo.guard", finding.line())
+
     def close(self, ending: Ending) -> None:
         """Say how the run ended."""
-        status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+        status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "guarded": "KILLED"}
         self._client.set_terminated(self.run_id, status=status[ending])
 
     def _log_grid(self, judged: Judged) -> None:
@@ -182,6 +187,10 @@ def _tags(run: Run) -> dict[str, str]:
     """Return the ids of the run's last session as tags, and git's under the name that MLflow shows."""
     links = run.links
     tags = {f"g2rpo.{name}": value for name, value in links.items() if name != "mlflow_run_id"}
+    if run.parent:
+        parent = Run(run.path.parent / run.parent["key"])
+        shown = parent.links.get("mlflow_run_id") if (parent.path / "run.json").is_file() else None
+        tags |= {"g2rpo.parent": run.parent["key"]} | ({"mlflow.parentRunId": shown} if shown else {})
     return tags | ({"mlflow.source.git.commit": links["git_commit"]} if "git_commit" in links else {})
 
 

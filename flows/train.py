@@ -7,7 +7,7 @@ from flows.answers import require_answer
 from flows.loop import call_plainly
 from flows.session import Session
 from stages.params import Params
-from stages.store import Run
+from stages.store import Run, find_run
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Started:
 
 
 def start(params: Params, *, named: Run | None = None, final: bool = True, out: Path | None = None) -> Started:
-    """Bring the run of these parameters to its number of rounds.
+    """Bring the run of these parameters to its number of rounds, or the child that a guard makes of it.
 
     Args:
         params: The parameters.
@@ -34,10 +34,10 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
         from flows.prefect_run import train_flow
 
-        train_flow(session.run.key, tree, final, str(out) if out else None)
+        run = find_run(train_flow(session.run.key, tree, final, str(out) if out else None))
     else:
-        session.train(call_plainly, final=final, out=out)
-    return Started(session.run.key, session.run.path)
+        run = session.train(call_plainly, final=final, out=out)
+    return Started(run.key, run.path)
 
 
 def prefect_api() -> str | None:

@@ -8,14 +8,19 @@ from stages.registry import EVALUATE
 from stages.store import Run
 
 
+def judged_alike(run: Run, params: Params) -> list[int]:
+    """Return the policy rounds that have been judged during the run as it evaluates now, in order."""
+    split, asked = params.evaluate.split, EVALUATE.parameters(params, 0)
+    reached = min(run.num_finished, params.run.rounds)
+    there = [number for number, of in run.evaluations() if of == split and number <= reached]
+    manifests = {n: read_manifest(run.evaluation_folder(n, split), EVALUATE) for n in there}
+    return [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == asked]
+
+
 def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
     """Return the means of the evaluations made during the run as it evaluates now, by policy round."""
-    split = params.evaluate.split
-    folders = {n: run.evaluation_folder(n, split) for n in range(min(run.num_finished, params.run.rounds) + 1)}
-    asked = EVALUATE.parameters(params, 0)
-    manifests = {n: read_manifest(path, EVALUATE) for n, path in folders.items()}
-    alike = [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == asked]
-    return {n: evaluation_metrics(folders[n]) for n in alike}
+    folders = {n: run.evaluation_folder(n, params.evaluate.split) for n in judged_alike(run, params)}
+    return {n: evaluation_metrics(folder) for n, folder in folders.items()}
 
 
 def best_round(run: Run, params: Params) -> int:

@@ -12,7 +12,7 @@ from stages.registry import effective
 ALGORITHM_VERSION = 5
 """Raised when the same parameters would give other numbers, or other files."""
 
-_CHANGES_NO_NUMBER = {"rewards", "evaluate", "report", "retention", "tracking"}
+_CHANGES_NO_NUMBER = {"rewards", "evaluate", "report", "guards", "retention", "tracking"}
 
 
 @dataclass(frozen=True)

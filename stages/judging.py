@@ -15,7 +15,8 @@ def judge(reward: Reward, images: Images, texts: Sequence[str], told: Sequence[s
         told: What to call each picture in an error, as `prompt train-0042-000, branch 7`.
 
     Raises:
-        ValueError: If the reward fails or gives what is no finite number; with its name, prompt and branch.
+        ValueError: If the reward fails; with its name, prompt and branch.
+        FloatingPointError: If it gives what is no finite number.
     """
     try:
         scored = reward.score(images, texts).double().cpu().numpy()
@@ -30,7 +31,7 @@ def judge(reward: Reward, images: Images, texts: Sequence[str], told: Sequence[s
         )
     bad = np.flatnonzero(~np.isfinite(scored))
     if len(bad):
-        raise ValueError(
+        raise FloatingPointError(
             f"Reward {reward.name} must give a finite number, got {scored[bad[0]]} for {told[bad[0]]} "
             f"({len(bad)} of {len(scored)} pictures). Look at its pictures, or drop the reward."
         )

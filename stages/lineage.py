@@ -9,7 +9,7 @@ from stages.files import link_or_copy, make_folder, writing
 from stages.fingerprint import Fingerprint
 from stages.home import home
 from stages.params import Params
-from stages.store import Run, write_about
+from stages.store import Run, stored_runs, write_about
 
 
 def child_params(params: Params, best: int) -> Params:
@@ -48,8 +48,15 @@ def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: 
                 with writing(target):
                     link_or_copy(path, target)
         if not (child.path / "run.json").is_file():
-            why = {"key": parent.key, "round": best, "reason": reason}
+            generation = (parent.parent or {"generation": 0})["generation"] + 1
+            why = {"key": parent.key, "round": best, "reason": reason, "generation": generation}
             write_about(child, chosen, found, parent=why)
         if child.num_finished < best:
             child.finish_round(best - 1)
     return child
+
+
+def youngest(run: Run) -> Run:
+    """Return the run that a run of the store has gone on as, through all its rollbacks; itself if there was none."""
+    children = [child for child in stored_runs() if (child.parent or {}).get("key") == run.key]
+    return youngest(max(children, key=lambda child: child.about["created_at"])) if children else run

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from g2rpo.strides import completion_path
+from stages.guard_params import GuardsParams
 from stages.integrate_params import IntegrateParams
 from stages.policy_params import PolicyParams
 from stages.reward_params import RewardParams
@@ -190,6 +191,7 @@ class Params(Section):
     update: UpdateParams
     evaluate: EvaluateParams
     report: ReportParams
+    guards: GuardsParams
     retention: RetentionParams
     tracking: TrackingParams
 

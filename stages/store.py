@@ -145,7 +145,7 @@ class Run:
 
     @property
     def parent(self) -> dict[str, Any] | None:
-        """Of a run that went on from another's best round: `key` of that run, `round`, and the `reason`."""
+        """Of a run that went on from another's best round: that run's `key`, `round`, `reason` and `generation`."""
         return self.about.get("parent")
 
     @property
@@ -162,13 +162,13 @@ class Run:
         """Return the file of a round's metrics."""
         return self.path / "metrics" / f"{number:04d}.json"
 
-    def metrics(self) -> list[dict[str, float]]:
-        """Return the metrics of the finished rounds, in order.
+    def metrics(self, first: int = 0) -> list[dict[str, float]]:
+        """Return the metrics of the finished rounds from `first` on, in order.
 
         Raises:
             ValueError: If a file of them is damaged.
         """
-        return [self._metrics_of(number) for number in range(self.num_finished)]
+        return [self._metrics_of(number) for number in range(first, self.num_finished)]
 
     def _metrics_of(self, number: int) -> dict[str, float]:
         metrics = read_sealed(self.metrics_path(number))

@@ -50,7 +50,7 @@ def bring(task: Mapping[str, Any]) -> None:
 
     session = Session.of(task["params"])
     take_base(session, map(Path, task["runs"]))
-    session.train(call_plainly, links=task["links"], final=False)
+    session.train(call_plainly, links=task["links"], final=False, obey=False)
     judge_last(session, task["split"])
     judge_base(session, task["split"])
 

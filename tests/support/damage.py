@@ -3,7 +3,8 @@
 import os
 import shutil
 
-from flows.loop import call_plainly, train
+from flows.guards.watch import Guards
+from flows.loop import Loop, call_plainly
 from flows.observers import Observers
 from stages.files import read_sealed, write_sealed
 from stages.metrics import same_numbers
@@ -50,7 +51,9 @@ def bring_to_the_end(run, params, resources):
     """Do with a run what `g2rpo train` does, without console and tracking; return the files found damaged."""
     found = verify(run)
     repair(run, found, params, resources)
-    train(run, params, resources, call_plainly, Observers([]))
+    loop = Loop(run, params, resources, call_plainly, Observers([]), Guards(run, params))
+    loop.train()
+    loop.judge_finally()
     return [damage.path for damage in found]
 
 

@@ -1,0 +1,55 @@
+"""What a run has been through, as its guards see it: metrics of its rounds, and held-out scores prompt by prompt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.guard_params import GuardsParams
+from stages.params import Params
+from stages.tables import read_table, where
+
+Scores = Mapping[str, np.ndarray[Any, Any]]
+"""Of an evaluation: the scores of each reward, in the order of its prompts, which is the same in each evaluation."""
+
+WINDOW = 10
+"""Rounds whose mean counts: each round has other prompts."""
+
+
+@dataclass(frozen=True)
+class History:
+    """A run up to its last finished round."""
+
+    params: Params
+    folder: Path
+    """Where it lies."""
+    rounds: Sequence[Mapping[str, float]]
+    """Metrics of the finished rounds, in order."""
+    held_out: Mapping[int, Scores]
+    """Scores on `evaluate.split` by policy round; 0 is the base."""
+
+    @property
+    def guards(self) -> GuardsParams:
+        """The settings of the guards."""
+        return self.params.guards
+
+    @property
+    def last(self) -> Mapping[str, float]:
+        """Metrics of the last round; empty before the first."""
+        return self.rounds[-1] if self.rounds else {}
+
+    def first_and_last(self, name: str) -> tuple[float, float] | None:
+        """Return the mean of a metric over the first ten rounds and over the last ten; None for fewer than twenty."""
+        if len(self.rounds) < 2 * WINDOW:
+            return None
+        first, last = self.rounds[:WINDOW], self.rounds[-WINDOW:]
+        return sum(row[name] for row in first) / WINDOW, sum(row[name] for row in last) / WINDOW
+
+
+def scores(evaluation: Path) -> Scores:
+    """Return an evaluation's scores at its first number of steps."""
+    table = read_table(evaluation / "evaluations")
+    first = where(table, num_steps=table["num_steps"][0].as_py())
+    return {name: where(first, reward=name)["value"].to_numpy() for name in first["reward"].unique().to_pylist()}

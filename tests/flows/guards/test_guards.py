@@ -1,0 +1,132 @@
+"""What the guards find, by hand-made histories."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_params
+
+from flows.guards.course import diversity, fall_in_standard_errors, fallen, reward_collapse, reward_hacking
+from flows.guards.history import History
+from flows.guards.numbers import exploding, non_finite, zero_spread
+
+
+def rounds(*means, spread=(0.01, 0.03)):
+    """Metrics of rounds whose reward has these means, and at two granularities these spreads."""
+    fine, coarse = spread
+    return [
+        {
+            "reward/clean/mean": mean,
+            "reward/clean/granularity_1/spread": fine,
+            "reward/clean/granularity_2/spread": coarse,
+            "reward/clean/step_0/spread": 9.0,
+        }
+        for mean in means
+    ]
+
+
+def history(metrics, *overrides, held_out=None):
+    return History(tiny_params(*overrides), Path(), metrics, held_out or {})
+
+
+def column(name, *values):
+    return [{name: value} for value in values]
+
+
+def test_the_fall_is_counted_in_spreads_by_hand():
+    # from 0.5 to 0.4 at a spread of (0.01 + 0.03) / 2 = 0.02; the rounds between do not count
+    fell = history(rounds(*[0.5] * 10, *[7.0] * 5, *[0.4] * 10))
+    assert fallen(fell, "clean") == pytest.approx(5.0)
+    assert fallen(history(rounds(*[0.4] * 10, *[0.5] * 10)), "clean") == pytest.approx(-5.0)
+
+
+def test_too_few_rounds_or_no_spread_tell_nothing():
+    assert fallen(history(rounds(*[0.5] * 10, *[0.1] * 9)), "clean") == 0.0
+    assert fallen(history(rounds(*[0.5] * 10, *[0.1] * 10, spread=(0.0, 0.0))), "clean") == 0.0
+
+
+def test_a_trained_reward_that_falls_by_more_than_five_spreads_is_told_with_remedies():
+    told = reward_collapse(history(rounds(*[0.5] * 10, *[0.38] * 10)))
+    assert told is not None
+    assert "fallen by 6.0 times its spread" in told
+    assert "integrate.reward_weights" in told
+    assert reward_collapse(history(rounds(*[0.5] * 10, *[0.42] * 10))) is None
+
+
+def test_a_fall_is_a_paired_difference_over_its_standard_error():
+    """16 prompts fall by 2 and 16 by 0, in units of s before: mean 1 / s, standard error sqrt(32/31) / s / sqrt(32)."""
+    before = np.linspace(0.0, 1.0, 32)
+    now = before - np.tile([2.0, 0.0], 16)
+    expected = 1.0 / (np.sqrt(32 / 31) / np.sqrt(32))
+    assert fall_in_standard_errors({"a": before}, {"a": now}, ["a"]) == pytest.approx(expected)
+    assert fall_in_standard_errors({"a": now}, {"a": before}, ["a"]) < 0
+    assert fall_in_standard_errors({"a": before}, {"a": before}, ["a"]) == 0.0
+    assert fall_in_standard_errors({"a": before[:31]}, {"a": now[:31]}, ["a"]) == 0.0
+
+
+def test_rewards_in_other_units_count_the_same():
+    generator = np.random.default_rng(0)
+    before, now = generator.normal(size=(2, 32)), generator.normal(size=(2, 32))
+    plain = fall_in_standard_errors({"a": before[0], "b": before[1]}, {"a": now[0], "b": now[1]}, ["a", "b"])
+    scaled = fall_in_standard_errors(
+        {"a": before[0], "b": 1e4 * before[1]}, {"a": now[0], "b": 1e4 * now[1]}, ["a", "b"]
+    )
+    assert scaled == pytest.approx(plain)
+
+
+def judged(trained, held_out):
+    """An evaluation of 32 prompts: the mean of judge_a, and that of the three rewards that are not trained on."""
+    noise = np.random.default_rng(int(1000 * held_out)).normal(scale=0.01, size=32)
+    scored = held_out + np.linspace(-0.1, 0.1, 32) + noise - noise.mean()
+    return {"judge_a": np.full(32, trained), "judge_b": scored, "rule_soft": scored, "rule_strict": scored}
+
+
+def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_are_reward_hacking():
+    evaluations = {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.55)}
+    told = reward_hacking(history([], held_out=evaluations))
+    assert told is not None
+    assert "fallen since round 10 (judge_b 0.600 -> 0.550" in told
+    assert "judge_a 0.700 -> 0.850" in told
+
+
+@pytest.mark.parametrize(
+    "evaluations",
+    [
+        {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.61)},  # all rise
+        {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.65, 0.55)},  # all fall: reward_collapse tells
+        {0: judged(0.7, 0.5), 10: judged(0.8, 0.45)},  # one evaluation tells nothing of a course
+    ],
+)
+def test_what_is_not_reward_hacking_is_not_told(evaluations):
+    assert reward_hacking(history([], held_out=evaluations)) is None
+
+
+def test_a_number_that_is_not_finite_is_named():
+    told = non_finite(history([{"update/kl": float("inf"), "update/loss": 0.1}]))
+    assert told is not None
+    assert "update/kl inf" in told
+    assert non_finite(history([{"update/kl": 1.0}])) is None
+    assert non_finite(history([])) is None
+
+
+def test_a_gradient_explodes_against_the_median_of_the_earlier_rounds():
+    five = column("update/grad_norm", 1.0, 3.0, 2.0, 2.0, 9.0)
+    limit = "guards.exploding.times=20.0"
+    assert exploding(history([*five, {"update/grad_norm": 40.1}], limit)) is not None
+    assert exploding(history([*five, {"update/grad_norm": 39.9}], limit)) is None
+    assert exploding(history([*five[:4], {"update/grad_norm": 400.0}], limit)) is None
+
+
+def test_groups_without_spread_are_told_after_that_many_rounds_in_a_row():
+    limits = ("guards.zero_spread.frac=0.9", "guards.zero_spread.rounds=3")
+    name = "advantage/zero_spread_frac"
+    assert zero_spread(history(column(name, 0.0, 0.9, 1.0, 0.95), *limits)) is not None
+    assert zero_spread(history(column(name, 1.0, 0.9, 0.89, 0.95), *limits)) is None
+    assert zero_spread(history(column(name, 1.0, 1.0), *limits)) is None
+
+
+def test_diversity_is_compared_with_the_first_rounds():
+    name, limit = "diversity/mean", "guards.diversity.frac=0.5"
+    assert diversity(history(column(name, *[0.2] * 10, *[0.099] * 10), limit)) is not None
+    assert diversity(history(column(name, *[0.2] * 10, *[0.101] * 10), limit)) is None
+    assert diversity(history(column(name, *[0.2] * 10, *[0.01] * 9), limit)) is None
