@@ -11,9 +11,10 @@ import typer
 from flows.cli_compare import comparing
 from flows.cli_models import models
 from flows.cli_options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
+from flows.cli_runs import runs
+from flows.cli_services import services
 from flows.cli_signal import signals
-from flows.guards.finding import GUARDED, GuardStopError
-from flows.stopping import stoppable
+from flows.stopping import GUARDED, GuardStopError, stoppable
 from stages.files import StoreWriteError
 
 app = typer.Typer(
@@ -30,6 +31,8 @@ app.add_typer(setup, name="setup")
 app.add_typer(models)
 app.add_typer(comparing)
 app.add_typer(signals)
+app.add_typer(services)
+app.add_typer(runs)
 
 
 @app.command()

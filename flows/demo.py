@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.guards.finding import GUARDED
 from flows.prefect_server import end_with_parent, prefect_server, quiet_environment
 from flows.report import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
+from flows.stopping import GUARDED
 from flows.tracking import tracking_uri
 from stages.home import home
 from stages.lineage import youngest

@@ -7,6 +7,7 @@ from functools import partial
 from flows.guards.finding import TrippedError
 from flows.guards.watch import Guards
 from flows.observers import Judged, Observers
+from flows.stop_request import obey_request
 from stages.best import best_round
 from stages.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
@@ -46,6 +47,7 @@ class Loop:
 
         Raises:
             TrippedError: If a guard ends the run.
+            StopAskedError: If somebody has asked it to stop.
         """
         run, params = self.run, self.params
         prune(run, params)
@@ -77,6 +79,7 @@ class Loop:
         prune(self.run, self.params)
 
     def _do(self, stage: Stage, number: int, by: Params) -> None:
+        obey_request(self.run)
         self.watching.stage_started(stage.name, number)
         try:
             done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.resources))

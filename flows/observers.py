@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from flows.guards.finding import Finding, TrippedError
+from flows.stopping import StopAskedError
 from stages.metrics import evaluation_metrics
 from stages.store import Run
 
@@ -84,6 +85,8 @@ class Observers:
             ending = "finished"
         except TrippedError:
             ending = "guarded"
+            raise
+        except StopAskedError:
             raise
         except Exception:
             ending = "failed"

@@ -15,10 +15,12 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.runtime import flow_run
+from prefect.states import Cancelled, State
 
 from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
 from flows.session import Session
+from flows.stopping import StopAskedError
 from stages.execute import Done
 from stages.metrics import trained_rewards
 from stages.store import Run
@@ -99,15 +101,34 @@ def _card(run: Run, ending: Ending) -> str:
 
 
 @flow(name="train", flow_run_name="train-{key}")
-def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | None = None) -> str:
+def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | None = None) -> Any:
     """Bring the run of these parameters to its number of rounds; return its key, or that of the child it goes on as.
 
     Args:
         key: The run's key, for the name of the flow run.
         params: The tree of params.yaml.
-        final: Whether base and last policy are judged on `report.split` at the end.
+        final: Whether base, best and last policy are judged on `report.split` at the end.
         out: Folder to link the run into, for DVC to keep.
     """
+    return trained_here(Session.of(params), final=final, out=Path(out) if out else None)
+
+
+def trained_here(session: Session, *, final: bool, out: Path | None = None) -> str | State[Any]:
+    """Train within the present flow run; return the run's key, or Cancelled if `g2rpo stop` has asked for it."""
     links = {"prefect_flow_run_id": str(flow_run.id)}
-    session, folder = Session.of(params), Path(out) if out else None
-    return session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=folder).key
+    try:
+        return session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
+    except StopAskedError as asked:
+        return Cancelled(message=str(asked))
+
+
+def train_as_flow(key: str, params: dict[str, Any], final: bool, out: str | None) -> str:
+    """Call `train_flow` in this process.
+
+    Raises:
+        StopAskedError: If `g2rpo stop` has asked for it; the flow run is Cancelled.
+    """
+    state = train_flow(key, params, final, out, return_state=True)
+    if state.is_cancelled():
+        raise StopAskedError(state.message)
+    return state.result()

@@ -13,6 +13,8 @@ from flows.guards.watch import Guards
 from flows.loop import Loop, StageCall
 from flows.observers import Observer, Observers
 from flows.provenance import origin_links, versions
+from flows.run_log import LogObserver
+from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking
 from stages.best import best_round
 from stages.evaluate import held_out
@@ -133,7 +135,8 @@ class Session:
             _warn_of_other_code(run, links)
             self._encode(params)
             run.begin_session(links)
-            watching = Observers([ConsoleObserver(), MlflowObserver(params), *observers])
+            forget_request(run)
+            watching = Observers([ConsoleObserver(), LogObserver(), MlflowObserver(params), *observers])
             loop = Loop(run, params, self.resources, call, watching, Guards(run, params, obey=obey))
             with watching.watching(run, params.run.rounds):
                 try:

@@ -32,9 +32,9 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
     api = prefect_api()
     if api:
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
-        from flows.prefect_run import train_flow
+        from flows.prefect_run import train_as_flow
 
-        run = find_run(train_flow(session.run.key, tree, final, str(out) if out else None))
+        run = find_run(train_as_flow(session.run.key, tree, final, str(out) if out else None))
     else:
         run = session.train(call_plainly, final=final, out=out)
     return Started(run.key, run.path)

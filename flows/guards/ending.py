@@ -1,7 +1,8 @@
 """The end of a run by a guard: its best round is exported, and a person is told what happened and how to go on."""
 
 from flows.export import export_run
-from flows.guards.finding import Finding, GuardStopError
+from flows.guards.finding import Finding
+from flows.stopping import GuardStopError
 from stages.best import best_round
 from stages.home import home
 from stages.metrics import evaluation_metrics

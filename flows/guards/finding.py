@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 from stages.guard_params import Action
 
-GUARDED = 3
-"""Exit status of a command whose run a guard has ended."""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -31,7 +28,3 @@ class TrippedError(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.line())
         self.finding = finding
-
-
-class GuardStopError(Exception):
-    """A guard has ended a run; what was found, what was kept, and how to go on."""

@@ -1,53 +1,7 @@
-import os
-import subprocess
-import sys
-
 import pytest
-from tiny import ROOT, TINY
+from command_line import CommandLine
 
 from flows.prefect_server import prefect_server
-
-
-class CommandLine:
-    """`g2rpo` as a user runs it: a process of its own, with a store of its own."""
-
-    def __init__(self, store):
-        self.store = store
-        self.environment = {
-            **{
-                key: value
-                for key, value in os.environ.items()
-                if not key.startswith(("PREFECT_API", "MLFLOW_TRACKING"))
-            },
-            "G2RPO_HOME": str(store),
-            "PREFECT_HOME": str(store / "prefect"),
-        }
-
-    def command(self, *words):
-        return [sys.executable, "-m", "flows", *words]
-
-    def train_command(self, *overrides):
-        sets = [word for override in (*TINY, *overrides) for word in ("--set", override)]
-        return self.command("train", *sets)
-
-    def __call__(self, *words, **environment):
-        return subprocess.run(
-            self.command(*words),
-            cwd=ROOT,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def train(self, *overrides, **environment):
-        done = self(*self.train_command(*overrides)[3:], **environment)
-        assert done.returncode == 0, done.stderr
-        return done
-
-    def run_folder(self):
-        (folder,) = (self.store / "runs").iterdir()
-        return folder
 
 
 @pytest.fixture

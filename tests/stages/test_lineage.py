@@ -67,7 +67,7 @@ def test_a_child_begins_with_its_parents_first_rounds(family):
     assert first
     for name in first:
         assert (child.path / name).samefile(parent.path / name)
-    assert child.parent == {"key": parent.key, "round": 1, "reason": "reward_hacking"}
+    assert child.parent == {"key": parent.key, "round": 1, "reason": "reward_hacking", "generation": 1}
 
 
 def test_a_child_goes_on_otherwise_and_is_whole(family):

@@ -81,9 +81,8 @@ def test_more_rounds_of_a_pruned_run_are_those_of_one_that_kept_all(trained_once
     assert [outputs(run, number) for number in (3, 4)] == [KEPT, KEPT | LATENTS]
     assert numbers(run) == numbers(whole)
     there = tables(run.path)
-    assert {name: content for name, content in tables(whole.path).items() if name in there} == {
-        name: content for name, content in there.items() if "0003-test" not in name
-    }
+    shared = [name for name in there if not name.startswith("evaluations/") or "-tuning" in name]  # the best may differ
+    assert [tables(whole.path)[name] for name in shared] == [there[name] for name in shared]
 
 
 @pytest.mark.parametrize(("name", "number"), [("complete", 0), ("rollout", 1), ("update", 1)])

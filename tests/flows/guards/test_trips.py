@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from waiting import wait_for
 
 from flows.cli import app
-from flows.guards.finding import GuardStopError
+from flows.stopping import GuardStopError
 from stages.best import best_round
 from stages.store import Run, stored_runs
 
@@ -125,7 +125,7 @@ def test_a_rollback_goes_on_from_the_best_round_with_half_the_rate_until_there_h
 
 
 def test_under_prefect_a_stopped_run_is_a_failed_flow_run_and_an_event(g2rpo, prefect_api):
-    done = g2rpo(*g2rpo.train_command("guards.time.hours=1e-9")[3:], PREFECT_API_URL=prefect_api)
+    done = g2rpo(*g2rpo.train_command("guards.time.hours=1e-9", "run.seed=5")[3:], PREFECT_API_URL=prefect_api)
     assert done.returncode == 3, done.stderr
     assert "is stopped by the guard time after round 1" in done.stderr.splitlines()[-7]
     run = Run(g2rpo.run_folder())

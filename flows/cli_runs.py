@@ -1,0 +1,85 @@
+"""Commands for the runs of the store: list, stop, logs."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli_options import RunKey
+
+runs = typer.Typer()
+
+
+@runs.command("list")
+def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """List the runs of the store, the newest first."""
+    from flows.listing import listed
+    from stages.home import home
+
+    rows = listed()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    elif rows:
+        _print_table(rows)
+    else:
+        print(f"no runs in {home()}; `g2rpo train` begins one")
+
+
+@runs.command()
+def stop(
+    run: RunKey,
+    now: Annotated[bool, typer.Option("--now", help="At once, by SIGTERM, not at the end of the stage.")] = False,
+) -> None:
+    """Stop a run that goes on in another process; the command that made it goes on with it later."""
+    from flows.stop_request import ask_to_stop
+
+    print(ask_to_stop(run, now=now))
+
+
+@runs.command()
+def logs(
+    run: Annotated[str | None, typer.Option("--run", help="The run's key, or a beginning of it.")] = None,
+    service: Annotated[str | None, typer.Option(help="prefect, mlflow or worker, as `g2rpo up` started them.")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="How many of the last.")] = 40,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print what comes too.")] = False,
+) -> None:
+    """Print the log of a run or of a service."""
+    if (run is None) == (service is None):
+        raise ValueError("Either --run or --service is required, got both or neither. As --run 3fa9.")
+    from flows.run_log import lines_of, log_path
+    from flows.services.service import folder
+    from stages.store import find_run
+
+    path = log_path(find_run(run).key) if run else folder() / f"{service}.log"
+    try:
+        for line in lines_of(path, lines, follow=follow):
+            print(line, flush=follow)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "method", "seed", "rounds", "state", "trained reward", "best", "size", "began"):
+        table.add_column(column, no_wrap=column in ("run", "rounds", "began"))
+    for row in rows:
+        if "rounds" not in row:
+            table.add_row(row["key"], "", "", "", row["state"])
+            continue
+        best = "" if row["best"] is None else f"{row['choose_by']} {row['best']:.3f} after {row['best_round']}"
+        table.add_row(
+            row["key"] + (f" (of {row['parent'][:8]})" if row["parent"] else ""),
+            f"{row['method']} {row['family']}",
+            str(row["seed"]),
+            f"{row['rounds']}/{row['of']}",
+            row["state"],
+            " ".join(f"{name} {value:.3f}" for name, value in row["rewards"].items()),
+            best,
+            f"{row['bytes'] / 1e6:.0f} MB",
+            f"{datetime.fromtimestamp(row['created_at']).astimezone():%Y-%m-%d %H:%M}",
+        )
+    Console(width=max(120, Console().width)).print(table)

@@ -1,0 +1,45 @@
+"""The runs of the store, one line each."""
+
+from typing import Any
+
+from flows.methods import published
+from flows.stop_request import held_by
+from stages.best import best_round, held_out_history
+from stages.metrics import trained_rewards
+from stages.store import Run, stored_runs
+
+
+def listed() -> list[dict[str, Any]]:
+    """Return what to know of each run, the newest first; a run that cannot be read says why under `state`."""
+    rows = [_row(run) for run in stored_runs()]
+    return sorted(rows, key=lambda row: row["created_at"], reverse=True)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    try:
+        return _whole(run)
+    except (ValueError, KeyError, OSError) as error:
+        return {"key": run.path.name, "state": f"damaged: {str(error).splitlines()[0]}", "created_at": 0.0}
+
+
+def _whole(run: Run) -> dict[str, Any]:
+    params, done, holder = run.params(), run.num_finished, held_by(run)
+    history, metrics = held_out_history(run, params), run.metrics(max(0, done - 1))
+    ended = "finished" if done >= params.run.rounds else "stopped"
+    best = best_round(run, params)
+    return {
+        "key": run.key,
+        "method": published(params).name,
+        "family": params.policy.family,
+        "seed": params.run.seed,
+        "rounds": done,
+        "of": params.run.rounds,
+        "state": f"runs, process {holder}" if holder else ended,
+        "rewards": trained_rewards(metrics[-1]) if metrics else {},
+        "best_round": best,
+        "best": history.get(best, {}).get(params.evaluate.choose_by),
+        "choose_by": params.evaluate.choose_by,
+        "bytes": sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file()),
+        "parent": run.parent and run.parent["key"],
+        "created_at": run.about["created_at"],
+    }

@@ -1,0 +1,72 @@
+"""What a run says, kept: the lines of the console with their times, in `logs/<key>.log` of the store."""
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from flows.guards.finding import Finding
+from flows.observers import Ending, Judged
+from stages.files import make_folder
+from stages.home import home
+from stages.metrics import trained_rewards
+from stages.store import Run
+
+
+def log_path(key: str) -> Path:
+    """Return the log of a run."""
+    return home() / "logs" / f"{key}.log"
+
+
+class LogObserver:
+    """Appends a line for each round, evaluation and finding."""
+
+    def watch(self, run: Run, num_rounds: int) -> None:
+        """Say from where to where the run goes."""
+        self._path = log_path(run.key)
+        make_folder(self._path.parent)
+        self._say(f"goes on after {run.num_finished} of {num_rounds} rounds")
+
+    def stage_started(self, stage: str, number: int) -> None:
+        """A stage is too short to be told."""
+
+    def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Say its rewards, and how far the policy has moved."""
+        rewards = " ".join(f"{name} {value:.4f}" for name, value in trained_rewards(metrics).items())
+        moved = " ".join(f"{name} {metrics[f'update/{name}']:.3g}" for name in ("kl", "grad_norm", "learning_rate"))
+        self._say(f"round {number + 1}: {rewards} {moved}")
+
+    def evaluated(self, judged: Judged) -> None:
+        """Say the held-out rewards."""
+        means = " ".join(f"{name} {value:.4f}" for name, value in judged.metrics.items())
+        self._say(f"{judged.split} after {judged.policy_round}: {means}")
+
+    def guarded(self, finding: Finding) -> None:
+        """Say what a guard has found."""
+        self._say(finding.line())
+
+    def close(self, ending: Ending) -> None:
+        """Say how it ended."""
+        self._say(ending)
+
+    def _say(self, line: str) -> None:
+        with self._path.open("a") as out:
+            out.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
+
+
+def lines_of(path: Path, count: int, *, follow: bool) -> Iterator[str]:
+    """Yield the last lines of a log, and, if it is followed, those that come, for ever.
+
+    Raises:
+        ValueError: If there is no such log.
+    """
+    if not path.is_file():
+        raise ValueError(f"A log is required, got none at {path}. It is there once a run or a service has begun.")
+    with path.open(errors="replace") as log:
+        yield from [line.rstrip("\n") for line in log.readlines()[-count:]]
+        while follow:
+            line = log.readline()
+            if line:
+                yield line.rstrip("\n")
+            else:
+                time.sleep(0.5)

@@ -1,0 +1,1 @@
+"""The servers and the worker that `g2rpo up` starts on this machine."""

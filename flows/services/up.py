@@ -1,0 +1,144 @@
+"""Up and down: Prefect's server, MLflow's server, work pool, deployments and worker, those that lack."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.answers import require_answer
+from flows.mlflow_database import make_database
+from flows.prefect_server import free_port
+from flows.services.deploy import POOL, deploy
+from flows.services.service import Service, plain_environment, start, stop, stored
+from flows.tracking import tracking_uri
+from flows.train import prefect_api
+from stages.home import home
+from stages.params import Params
+
+NAMES = ("prefect", "mlflow", "worker")
+"""In the order in which they are started; they are stopped in the other."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where Prefect's API and MLflow are, for whom works with them."""
+
+    prefect_api: str
+    mlflow: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As variables of the environment."""
+        return {"PREFECT_API_URL": self.prefect_api, "MLFLOW_TRACKING_URI": self.mlflow}
+
+
+def up(params: Params, project: Path, say: Callable[[str], None]) -> Addresses:
+    """Start what is not running yet, and return the addresses.
+
+    A server that is configured elsewhere, by PREFECT_API_URL or the active profile, by tracking.uri or
+    MLFLOW_TRACKING_URI, is used and neither started nor stopped.
+
+    Args:
+        params: Whose section `tracking` says where runs are shown.
+        project: The folder of prefect.yaml, from which deployed flows run.
+        say: Is given a line for each step.
+
+    Raises:
+        ValueError: If one does not come up; what this call has started is stopped then.
+    """
+    begun: list[Service] = []
+
+    def running(name: str, make: Callable[[], Service]) -> Service:
+        service = stored(name)
+        if service and service.running:
+            say(f"{name} is running: {service.url or f'process {service.pid}'}")
+            return service
+        say(f"{name} is being started")
+        service = make()
+        begun.append(service)
+        say(f"{name} is up: {service.url or f'process {service.pid}'}")
+        return service
+
+    try:
+        found = Addresses(_prefect(running, say), _mlflow(params, running, say))
+        deploy(project, found.prefect_api, say)
+        running("worker", lambda: _worker(found, project))
+    except BaseException:
+        for service in reversed(begun):
+            stop(service)
+        raise
+    return found
+
+
+def addresses(params: Params) -> Addresses | None:
+    """Return where the servers are, those of `up` or the configured ones; None where either lacks."""
+    prefect, mlflow = stored("prefect"), stored("mlflow")
+    api = prefect_api() or (f"{prefect.url}/api" if prefect and prefect.running else None)
+    shown = tracking_uri(params) if _served(params) else (mlflow.url if mlflow and mlflow.running else None)
+    return Addresses(api, shown) if api and shown else None
+
+
+def down() -> list[str]:
+    """Stop what `up` has started, the worker first with the flow runs that it has begun; return their names."""
+    there = [service for name in reversed(NAMES) if (service := stored(name))]
+    running = [service.name for service in there if service.running]
+    for service in there:
+        stop(service)
+    return running
+
+
+def _served(params: Params) -> bool:
+    return tracking_uri(params).startswith("http")
+
+
+Running = Callable[[str, Callable[[], Service]], Service]
+
+
+def _prefect(running: Running, say: Callable[[str], None]) -> str:
+    api = prefect_api()
+    if api:
+        require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to have one started")
+        say(f"prefect is configured: {api}")
+        return api
+
+    def make() -> Service:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        environment = plain_environment() | {"PREFECT_HOME": str(_prefect_home()), "PREFECT_UI_API_URL": f"{url}/api"}
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        return start("prefect", command, environment, url=url, health=f"{url}/api/health")
+
+    return f"{running('prefect', make).url}/api"
+
+
+def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str:
+    uri = tracking_uri(params)
+    if _served(params):
+        require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
+        say(f"mlflow is configured: {uri}")
+        return uri
+
+    def make() -> Service:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        make_database(uri)
+        environment = plain_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        places = ["--backend-store-uri", uri, "--artifacts-destination", str(home().resolve() / "mlartifacts")]
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *places]
+        return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health")
+
+    return running("mlflow", make).url
+
+
+def _worker(found: Addresses, project: Path) -> Service:
+    environment = plain_environment() | found.environment | {"PREFECT_HOME": str(_prefect_home())}
+    port = free_port()
+    health = f"http://127.0.0.1:{port}/health"
+    environment |= {"PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
+    words = ["--pool", POOL, "--type", "process", "--name", f"g2rpo-{port}", "--with-healthcheck"]
+    command = [sys.executable, "-m", "prefect", "worker", "start", *words]
+    return start("worker", command, environment | {"PWD": str(project)}, url="", health=health)
+
+
+def _prefect_home() -> Path:
+    return home().resolve() / "prefect"

@@ -1,0 +1,36 @@
+"""Flow runs that Prefect believes to run, and whose process on this machine is gone."""
+
+import socket
+from collections.abc import Sequence
+
+import psutil
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Crashed
+
+_ALIVE = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
+
+
+def zombies(client: SyncPrefectClient) -> list[FlowRun]:
+    """Return the flow runs that a worker of this machine has started and whose process is gone."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ALIVE)))
+    return [run for run in client.read_flow_runs(flow_run_filter=wanted) if _gone(run.infrastructure_pid)]
+
+
+def crash(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> None:
+    """Say of them that they have crashed, so that the automation runs them again and their places are free."""
+    for run in runs:
+        state = Crashed(message="Its process is gone; what it had finished lies in the store.")
+        client.set_flow_run_state(run.id, state, force=True)
+
+
+def _gone(place: str | None) -> bool:
+    """Whether a place, as a process worker notes it, `host:pid`, is of this machine and has no process."""
+    host, _, pid = (place or "").rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE  # ended, and nobody has asked how
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,66 @@
+"""List, stop and logs, on real runs."""
+
+import json
+import subprocess
+
+from tiny import ROOT
+from waiting import wait_for
+
+from stages.store import Run
+from stages.verify import verify
+
+
+def rounds(g2rpo):
+    heads = list((g2rpo.store / "runs").glob("*/HEAD"))
+    return int(heads[0].read_text()) if heads else 0
+
+
+def test_a_list_tells_how_far_each_run_is_and_what_it_has_come_to(trained):
+    (row,) = json.loads(trained("list", "--json").stdout)
+    assert (row["key"], row["rounds"], row["of"]) == (trained.run_folder().name, 2, 2)
+    assert (row["state"], row["method"], row["parent"]) == ("finished", "G²RPO", None)
+    assert set(row["rewards"]) == {"judge_a"}
+    shown = trained("list").stdout
+    assert f"rule_soft {row['best']:.3f} after {row['best_round']}" in shown
+    assert "2/2" in shown
+
+
+def test_a_run_that_is_damaged_is_listed_as_such(trained, g2rpo):
+    folder = g2rpo.store / "runs" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{")
+    assert "damaged: " in g2rpo("list").stdout
+
+
+def test_an_empty_store_is_said_to_be_empty(g2rpo):
+    assert "`g2rpo train` begins one" in g2rpo("list").stdout
+
+
+def test_the_log_has_a_line_for_each_round_and_evaluation(trained):
+    said = trained("logs", "--run", trained.run_folder().name[:6]).stdout.splitlines()
+    told = [line.split(" ", 1)[1] for line in said]
+    assert told[0] == "goes on after 0 of 2 rounds"
+    assert [line.split(":")[0] for line in told if line.startswith("round")] == ["round 1", "round 2"]
+    assert [line.split(":")[0] for line in told if line.startswith("tuning")] == [f"tuning after {n}" for n in range(3)]
+    assert "finished" in told
+    assert trained("logs", "--service", "mlflow").returncode == 2
+    assert trained("logs").returncode == 2
+
+
+def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
+    command = g2rpo.train_command("run.rounds=40", "evaluate.every=99")
+    words = {"cwd": ROOT, "env": g2rpo.environment, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **words) as training:
+        wait_for(lambda: rounds(g2rpo) >= 2, 120)
+        key = g2rpo.run_folder().name
+        assert f"process {training.pid} stops at the end of its stage" in g2rpo("stop", "--run", key).stdout
+        _, told = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert f"run {key} is stopped as asked; give the same command again to go on" in told
+    done = rounds(g2rpo)
+    assert 2 <= done < 40
+    assert verify(Run(g2rpo.run_folder())) == []
+    assert "no process of this machine holds it" in g2rpo("stop", "--run", key).stderr
+    assert json.loads(g2rpo("list", "--json").stdout)[0]["state"] == "stopped"
+    g2rpo.train(f"run.rounds={done + 1}", "evaluate.every=99")
+    assert rounds(g2rpo) == done + 1

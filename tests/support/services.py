@@ -1,0 +1,76 @@
+"""`g2rpo up` in a store of its own, and what a person does with it."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+import requests
+import yaml
+from tiny import ROOT, TINY
+from waiting import wait_for
+
+from stages.store import Run
+from stages.yaml_files import with_floats
+
+
+def overrides_of(*words):
+    """TINY with more overrides, as the mapping that a deployed flow takes."""
+    values = dict(word.split("=", 1) for word in (*TINY, *words))
+    return with_floats({key: yaml.safe_load(value) for key, value in values.items()})
+
+
+class Up:
+    """The servers and the worker of a store."""
+
+    def __init__(self, g2rpo):
+        self.g2rpo = g2rpo
+        self.start()
+
+    def start(self):
+        done = self.g2rpo("up")
+        assert done.returncode == 0, done.stderr
+        said = self.g2rpo("status", "--env").stdout
+        self.environment = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
+        self.api = self.environment["PREFECT_API_URL"]
+        return done
+
+    def services(self):
+        return {one["name"]: one for one in json.loads(self.g2rpo("status", "--json").stdout)}
+
+    def prefect(self, *words):
+        command = [sys.executable, "-m", "prefect", *words]
+        environment = self.g2rpo.environment | self.environment
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    def post(self, path, asked):
+        answer = requests.post(f"{self.api}/{path}", json=asked, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run_deployment(self, name, **parameters):
+        """As `prefect deployment run` does; return the flow run's id."""
+        words = [word for key, value in parameters.items() for word in ("--param", f"{key}={json.dumps(value)}")]
+        done = self.prefect("deployment", "run", name, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.split("UUID: ")[1].split()[0]
+
+    def flow_run(self, flow_run_id):
+        return requests.get(f"{self.api}/flow_runs/{flow_run_id}", timeout=60).json()
+
+    def state(self, flow_run_id):
+        return self.flow_run(flow_run_id)["state_type"]
+
+    def ends(self, flow_run_id, state, seconds=240):
+        wait_for(partial(self._is, flow_run_id, state), seconds)
+
+    def _is(self, flow_run_id, state):
+        return self.state(flow_run_id) == state
+
+    def run(self):
+        return Run(self.g2rpo.run_folder())
+
+    def rounds(self):
+        """Rounds that the only run of the store has finished; 0 before there is one."""
+        heads = list((self.g2rpo.store / "runs").glob("*/HEAD"))
+        return int(heads[0].read_text()) if heads else 0
