@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from flows.cli_compare import comparing
+from flows.cli_doctor import doctoring
 from flows.cli_models import models
 from flows.cli_options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
+from flows.cli_plan import planning
 from flows.cli_runs import runs
 from flows.cli_services import services
 from flows.cli_signal import signals
@@ -33,6 +35,8 @@ app.add_typer(comparing)
 app.add_typer(signals)
 app.add_typer(services)
 app.add_typer(runs)
+app.add_typer(planning)
+app.add_typer(doctoring)
 
 
 @app.command()

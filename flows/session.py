@@ -57,15 +57,7 @@ class Session:
             ValueError: If the parameters, the device, a reward, the base weights or the held-out prompts
                 cannot be had; nothing has been started then.
         """
-        params = parse_params(dict(tree))
-        rewards = {*params.score.rewards, *params.evaluate.rewards}
-        check_names(params, rewards)
-        held_out(params)
-        held_out(for_report(params))
-        check_prompts(params)
-        require_tracking(params)
-        resources = Resources(params)  # from here on weights are downloaded
-        check_rewards(params, rewards)
+        params, resources = ready(tree)
         if named:
             require_same(named, params, resources)
         run = open_run(params, device=resources.device.type)
@@ -166,6 +158,24 @@ class Session:
         if found:
             print("what is damaged is made again from its inputs", file=sys.stderr, flush=True)
             repair(self.run, found, params, self.resources)
+
+
+def ready(tree: Mapping[str, Any]) -> tuple[Params, Resources]:
+    """Return checked parameters and what they compute on; nothing is written but what is downloaded.
+
+    Raises:
+        ValueError: As `Session.of`.
+    """
+    params = parse_params(dict(tree))
+    rewards = {*params.score.rewards, *params.evaluate.rewards}
+    check_names(params, rewards)
+    held_out(params)
+    held_out(for_report(params))
+    check_prompts(params)
+    require_tracking(params)
+    resources = Resources(params)  # from here on weights are downloaded
+    check_rewards(params, rewards)
+    return params, resources
 
 
 def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:

@@ -19,6 +19,12 @@ def round_evaluations(params: Params, round_number: int) -> int:
     return method_evaluations(params, round_number) + _rows_a_velocity(params) * _checks(params, round_number)
 
 
+def judging_evaluations(params: Params) -> int:
+    """Return the evaluations of judging one policy as the section `evaluate` says."""
+    chosen = params.evaluate
+    return chosen.num_prompts * chosen.num_noises * sum(chosen.num_steps) * _rows_a_velocity(params)
+
+
 def method_evaluations(params: Params, round_number: int) -> int:
     """Return the evaluations of a round that its method asks for, by which budgets of methods are equal.
 

@@ -104,7 +104,9 @@ def _prefect(running: Running, say: Callable[[str], None]) -> str:
     def make() -> Service:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        environment = plain_environment() | {"PREFECT_HOME": str(_prefect_home()), "PREFECT_UI_API_URL": f"{url}/api"}
+        patient = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # SQLite locks; an event that is lost fires no automation
+        own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_UI_API_URL": f"{url}/api"}
+        environment = plain_environment() | own | patient
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         return start("prefect", command, environment, url=url, health=f"{url}/api/health")
 

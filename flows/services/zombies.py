@@ -22,7 +22,7 @@ def crash(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> None:
     """Say of them that they have crashed, so that the automation runs them again and their places are free."""
     for run in runs:
         state = Crashed(message="Its process is gone; what it had finished lies in the store.")
-        client.set_flow_run_state(run.id, state, force=True)
+        client.set_flow_run_state(run.id, state)  # not forced: a forced one leaves its place taken
 
 
 def _gone(place: str | None) -> bool:

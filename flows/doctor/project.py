@@ -1,0 +1,30 @@
+"""The project's folder: git and DVC."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.doctor.check import Check
+
+
+def versioning() -> Iterator[Check]:
+    """See whether code and artifacts are versioned here."""
+    if _said("git", "rev-parse", "HEAD") is None:
+        yield Check("git", "warn", "this folder is no git repository: a run cannot say of which code it is", "git init")
+    else:
+        yield Check("git", "ok", "a repository")
+    if not Path(".dvc").is_dir():
+        yield Check("dvc", "warn", "this folder is no DVC repository: `dvc repro` does not work here", "dvc init")
+    elif not _said("dvc", "remote", "list"):
+        remedy = "dvc remote add --default NAME URL, if others are to have the artifacts."
+        yield Check("dvc", "warn", "no remote: `dvc push` has nowhere to go", remedy)
+    else:
+        yield Check("dvc", "ok", f"cache links: {_said('dvc', 'config', 'cache.type') or 'reflink, copy'}")
+
+
+def _said(*words: str) -> str | None:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

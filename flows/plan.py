@@ -1,0 +1,145 @@
+"""What a run would do, told before it is started: evaluations, bytes, seconds, memory, GPU-hours and their price."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.session import ready
+from flows.trial import Trial, try_out
+from stages.budget import judging_evaluations, round_evaluations
+from stages.execute import is_done
+from stages.fingerprint import Fingerprint
+from stages.home import home
+from stages.manifest import LATENTS, PRUNABLE
+from stages.params import Params, for_report
+from stages.params_file import load_params
+from stages.registry import EVALUATE
+from stages.store import Run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left to do of a run."""
+
+    run_key: str
+    folder: Path
+    device: str
+    rounds_finished: int
+    rounds_to_do: int
+    changed: dict[str, Any]
+    """Parameters that are not those of params.yaml, as `section.key`."""
+    evaluations: dict[str, int]
+    """Transformer evaluations: of the rounds, of the judging during the run, and of the final one, which judges base
+    and last, and the best round where that is another."""
+    trial: Trial | None
+    bytes_kept: int | None
+    """Of all rounds together once retention has let go, without evaluations."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of what is left, from the trial; None without one."""
+        if self.trial is None:
+            return None
+        judged = self.evaluations["judging"] + self.evaluations["final"]
+        rounds = self.rounds_to_do * self.trial.round_seconds
+        return self.trial.start_seconds + rounds + judged * self.trial.seconds_an_evaluation
+
+    def values(self, price: float | None) -> dict[str, Any]:
+        """Return it as JSON has it.
+
+        Args:
+            price: Of an hour of the device, in a currency of one's own.
+        """
+        hours = None if self.seconds is None else self.seconds / 3600
+        trial = self.trial
+        return {
+            "run_key": self.run_key,
+            "folder": str(self.folder),
+            "device": self.device,
+            "rounds_finished": self.rounds_finished,
+            "rounds_to_do": self.rounds_to_do,
+            "changed": self.changed,
+            "evaluations": self.evaluations,
+            "round_bytes": trial and trial.round_bytes,
+            "run_bytes": self.bytes_kept,
+            "peak_bytes": trial and trial.peak_bytes,
+            "round_seconds": trial and round(trial.round_seconds, 3),
+            "seconds": None if self.seconds is None else round(self.seconds, 1),
+            "device_hours": hours and round(hours, 4),
+            "price": None if hours is None or price is None else round(hours * price, 2),
+        }
+
+
+def plan(params: Params, *, measure: bool) -> Plan:
+    """Return what `g2rpo train` would do with these parameters, after the same checks. Nothing is written to the store.
+
+    Args:
+        params: The parameters.
+        measure: Whether a few rounds are run in a folder of their own, to know seconds, bytes and memory.
+
+    Raises:
+        ValueError: As `g2rpo train` would.
+    """
+    _, resources = ready(params.model_dump(mode="json"))
+    device, rounds = resources.device.type, params.run.rounds
+    key = Fingerprint.of(params, device).key
+    run = Run(home() / "runs" / key)
+    finished = min(run.num_finished, rounds)
+    trial = try_out(params) if measure else None
+    return Plan(
+        run_key=key,
+        folder=run.path,
+        device=device,
+        rounds_finished=finished,
+        rounds_to_do=rounds - finished,
+        changed=_changed(params),
+        evaluations={
+            "rounds": sum(round_evaluations(params, number) for number in range(finished, rounds)),
+            "judging": _judging(run, params, _due(params)),
+            "final": _judging(run, for_report(params), (0, rounds)),
+            "best": judging_evaluations(for_report(params)),
+        },
+        trial=trial,
+        bytes_kept=trial and _kept(params, trial.output_bytes),
+    )
+
+
+def _due(params: Params) -> Sequence[int]:
+    rounds, every = params.run.rounds, params.evaluate.every
+    return sorted({*range(0, rounds + 1, every), rounds})
+
+
+def _judging(run: Run, by: Params, policy_rounds: Sequence[int]) -> int:
+    """Return the evaluations of the judgings that are not done."""
+    new = not (run.path / "run.json").is_file()
+    left = [n for n in policy_rounds if new or n > run.num_finished or not is_done(run, EVALUATE, n, by)]
+    return len(left) * judging_evaluations(by)
+
+
+def _kept(params: Params, sizes: dict[str, int]) -> int:
+    """Return the bytes of the rounds that are left once retention has let go."""
+    rounds, keep = params.run.rounds, params.retention.rounds
+    whole = sum(sizes.values())
+    total = 0
+    for number in range(rounds):
+        if keep is None or number >= rounds - keep:
+            total += whole
+        else:
+            judged = (number + 1) % params.evaluate.every == 0
+            total += whole - sum(sizes[name] for name in (LATENTS if judged else PRUNABLE))
+    return total
+
+
+def _changed(params: Params) -> dict[str, Any]:
+    """Return the parameters that are not those of params.yaml, if there is one here."""
+    shipped = Path("params.yaml")
+    if not shipped.is_file():
+        return {}
+    usual, chosen = (of.model_dump(mode="json") for of in (load_params(shipped), params))
+    return {
+        f"{section}.{key}": value
+        for section, keys in chosen.items()
+        for key, value in keys.items()
+        if usual[section].get(key, ...) != value
+    }

@@ -1,0 +1,129 @@
+"""A few real rounds in a folder of their own, from which a whole run's seconds, bytes and memory are told."""
+
+import contextlib
+import io
+import os
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.guards.finding import Finding
+from flows.loop import call_plainly
+from flows.observers import Ending, Judged
+from flows.session import Session
+from stages.home import home
+from stages.metrics import finished_manifest
+from stages.params import Params
+from stages.registry import EVALUATE, ROUND_STAGES
+from stages.store import Run
+
+_ROUNDS = 4  # the first loads models and warms up, and does not count
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured."""
+
+    start_seconds: float
+    """Until the first round was done, less a round."""
+    round_seconds: float
+    """A round, with all that watches it."""
+    seconds_an_evaluation: float
+    """A transformer evaluation of the judging, with its rewards."""
+    output_bytes: dict[str, int]
+    """Bytes of each output of a round."""
+    peak_bytes: int
+    """Most memory of a stage: of the device's own, or of the process on a CPU."""
+
+    @property
+    def round_bytes(self) -> int:
+        """What a round writes."""
+        return sum(self.output_bytes.values())
+
+
+def try_out(params: Params) -> Trial:
+    """Run a few rounds, and judge a few prompts; what they have written is removed.
+
+    Texts that are encoded for it stay in the store's cache.
+    """
+    run = params.run.model_copy(update={"rounds": _ROUNDS})
+    few = min(params.evaluate.num_prompts, 2 * params.evaluate.micro_batch)
+    evaluate = params.evaluate.model_copy(update={"every": 10 * _ROUNDS, "num_prompts": few})
+    guards = params.guards.model_copy(update={"time": params.guards.time.model_copy(update={"action": "ignore"})})
+    with _elsewhere() as folder:
+        tracking = params.tracking.model_copy(update={"uri": f"sqlite:///{folder / 'mlflow.db'}"})
+        tried = {"run": run, "evaluate": evaluate, "guards": guards, "tracking": tracking}
+        clock = _Clock()
+        session = Session.of(params.model_copy(update=tried).model_dump(mode="json"))
+        session.train(call_plainly, observers=[clock], final=False, obey=False)
+        return clock.trial(session.run)
+
+
+@contextlib.contextmanager
+def _elsewhere() -> Generator[Path]:
+    """Have the store in a temporary folder, on the same disk, with this one's caches; and nothing printed."""
+    own = home().resolve()
+    own.mkdir(parents=True, exist_ok=True)
+    kept = os.environ.get("G2RPO_HOME")
+    with tempfile.TemporaryDirectory(prefix="trial-", dir=own) as name:
+        folder = Path(name)
+        for cache in ("embeddings", "digests"):
+            (own / cache).mkdir(exist_ok=True)
+            (folder / cache).symlink_to(own / cache)
+        os.environ["G2RPO_HOME"] = name
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield folder
+        finally:
+            if kept is None:
+                del os.environ["G2RPO_HOME"]
+            else:
+                os.environ["G2RPO_HOME"] = kept
+
+
+class _Clock:
+    """Notes when each round and each judging was done."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._rounds = list[float]()
+        self._judging = list[tuple[float, Path]]()
+        self._stage_began = 0.0
+
+    def watch(self, run: Run, num_rounds: int) -> None:
+        """Nothing to note."""
+
+    def stage_started(self, stage: str, number: int) -> None:
+        """Note the time."""
+        self._stage_began = time.perf_counter()
+
+    def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Note the time."""
+        self._rounds.append(time.perf_counter())
+
+    def evaluated(self, judged: Judged) -> None:
+        """Note how long it took."""
+        self._judging.append((time.perf_counter() - self._stage_began, judged.folder))
+
+    def guarded(self, finding: Finding) -> None:
+        """A trial is too short for guards."""
+
+    def close(self, ending: Ending) -> None:
+        """Nothing to close."""
+
+    def trial(self, run: Run) -> Trial:
+        """Return what was measured, the first round and the first judging left out."""
+        a_round = (self._rounds[-1] - self._rounds[0]) / (len(self._rounds) - 1)
+        judged, folder = self._judging[-1]
+        last = run.round_folder(_ROUNDS - 1)
+        manifests = [finished_manifest(last, stage) for stage in ROUND_STAGES]
+        sizes = {name: out["bytes"] for manifest in manifests for name, out in manifest["outputs"].items()}
+        return Trial(
+            start_seconds=max(0.0, self._rounds[0] - self._began - self._judging[0][0] - a_round),
+            round_seconds=a_round,
+            seconds_an_evaluation=judged / finished_manifest(folder, EVALUATE)["evaluations"],
+            output_bytes=sizes,
+            peak_bytes=max(manifest["peak_bytes"] for manifest in manifests),
+        )
