@@ -1,7 +1,8 @@
-"""Commands for the runs of the store: list, stop, logs."""
+"""Commands for the runs of the store: list, diff, stop, logs."""
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -57,6 +58,18 @@ def logs(
             print(line, flush=follow)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+@runs.command()
+def diff(
+    one: Annotated[str, typer.Argument(help="A run's key, or a beginning of it, or its folder.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+    out: Annotated[Path, typer.Option(help="Folder of the page and its picture.")] = Path("outputs/diff"),
+) -> None:
+    """Show two runs side by side: parameters that differ, curves, final figures; and leave a page of it."""
+    from flows.diff import compared
+
+    print(compared((one, other), out))
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -1,8 +1,10 @@
 """The flows that prefect.yaml deploys: their parameters are a form on Prefect's page, checked before a run is made."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -10,6 +12,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.prefect_run import trained_here
+from flows.services.zombies import HOST
 from flows.session import Session
 from stages.params import Params
 from stages.params_file import load_params
@@ -125,6 +128,7 @@ def _parsed(file: str, overrides: dict[str, Any]) -> Params:
 
 
 def _call_it(name: str) -> None:
-    """Give this flow run the name of what it works on, once that is known."""
+    """Give this flow run the name of what it works on, and the machine's, by which a lost process is found."""
     with get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run.id, name=name)
+        client.update_flow_run(UUID(flow_run.id), name=name)
+        client.update_flow_run_labels(UUID(flow_run.id), {HOST: socket.gethostname()})

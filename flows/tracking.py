@@ -12,6 +12,7 @@ from flows.guards.finding import Finding
 from flows.mlflow_database import make_database
 from flows.observers import Ending, Judged
 from flows.pictures import Kept, grid
+from flows.tracking_notes import dataset_inputs, note_of, tags_of
 from stages.home import home
 from stages.params import Params
 from stages.store import Run
@@ -55,7 +56,7 @@ class MlflowObserver:
             make_database(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self.run_id = self._find(run) or self._make(run)
-            for key, value in _tags(run).items():
+            for key, value in tags_of(run).items():
                 self._client.set_tag(self.run_id, key, value)
             self._rounds_logged = self._steps("round")
             self._evaluations_logged: dict[str, set[int]] = {}
@@ -111,9 +112,11 @@ class MlflowObserver:
         return found[0].info.run_id
 
     def _make(self, run: Run) -> str:
-        tags = {_KEY_TAG: run.key, "mlflow.note.content": _note(run)}
+        tags = {_KEY_TAG: run.key, "mlflow.note.content": note_of(run)}
         made = self._client.create_run(self._experiment(), run_name=f"g2rpo-{run.key[:8]}", tags=tags)
         self._log_params(run, made.info.run_id, {})
+        self._client.log_inputs(made.info.run_id, datasets=dataset_inputs(self._params))
+        self._client.log_text(made.info.run_id, (run.path / "params.yaml").read_text(), "params.yaml")
         self._client.set_terminated(made.info.run_id)
         return made.info.run_id
 
@@ -181,19 +184,3 @@ def require_tracking(params: Params) -> None:
     uri = tracking_uri(params)
     if uri.startswith("http"):
         require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
-
-
-def _tags(run: Run) -> dict[str, str]:
-    """Return the ids of the run's last session as tags, and git's under the name that MLflow shows."""
-    links = run.links
-    tags = {f"g2rpo.{name}": value for name, value in links.items() if name != "mlflow_run_id"}
-    if run.parent:
-        parent = Run(run.path.parent / run.parent["key"])
-        shown = parent.links.get("mlflow_run_id") if (parent.path / "run.json").is_file() else None
-        tags |= {"g2rpo.parent": run.parent["key"]} | ({"mlflow.parentRunId": shown} if shown else {})
-    return tags | ({"mlflow.source.git.commit": links["git_commit"]} if "git_commit" in links else {})
-
-
-def _note(run: Run) -> str:
-    again = f"g2rpo train --run {run.key}"
-    return f"Run `{run.key}` of the store at `{run.path}`.\n\nTo go on with it: `{again}`."

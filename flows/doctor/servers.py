@@ -65,7 +65,7 @@ def _zombies(api: str) -> Iterator[Check]:
 
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         for run in zombies(client):
-            told = f"it is {run.state_name} at Prefect, and its process {run.infrastructure_pid} is gone"
+            told = f"it is {run.state_name} at Prefect, and its process, {run.infrastructure_pid}, is gone"
             remedy = "Give `g2rpo up`: it marks it as crashed, and it runs again."
             yield Check(f"flow run {run.name}", "fault", told, remedy)
 

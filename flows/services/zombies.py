@@ -12,10 +12,15 @@ from prefect.states import Crashed
 _ALIVE = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
 
 
+HOST = "g2rpo.host"
+"""Label of a flow run: the machine on which it runs. A worker notes the id of the process alone."""
+
+
 def zombies(client: SyncPrefectClient) -> list[FlowRun]:
-    """Return the flow runs that a worker of this machine has started and whose process is gone."""
+    """Return the deployed flow runs that have begun on this machine and whose process is gone."""
     wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ALIVE)))
-    return [run for run in client.read_flow_runs(flow_run_filter=wanted) if _gone(run.infrastructure_pid)]
+    alive = client.read_flow_runs(flow_run_filter=wanted)
+    return [run for run in alive if run.labels.get(HOST) == socket.gethostname() and _gone(run.infrastructure_pid)]
 
 
 def crash(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> None:
@@ -25,10 +30,9 @@ def crash(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> None:
         client.set_flow_run_state(run.id, state)  # not forced: a forced one leaves its place taken
 
 
-def _gone(place: str | None) -> bool:
-    """Whether a place, as a process worker notes it, `host:pid`, is of this machine and has no process."""
-    host, _, pid = (place or "").rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+def _gone(pid: str | None) -> bool:
+    """Whether there is no such process."""
+    if pid is None:
         return False
     try:
         return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE  # ended, and nobody has asked how

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.prefect_run import train_flow
+from flows.services.zombies import HOST
 
 GONE = 4_194_305  # above the largest process id of Linux
 
@@ -141,13 +142,14 @@ def test_a_flow_run_whose_process_is_gone(store, prefect_api):
     with temporary_settings({PREFECT_API_URL: prefect_api}):
         with get_client(sync_client=True) as client:
             made = client.create_flow_run(train_flow, parameters={"key": "0", "params": {}}, state=Running())
-            client.update_flow_run(made.id, infrastructure_pid=f"{socket.gethostname()}:{GONE}")
+            client.update_flow_run(made.id, infrastructure_pid=str(GONE))
+            client.update_flow_run_labels(made.id, {HOST: socket.gethostname()})
         try:
             found = doctor()
         finally:
             with get_client(sync_client=True) as client:
                 client.delete_flow_run(made.id)
-    told(found, f"flow run {made.name}", "fault", f"its process {socket.gethostname()}:{GONE} is gone", "g2rpo up")
+    told(found, f"flow run {made.name}", "fault", f"its process, {GONE}, is gone", "g2rpo up")
 
 
 def test_a_folder_without_git_and_dvc(store, tmp_path, monkeypatch):

@@ -1,12 +1,17 @@
 """List, stop and logs, on real runs."""
 
 import json
+import shutil
 import subprocess
 
+import numpy as np
+import pytest
+from PIL import Image
 from tiny import ROOT
 from waiting import wait_for
 
 from stages.store import Run
+from stages.tables import read_table
 from stages.verify import verify
 
 
@@ -64,3 +69,21 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
     assert json.loads(g2rpo("list", "--json").stdout)[0]["state"] == "stopped"
     g2rpo.train(f"run.rounds={done + 1}", "evaluate.every=99")
     assert rounds(g2rpo) == done + 1
+
+
+def test_two_runs_are_shown_side_by_side(trained, g2rpo, tmp_path):
+    shutil.copytree(trained.run_folder(), g2rpo.store / "runs" / trained.run_folder().name)
+    g2rpo.train("run.seed=1", "run.rounds=3")
+    first, second = trained.run_folder().name, next(run["key"] for run in json.loads(g2rpo("list", "--json").stdout))
+    done = g2rpo("diff", first[:8], second[:8], "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [first, second] in rows
+    assert ["run.seed", "0", "1"] in rows
+    assert ["rounds", "2", "3"] in rows
+    assert not any(row and row[0] == "update.learning_rate" for row in rows)
+    (figure,) = [row for row in rows if row[:3] == ["test", "judge_b,", "last"]]
+    means = read_table(trained.run_folder() / "evaluations/0002-test/evaluations").to_pandas()
+    assert float(figure[3]) == pytest.approx(means[means.reward == "judge_b"]["value"].mean(), abs=1e-4)
+    assert "<td>run.seed</td><td>0</td><td>1</td>" in (tmp_path / "diff.html").read_text()
+    assert np.asarray(Image.open(tmp_path / "curves.png").convert("L")).std() > 10

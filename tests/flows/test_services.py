@@ -166,4 +166,4 @@ def test_down_leaves_nothing_running(up):
 
 def _process_of(up, flow_run):
     """The process of a flow run, as its worker has noted it."""
-    return int(up.flow_run(flow_run)["infrastructure_pid"].rpartition(":")[2])
+    return int(up.flow_run(flow_run)["infrastructure_pid"])

@@ -1,0 +1,53 @@
+"""What MLflow says of a run beside its numbers: tags, a description with the commands, the prompts as datasets."""
+
+import json
+from typing import TYPE_CHECKING
+
+from stages.params import Params
+from stages.prompt_lists import full_list
+from stages.store import Run
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+_CONTEXTS = {"prompts": "training", "evaluate": "choosing", "report": "reporting"}
+"""What the prompts of a section are for."""
+
+
+def tags_of(run: Run) -> dict[str, str]:
+    """Return the ids of the run's last session as tags, git's and the parent's under the names that MLflow shows."""
+    links = run.links
+    tags = {f"g2rpo.{name}": value for name, value in links.items() if name != "mlflow_run_id"}
+    if run.parent:
+        parent = Run(run.path.parent / run.parent["key"])
+        shown = parent.links.get("mlflow_run_id") if (parent.path / "run.json").is_file() else None
+        tags |= {"g2rpo.parent": run.parent["key"]} | ({"mlflow.parentRunId": shown} if shown else {})
+    return tags | ({"mlflow.source.git.commit": links["git_commit"]} if "git_commit" in links else {})
+
+
+def note_of(run: Run) -> str:
+    """Return the description of a run, in Markdown: how to reproduce it, to go on with it, to look at it."""
+    commit = run.links.get("git_commit")
+    checkout = f"git checkout {commit}\n" if commit else ""
+    return (
+        f"Run `{run.key}` of the store at `{run.path}`.\n\n"
+        "**Reproduce it**, with `params.yaml` from the artifacts of this run:\n\n"
+        f"```\n{checkout}g2rpo train --params params.yaml\n```\n\n"
+        f"**Go on with it** where the store is: `g2rpo train --run {run.key}`\n\n"
+        f"**Take it away**: `g2rpo export --run {run.key} --to FOLDER`"
+    )
+
+
+def dataset_inputs(params: Params) -> "list[DatasetInput]":
+    """Return the lists of prompts as MLflow's datasets, each with the digest of its texts."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    found = list["DatasetInput"]()
+    for section, context in _CONTEXTS.items():
+        split = getattr(params, section).split
+        texts = full_list(params, split)
+        source = json.dumps({"path": params.prompts.path or f"the prompts of the {params.policy.family} family"})
+        profile = json.dumps({"num_rows": len(texts.texts)})
+        dataset = Dataset(f"prompts/{split}", texts.digest[:36], "prompts", source, None, profile)
+        found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return found
