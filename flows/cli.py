@@ -16,7 +16,7 @@ from flows.cli_plan import planning
 from flows.cli_runs import runs
 from flows.cli_services import services
 from flows.cli_signal import signals
-from flows.stopping import GUARDED, GuardStopError, stoppable
+from flows.stopping import GUARDED, GuardStopError, end_without_server, stoppable
 from stages.files import StoreWriteError
 
 app = typer.Typer(
@@ -233,12 +233,21 @@ def build(
 def main() -> None:
     """Run the command line; a refused input prints what is required, what was got and what to do.
 
-    SIGTERM and SIGHUP end it as an exit does, so that servers and processes it started end with it.
-    A run that a guard has ended exits with 3. G2RPO_TRACEBACK=1 in the environment shows where an error came from.
+    SIGTERM and SIGHUP end it as an exit does, so that servers and processes it started end with it. A run that a
+    guard has ended exits with 3. G2RPO_TRACEBACK=1 in the environment shows where an error came from.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it tells of torchvision, which is not needed
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")  # a run does not wait for a server that is gone
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        _run()
+    except SystemExit as ended:
+        end_without_server(ended.code)
+        raise
+
+
+def _run() -> None:
     try:
         app()
     except GuardStopError as stop:

@@ -1,29 +1,22 @@
-"""Prefect: the train flow, its stage calls as tasks, and what its page shows of a run."""
+"""Prefect: the train flow, and its stage calls as tasks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
+from httpx import HTTPError
 from prefect import Task, flow
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from prefect.cache_policies import NO_CACHE
-from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, State
 
-from flows.guards.finding import Finding
-from flows.observers import Ending, Judged
+from flows.prefect_observer import PrefectObserver
 from flows.session import Session
 from flows.stopping import StopAskedError
 from stages.execute import Done
-from stages.metrics import trained_rewards
-from stages.store import Run
+
+_ENDED = dict[str, str]()
+"""Runs that have come to their end in this process, and the key that each has ended as."""
 
 
 def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
@@ -40,64 +33,6 @@ def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
         persist_result=False,
     )
     return task()
-
-
-class PrefectObserver:
-    """Shows a run on the page of its flow run: a progress bar, and a table of its rounds."""
-
-    def watch(self, run: Run, num_rounds: int) -> None:
-        """Open the progress artifact, and take up the rounds that are done."""
-        self._run, self._num_rounds = run, num_rounds
-        self._rows: dict[int, dict[str, Any]] = {}
-        for number, metrics in enumerate(run.metrics()):
-            self._add(number + 1, metrics)
-        done = min(100.0, 100 * run.num_finished / num_rounds)
-        made = create_progress_artifact(done, key=f"progress-{run.key}", description=f"Rounds of run {run.key}")
-        self._progress = cast(UUID, made)  # outside an event loop the call is synchronous
-
-    def stage_started(self, stage: str, number: int) -> None:
-        """The task run says so itself."""
-
-    def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Move the progress bar."""
-        self._add(number + 1, metrics)
-        update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
-
-    def evaluated(self, judged: Judged) -> None:
-        """Complete a row with its held-out rewards, and show the table as it now is."""
-        held_out = {f"{judged.split} {name}": round(value, 4) for name, value in judged.metrics.items()}
-        self._rows.setdefault(judged.policy_round, {"round": judged.policy_round}).update(held_out)
-        self._show()
-
-    def guarded(self, finding: Finding) -> None:
-        """Send an event, which an automation can answer; see automations.yaml."""
-        emit_event(
-            event="g2rpo.guard.tripped",
-            resource={"prefect.resource.id": f"g2rpo.run.{self._run.key}", "prefect.resource.name": self._run.key},
-            payload={"guard": finding.guard, "action": finding.action, "round": finding.policy_round}
-            | {"told": finding.told},
-        )
-
-    def close(self, ending: Ending) -> None:
-        """Show the rounds as they are, and leave a card that says where things lie and what they are called."""
-        self._show()
-        create_markdown_artifact(_card(self._run, ending), key=f"run-{self._run.key}")
-
-    def _show(self) -> None:
-        rows = [self._rows[number] for number in sorted(self._rows)]
-        create_table_artifact(rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}")
-
-    def _add(self, policy_round: int, metrics: Mapping[str, float]) -> None:
-        trained = {f"reward {name}": value for name, value in trained_rewards(metrics).items()}
-        shown = trained | {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac")}
-        self._rows[policy_round] = {"round": policy_round} | {name: round(value, 5) for name, value in shown.items()}
-
-
-def _card(run: Run, ending: Ending) -> str:
-    """Return what to know of a run, in Markdown: how far it is, where it lies, its ids elsewhere."""
-    ids = "\n".join(f"| {name.replace('_', ' ')} | `{value}` |" for name, value in run.links.items())
-    rounds = f"{run.num_finished} rounds are done, this session has {ending}."
-    return f"Run `{run.key}`: {rounds} Tables: `{run.path}`.\n\n| id | |\n|---|---|\n{ids}\n"
 
 
 @flow(name="train", flow_run_name="train-{key}")
@@ -117,9 +52,11 @@ def trained_here(session: Session, *, final: bool, out: Path | None = None) -> s
     """Train within the present flow run; return the run's key, or Cancelled if `g2rpo stop` has asked for it."""
     links = {"prefect_flow_run_id": str(flow_run.id)}
     try:
-        return session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
+        ended = session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
     except StopAskedError as asked:
         return Cancelled(message=str(asked))
+    _ENDED[session.run.key] = ended
+    return ended
 
 
 def train_as_flow(key: str, params: dict[str, Any], final: bool, out: str | None) -> str:
@@ -128,7 +65,13 @@ def train_as_flow(key: str, params: dict[str, Any], final: bool, out: str | None
     Raises:
         StopAskedError: If `g2rpo stop` has asked for it; the flow run is Cancelled.
     """
-    state = train_flow(key, params, final, out, return_state=True)
+    _ENDED.pop(key, None)
+    try:
+        state = train_flow(key, params, final, out, return_state=True)
+    except HTTPError:
+        if key not in _ENDED:
+            raise
+        return _ENDED[key]  # the server is gone, the run is done
     if state.is_cancelled():
         raise StopAskedError(state.message)
     return state.result()

@@ -1,7 +1,7 @@
 """MLflow built again from the store: whatever it lacks of a run's rounds, held-out rewards and pictures."""
 
 from flows.observers import Judged
-from flows.tracking import MlflowObserver, require_tracking, tracking_uri
+from flows.tracking import MlflowObserver, answering, require_tracking, tracking_uri
 from stages.params import Params
 from stages.store import Run, find_run, stored_runs
 
@@ -36,7 +36,8 @@ def sync(run: Run, params: Params) -> str:
     with run.locked():
         tracker.show(run)
         evaluations = run.evaluations()
-        for policy_round, split in evaluations:
-            tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
+        with answering(tracking_uri(params)):
+            for policy_round, split in evaluations:
+                tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
     told = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
     return f"run {run.key}: {told} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"

@@ -18,6 +18,8 @@ from stages.params import Params
 from stages.store import Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not wait for a server that is gone
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _KEY_TAG = "g2rpo.run_key"
 
@@ -38,7 +40,11 @@ class MlflowObserver:
         """Show the run as going on."""
         self.show(run)
         run.link("mlflow_run_id", self.run_id)
-        with _answering(tracking_uri(self._params)):
+        uri = tracking_uri(self._params)
+        if uri.startswith("http"):
+            experiment = self._client.get_run(self.run_id).info.experiment_id
+            run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.run_id}")
+        with answering(tracking_uri(self._params)):
             self._client.set_tag(self.run_id, "rounds", str(num_rounds))
             self._client.update_run(self.run_id, status="RUNNING")
 
@@ -52,7 +58,7 @@ class MlflowObserver:
 
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what fails is raised, and told once
         uri = tracking_uri(self._params)
-        with _answering(uri):
+        with answering(uri):
             make_database(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self.run_id = self._find(run) or self._make(run)
@@ -157,7 +163,7 @@ class MlflowObserver:
 
 
 @contextmanager
-def _answering(uri: str) -> Generator[None]:
+def answering(uri: str) -> Generator[None]:
     """Tell in a person's words that MLflow cannot be written to.
 
     Raises:

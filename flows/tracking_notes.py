@@ -17,7 +17,7 @@ _CONTEXTS = {"prompts": "training", "evaluate": "choosing", "report": "reporting
 def tags_of(run: Run) -> dict[str, str]:
     """Return the ids of the run's last session as tags, git's and the parent's under the names that MLflow shows."""
     links = run.links
-    tags = {f"g2rpo.{name}": value for name, value in links.items() if name != "mlflow_run_id"}
+    tags = {f"g2rpo.{name}": value for name, value in links.items() if not name.startswith("mlflow_")}
     if run.parent:
         parent = Run(run.path.parent / run.parent["key"])
         shown = parent.links.get("mlflow_run_id") if (parent.path / "run.json").is_file() else None

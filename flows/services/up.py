@@ -133,7 +133,8 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
 
 
 def _worker(found: Addresses, project: Path) -> Service:
-    environment = plain_environment() | found.environment | {"PREFECT_HOME": str(_prefect_home())}
+    own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_CLIENT_MAX_RETRIES": "1"}
+    environment = plain_environment() | found.environment | own
     port = free_port()
     health = f"http://127.0.0.1:{port}/health"
     environment |= {"PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}

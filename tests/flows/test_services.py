@@ -124,6 +124,7 @@ def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_ta
     assert tables(empty.run().path) == undisturbed
 
 
+@pytest.mark.slow
 def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     wait_for(lambda: empty.rounds() >= 3, 120)
@@ -137,6 +138,7 @@ def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty,
     assert tables(empty.run().path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_flow_run_that_is_cancelled_on_the_page_ends_and_its_run_can_go_on(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     wait_for(lambda: empty.rounds() >= 3, 120)

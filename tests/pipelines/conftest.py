@@ -1,3 +1,4 @@
+import functools
 import os
 import shutil
 import subprocess
@@ -53,8 +54,8 @@ class Repository:
         file = self.path / "params.yaml"
         tree = yaml.safe_load(file.read_text())
         for name, value in values.items():
-            section, key = name.split("__")
-            tree[section][key] = value
+            *sections, key = name.split("__")
+            functools.reduce(dict.__getitem__, sections, tree)[key] = value
         file.write_text(yaml.safe_dump(tree, sort_keys=False))
 
     def wipe(self):
@@ -75,8 +76,8 @@ def make_repository(path):
         "[user]\nname = test\nemail = test@example.org\n[init]\ndefaultBranch = main\n"
     )
     repository = Repository(path)
-    small = dict(override.replace(".", "__", 1).split("=", 1) for override in TINY)
-    repository.set(**{name: yaml.safe_load(value) for name, value in small.items()})
+    small = dict(override.split("=", 1) for override in TINY)
+    repository.set(**{key.replace(".", "__"): yaml.safe_load(value) for key, value in small.items()})
     repository.git("init", "-q")
     repository.git("add", "-A")
     repository.git("commit", "-qm", "small parameters")

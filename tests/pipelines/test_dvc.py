@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 
+import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 from tiny import tables
@@ -104,6 +105,7 @@ def test_an_experiment_is_known_by_its_ids_everywhere(repository):
     assert tags["g2rpo.git_dirty"] == links["git_dirty"]
 
 
+@pytest.mark.slow
 def test_queued_experiments_run_and_are_compared(repository):
     repository.dvc("exp", "run", "--queue", "-n", "fine", "-S", "complete.granularities=[1]", "-S", "run.rounds=1")
     assert "fine" in repository.dvc("queue", "status")

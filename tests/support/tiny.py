@@ -30,7 +30,7 @@ TINY = (
     "report.num_prompts=4",
     "report.num_noises=1",
     "report.num_steps=[4]",
-    "guards.disk.free_gb=1e-6",
+    "guards.disk.free_gb=0.000001",
 )
 
 

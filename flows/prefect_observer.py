@@ -1,0 +1,110 @@
+"""What Prefect's page shows of a run: a progress bar, a table of its rounds, a card with what to do next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.events import emit_event
+
+from flows.guards.finding import Finding
+from flows.observers import Ending, Judged
+from stages.metrics import trained_rewards
+from stages.store import Run
+
+
+class PrefectObserver:
+    """Shows a run on the page of its flow run: a progress bar, and a table of its rounds."""
+
+    def watch(self, run: Run, num_rounds: int) -> None:
+        """Open the progress artifact, and take up the rounds that are done."""
+        self._run, self._num_rounds = run, num_rounds
+        self._rows: dict[int, dict[str, Any]] = {}
+        for number, metrics in enumerate(run.metrics()):
+            self._add(number + 1, metrics)
+        done = min(100.0, 100 * run.num_finished / num_rounds)
+        made = create_progress_artifact(done, key=f"progress-{run.key}", description=f"Rounds of run {run.key}")
+        self._progress = cast(UUID, made)  # outside an event loop the call is synchronous
+
+    def stage_started(self, stage: str, number: int) -> None:
+        """The task run says so itself."""
+
+    def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Move the progress bar."""
+        self._add(number + 1, metrics)
+        update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
+
+    def evaluated(self, judged: Judged) -> None:
+        """Complete a row with its held-out rewards, and show the table as it now is."""
+        held_out = {f"{judged.split} {name}": round(value, 4) for name, value in judged.metrics.items()}
+        self._rows.setdefault(judged.policy_round, {"round": judged.policy_round}).update(held_out)
+        self._show()
+
+    def guarded(self, finding: Finding) -> None:
+        """Send an event, which an automation can answer; see automations.yaml."""
+        emit_event(
+            event="g2rpo.guard.tripped",
+            resource={"prefect.resource.id": f"g2rpo.run.{self._run.key}", "prefect.resource.name": self._run.key},
+            payload={"guard": finding.guard, "action": finding.action, "round": finding.policy_round}
+            | {"told": finding.told},
+        )
+
+    def close(self, ending: Ending) -> None:
+        """Show the rounds as they are, and leave a card that says where things lie and what they are called."""
+        self._show()
+        create_markdown_artifact(card(self._run, ending), key=f"run-{self._run.key}")
+
+    def _show(self) -> None:
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        create_table_artifact(rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}")
+
+    def _add(self, policy_round: int, metrics: Mapping[str, float]) -> None:
+        trained = {f"reward {name}": value for name, value in trained_rewards(metrics).items()}
+        shown = trained | {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac")}
+        self._rows[policy_round] = {"round": policy_round} | {name: round(value, 5) for name, value in shown.items()}
+
+
+def card(run: Run, ending: Ending) -> str:
+    """Return what to know of a run, in Markdown: how it ended, what to do next, where it is shown, its ids."""
+    links, key = run.links, run.key
+    shown = links.get("mlflow_url")
+    told = {
+        "finished": "All rounds that were asked for are done.",
+        "failed": "It has failed; the logs say why. What it had finished lies in the store.",
+        "stopped": "It was stopped; the same command or deployment goes on with it.",
+        "guarded": "A guard has ended it; the logs say which, and what to do.",
+    }
+    pages = [f"[Curves, parameters and figures in MLflow]({shown}), [pictures before and after]({shown}/artifacts)."]
+    lines = [
+        f"# Run {key}",
+        f"{run.num_finished} rounds are done. {told[ending]}",
+        *(pages if shown else ["Its curves and pictures are in MLflow, under the id below."]),
+        "| to | give |\n|---|---|",
+        *(f"| {to} | `{command} --run {key[:8]}{more}` |" for to, command, more in _NEXT),
+        "| known as | |\n|---|---|",
+        *(f"| {name.replace('_', ' ')} | `{value}` |" for name, value in links.items()),
+        f"| tables | `{run.path}` |",
+    ]
+    return _joined(lines)
+
+
+_NEXT = (
+    ("go on, or reproduce it", "g2rpo train", ""),
+    ("have a page of it", "g2rpo report", ""),
+    ("take the best policy away", "g2rpo export", " --to FOLDER"),
+    ("check its every file", "g2rpo verify", ""),
+)
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Return paragraphs with an empty line between them, and rows of a table without."""
+    text = ""
+    for line in lines:
+        row = line.startswith("|") and text.rstrip().endswith("|") and not line.startswith(("| to", "| known"))
+        text += ("\n" if row else "\n\n") + line
+    return text.strip() + "\n"
