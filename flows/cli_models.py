@@ -82,11 +82,18 @@ def export(
             "--round", help="The policy after so many rounds, a number; or best, by the held-out prompts; or last."
         ),
     ] = "best",
+    *,
+    name: Annotated[
+        str | None, typer.Option("--register", help="Register it in MLflow too, as the next version of this model.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="With --register: what that version is called.")] = "candidate",
 ) -> None:
     """Write a policy of a run as plain diffusers loads it, with a model card; a pipeline is a base too."""
     from flows.export import export_run, round_choice
+    from flows.model_registry import Registration
 
-    print(export_run(run, to, form, number=round_choice(number)))
+    registration = Registration(name, alias) if name else None
+    print(export_run(run, to, form, number=round_choice(number), registration=registration))
 
 
 @models.command("serve-reward")

@@ -5,6 +5,8 @@ from typing import Literal
 
 from flows.evaluate import require_base
 from flows.model_card import Exported, write_card
+from flows.model_registry import Registration, register
+from flows.tracking import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.best import best_trained_round
 from stages.files import atomic_folder
@@ -17,7 +19,14 @@ Format = Literal["lora", "pipeline"]
 RoundChoice = int | Literal["best", "last"]
 
 
-def export_run(name: str, out: Path, chosen: Format | None = None, *, number: RoundChoice = "best") -> str:
+def export_run(
+    name: str,
+    out: Path,
+    chosen: Format | None = None,
+    *,
+    number: RoundChoice = "best",
+    registration: Registration | None = None,
+) -> str:
     """Write a policy of a run as it is judged, whole or not at all, and return a line on it.
 
     - `lora`: `pytorch_lora_weights.safetensors`, for `load_lora_weights` of the base's pipeline;
@@ -29,6 +38,7 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: Ro
         number: Rounds after which the policy is taken: `best` takes the round that `evaluate.choose_by` names, of
             those that were judged.
         chosen: The format; None writes a LoRA where one was trained, else a pipeline.
+        registration: Under what name it is registered in MLflow too; None leaves it at the folder.
 
     Raises:
         ValueError: If there is no such run or no finished round, the folder holds anything, a LoRA is asked for that
@@ -49,6 +59,8 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: Ro
             f"{params.policy.family} model. Take --format pipeline."
         )
     require_base(run, params)
+    if registration:
+        require_tracking(params)
     policy = Resources(_to_load_only(params)).policy(run.policy_folder(rounds), averaged=True)
     as_lora = trained if chosen is None else chosen == "lora"
     with atomic_folder(out) as temporary:
@@ -60,8 +72,11 @@ def export_run(name: str, out: Path, chosen: Format | None = None, *, number: Ro
             PUBLISHERS[params.policy.family].complete(
                 temporary, shift=None if shift == "model" else shift, num_steps=params.evaluate.num_steps[0]
             )
-        write_card(temporary, Exported(run, params, rounds, as_lora))
-    return f"{out}: the {'LoRA' if as_lora else 'pipeline'} after {rounds} rounds of run {run.key}; read its README.md"
+        exported = Exported(run, params, rounds, as_lora)
+        write_card(temporary, exported)
+    kind = "LoRA" if as_lora else "pipeline"
+    told = f"{out}: the {kind} after {rounds} rounds of run {run.key}; read its README.md"
+    return f"{told}\n{register(out, exported, registration)}" if registration else told
 
 
 def round_choice(text: str) -> RoundChoice:

@@ -55,7 +55,7 @@ class Kept:
 
 def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
     """Return pictures side by side, uint8, small ones enlarged without smoothing, two pixels apart."""
-    factor = max(1, _EDGE // pictures.shape[1])
+    factor, columns = max(1, _EDGE // pictures.shape[1]), min(columns, len(pictures))
     tiles = np.pad(
         pictures.repeat(factor, axis=1).repeat(factor, axis=2),
         ((0, 0), (1, 1), (1, 1), (0, 0)),

@@ -1,6 +1,6 @@
 """What Prefect's page shows of a run: a progress bar, a table of its rounds, a card with what to do next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -60,13 +60,20 @@ class PrefectObserver:
         create_markdown_artifact(card(self._run, ending), key=f"run-{self._run.key}")
 
     def _show(self) -> None:
-        rows = [self._rows[number] for number in sorted(self._rows)]
-        create_table_artifact(rows, key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}")
+        create_table_artifact(
+            _filled(self._rows), key=f"rounds-{self._run.key}", description=f"Rounds of run {self._run.key}"
+        )
 
     def _add(self, policy_round: int, metrics: Mapping[str, float]) -> None:
         trained = {f"reward {name}": value for name, value in trained_rewards(metrics).items()}
         shown = trained | {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac")}
         self._rows[policy_round] = {"round": policy_round} | {name: round(value, 5) for name, value in shown.items()}
+
+
+def _filled(rows: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows in order, each with every column: the page shows the columns of the first."""
+    columns = dict.fromkeys(name for number in sorted(rows, reverse=True) for name in rows[number])
+    return [{name: rows[number].get(name, "") for name in columns} for number in sorted(rows)]
 
 
 def card(run: Run, ending: Ending) -> str:
@@ -79,19 +86,26 @@ def card(run: Run, ending: Ending) -> str:
         "stopped": "It was stopped; the same command or deployment goes on with it.",
         "guarded": "A guard has ended it; the logs say which, and what to do.",
     }
-    pages = [f"[Curves, parameters and figures in MLflow]({shown}), [pictures before and after]({shown}/artifacts)."]
+    pages = [f"[Curves, parameters, figures and pictures in MLflow]({shown})"]
+    before, after = links.get("mlflow_picture_before"), links.get("mlflow_picture_after")
+    if before and after:
+        pages += [
+            f"Before:\n\n![pictures of the base]({before})",
+            f"After:\n\n![pictures of the aligned policy]({after})",
+        ]
+    ids = {name.replace("_", " "): value for name, value in links.items() if not name.startswith(_SHOWN)}
     lines = [
         f"# Run {key}",
         f"{run.num_finished} rounds are done. {told[ending]}",
         *(pages if shown else ["Its curves and pictures are in MLflow, under the id below."]),
-        "| to | give |\n|---|---|",
-        *(f"| {to} | `{command} --run {key[:8]}{more}` |" for to, command, more in _NEXT),
-        "| known as | |\n|---|---|",
-        *(f"| {name.replace('_', ' ')} | `{value}` |" for name, value in links.items()),
-        f"| tables | `{run.path}` |",
+        _table("to", "give", {to: f"{command} --run {key[:8]}{more}" for to, command, more in _NEXT}),
+        _table("known as", "", ids | {"tables": str(run.path)}),
     ]
-    return _joined(lines)
+    return "\n\n".join(lines) + "\n"
 
+
+_SHOWN = ("mlflow_picture", "mlflow_url")
+"""Ids that the card has as links."""
 
 _NEXT = (
     ("go on, or reproduce it", "g2rpo train", ""),
@@ -101,10 +115,7 @@ _NEXT = (
 )
 
 
-def _joined(lines: Sequence[str]) -> str:
-    """Return paragraphs with an empty line between them, and rows of a table without."""
-    text = ""
-    for line in lines:
-        row = line.startswith("|") and text.rstrip().endswith("|") and not line.startswith(("| to", "| known"))
-        text += ("\n" if row else "\n\n") + line
-    return text.strip() + "\n"
+def _table(left: str, right: str, rows: Mapping[str, str]) -> str:
+    return "\n".join(
+        [f"| {left} | {right} |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in rows.items())]
+    )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from urllib.parse import urlencode
 
 from flows.answers import require_answer
 from flows.guards.finding import Finding
@@ -13,6 +14,8 @@ from flows.mlflow_database import make_database
 from flows.observers import Ending, Judged
 from flows.pictures import Kept, grid
 from flows.tracking_notes import dataset_inputs, note_of, tags_of
+from flows.tracking_tables import evaluation_table
+from flows.tracking_view import TAG, note_of_experiment, view_of
 from stages.home import home
 from stages.params import Params
 from stages.store import Run
@@ -35,18 +38,25 @@ class MlflowObserver:
     def __init__(self, params: Params) -> None:
         self._params = params
         self.run_id = ""
+        self._run: Run | None = None
+        """Set while the run goes on; what only shows it afterwards leaves its links alone."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
         """Show the run as going on."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
         self.show(run)
+        self._run = run
         run.link("mlflow_run_id", self.run_id)
         uri = tracking_uri(self._params)
-        if uri.startswith("http"):
-            experiment = self._client.get_run(self.run_id).info.experiment_id
-            run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.run_id}")
-        with answering(tracking_uri(self._params)):
+        with answering(uri):
+            if uri.startswith("http"):
+                experiment = self._client.get_run(self.run_id).info.experiment_id
+                run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.run_id}")
             self._client.set_tag(self.run_id, "rounds", str(num_rounds))
             self._client.update_run(self.run_id, status="RUNNING")
+            self._system = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=uri)
+            self._system.start()
 
     def show(self, run: Run) -> None:
         """Find the MLflow run of a run, or make it, as one that has ended; log the finished rounds that it lacks.
@@ -86,6 +96,7 @@ class MlflowObserver:
         logged = self._evaluations_logged[judged.split]
         if judged.policy_round not in logged:
             self._log_grid(judged)
+            self._log_table(judged)
             self._log(named, step=judged.policy_round)
             logged.add(judged.policy_round)
 
@@ -95,20 +106,40 @@ class MlflowObserver:
 
     def close(self, ending: Ending) -> None:
         """Say how the run ended."""
+        self._system.finish()
         status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "guarded": "KILLED"}
         self._client.set_terminated(self.run_id, status=status[ending])
 
     def _log_grid(self, judged: Judged) -> None:
-        """Log the pictures; those of a process that was killed before it had logged their metrics are replaced."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
+        """Log the pictures, for MLflow's slider; links to the base's and to the newest are kept with the run."""
         key = f"held_out_{judged.split}"
-        uri = self._client.get_run(self.run_id).info.artifact_uri or ""
-        for artifact in self._client.list_artifacts(self.run_id, "images"):
-            if PurePosixPath(artifact.path).name.startswith(f"{key}+step+{judged.policy_round}+"):
-                get_artifact_repository(uri).delete_artifacts(artifact.path)
+        start = f"{key}+step+{judged.policy_round}+"
+        self._forget("images", start)
         pictures = grid(Kept.of(judged.folder).pictures)
         self._client.log_image(self.run_id, pictures, key=key, step=judged.policy_round)
+        if judged.split == self._params.evaluate.split and self._run and tracking_uri(self._params).startswith("http"):
+            (path,) = [found for found in self._artifacts("images", start) if found.endswith(".png")]
+            query = urlencode({"path": path, "run_uuid": self.run_id})
+            name = "mlflow_picture_before" if judged.policy_round == 0 else "mlflow_picture_after"
+            self._run.link(name, f"{tracking_uri(self._params).rstrip('/')}/get-artifact?{query}")
+
+    def _log_table(self, judged: Judged) -> None:
+        """Log what each prompt got, as a table that MLflow's page sorts and compares."""
+        name = f"{judged.split}-r{judged.policy_round:04d}.json"
+        self._forget("evaluations", name)
+        self._client.log_table(self.run_id, evaluation_table(judged.folder), f"evaluations/{name}")
+
+    def _forget(self, folder: str, start: str) -> None:
+        """Delete artifacts of a process that was killed before it had logged the metrics of the same evaluation."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = self._client.get_run(self.run_id).info.artifact_uri or ""
+        for path in self._artifacts(folder, start):
+            get_artifact_repository(uri).delete_artifacts(path)
+
+    def _artifacts(self, folder: str, start: str) -> list[str]:
+        found = [artifact.path for artifact in self._client.list_artifacts(self.run_id, folder)]
+        return [path for path in found if PurePosixPath(path).name.startswith(start)]
 
     def _find(self, run: Run) -> str | None:
         found = self._client.search_runs([self._experiment()], f"tags.`{_KEY_TAG}` = '{run.key}'", max_results=1)
@@ -138,7 +169,10 @@ class MlflowObserver:
         location = (home() / "mlartifacts").as_uri() if own else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
         try:
-            return self._client.create_experiment(name, artifact_location=location, tags=kind)
+            made = self._client.create_experiment(name, artifact_location=location, tags=kind)
+            self._client.set_experiment_tag(made, "mlflow.note.content", note_of_experiment(made))
+            self._client.set_experiment_tag(made, TAG, view_of(self._params))
+            return made
         except MlflowException:
             made = self._client.get_experiment_by_name(name)  # by another process, meanwhile
             if made is None:

@@ -148,6 +148,7 @@ def test_once_more_does_no_work_and_writes_the_same(within, tmp_path):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_a_run_that_fails_is_told_at_the_end(compared, tmp_path):
     comparing, plan = Comparing(tmp_path), write_plan(tmp_path, processes=1)
     killed = comparing.started(plan)

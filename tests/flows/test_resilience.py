@@ -17,6 +17,8 @@ from waiting import wait_for
 from flows.prefect_server import free_port, prefect_server
 from flows.services.service import answers
 
+pytestmark = pytest.mark.slow
+
 LONGER = ("run.rounds=10", "evaluate.every=99")
 
 

@@ -115,6 +115,7 @@ def test_parameters_that_params_yaml_refuses_start_nothing(empty):
     assert empty.rounds() == 0
 
 
+@pytest.mark.slow
 def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_tables(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     wait_for(lambda: empty.rounds() >= 3, 120)

@@ -70,6 +70,7 @@ def test_a_wiped_store_and_outputs_come_back_from_the_cache_and_the_run_goes_on(
     assert "2 of 3 rounds are done" in repository.dvc("repro", "train")
 
 
+@pytest.mark.slow
 def test_a_killed_experiment_goes_on_in_another_workspace(repository):
     words = ["dvc", "exp", "run", "--temp", "train", "-S", "run.rounds=4"]
     (run,) = stored(repository)

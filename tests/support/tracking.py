@@ -12,15 +12,20 @@ def shown(store):
 
 def steps_of(store):
     """The steps of each metric, in order."""
-    client, run = shown(store)
-    return {name: [e.step for e in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
+    return {name: [entry.step for entry in history] for name, history in _histories(store).items()}
 
 
 def values_of(store):
     """Each metric by step."""
-    client, run = shown(store)
-    histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+    histories = _histories(store)
     return {name: {entry.step: entry.value for entry in history} for name, history in histories.items()}
+
+
+def _histories(store):
+    """Of each metric but those of the machine, which no store holds."""
+    client, run = shown(store)
+    names = [name for name in run.data.metrics if not name.startswith("system/")]
+    return {name: client.get_metric_history(run.info.run_id, name) for name in names}
 
 
 def images_of(store):
