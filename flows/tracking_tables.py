@@ -20,4 +20,5 @@ def evaluation_table(folder: Path) -> "DataFrame":
     rows = read_table(folder / "evaluations").to_pandas()
     wide = rows.pivot_table(index=["text", "prompt_id", "num_steps"], columns="reward", values="value")
     found = wide.round(5).rename_axis(columns=None).reset_index()
-    return found[["text", *wide.columns, "prompt_id", "num_steps"]]
+    words = {"text": object, "prompt_id": object}  # of pandas' own text type, MLflow's log_table warns
+    return found[["text", *wide.columns, "prompt_id", "num_steps"]].astype(words)
