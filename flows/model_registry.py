@@ -1,9 +1,13 @@
 """An exported policy in MLflow: a logged model of its run, and a version of a registered model with an alias."""
 
 import logging
+import os
 import re
 import shutil
 import tempfile
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +67,7 @@ def register(folder: Path, exported: Exported, asked: Registration) -> str:
     tracker.show(run)
     uri = tracking_uri(params)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    with answering(uri), tempfile.TemporaryDirectory() as temporary:
+    with answering(uri), _everywhere(uri), tempfile.TemporaryDirectory() as temporary:
         model_folder = Path(temporary) / "model"
         _save(folder, model_folder, exported)
         experiment = client.get_run(tracker.run_id).info.experiment_id
@@ -77,6 +81,18 @@ def register(folder: Path, exported: Exported, asked: Registration) -> str:
     return f"models:/{asked.name}@{asked.alias} is version {version} of {asked.name} at {uri}"
 
 
+@contextmanager
+def _everywhere(uri: str) -> Generator[None]:
+    """Have MLflow's registry find the logged model where the run is: it asks the process's URI, not its client's."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+        os.environ |= {"MLFLOW_TRACKING_URI": before} if before else {}
+
+
 def _save(folder: Path, to: Path, exported: Exported) -> None:
     """Lay out what was exported as a model of MLflow."""
     import mlflow.diffusers
@@ -86,7 +102,9 @@ def _save(folder: Path, to: Path, exported: Exported) -> None:
     metadata = {"run_key": exported.run.key, "policy_round": exported.rounds}
     if exported.as_lora:
         base = exported.hub_id or str(getattr(exported.params.policy, "path", ""))
-        mlflow.diffusers.save_model(str(folder), str(to), base, metadata=metadata)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # MLflow's, of its own annotations
+            mlflow.diffusers.save_model(str(folder), str(to), base, metadata=metadata)
     else:
         shutil.copytree(folder, to / "pipeline")
         Model(flavors={"diffusers_pipeline": {"data": "pipeline"}}, metadata=metadata).save(str(to / "MLmodel"))

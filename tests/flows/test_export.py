@@ -3,12 +3,15 @@ import re
 import subprocess
 import sys
 
+import mlflow.diffusers
 import numpy as np
 import pytest
 import torch
 from damage import bring_to_the_end
 from diffusers import DiffusionPipeline, FluxPipeline, StableDiffusion3Pipeline
 from exports import PROMPT, code_of, painted, run_card, train_tiny
+from mlflow.artifacts import download_artifacts
+from mlflow.tracking import MlflowClient
 from PIL import Image
 from rounds import new_run
 from safetensors import safe_open
@@ -18,6 +21,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.export import export_run
+from flows.model_registry import Registration
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.seeding import noise
 from stages.base_model import base_folder
@@ -115,6 +119,26 @@ def test_a_lora_on_plain_diffusers_paints_what_is_judged_with_alpha_twice_the_ra
     assert isinstance(named["pipeline"], FluxPipeline)
     check_it_paints_what_we_paint(flux_lora, named["pipeline"], FLUX)
     check_the_card_paints_our_picture(flux_lora, named, FluxPipeline._pack_latents(drawn(1, 16, 8, 8), 1, 16, 8, 8))
+
+
+def test_a_registered_lora_is_loaded_by_its_alias_with_its_base_and_the_next_export_takes_the_alias(flux_lora, home):
+    key, uri = flux_lora[0].key, f"sqlite:///{home / 'store' / 'mlflow.db'}"
+    for version in (1, 2):
+        told = export_run(key, home / f"registered-{version}", registration=Registration("flux", "champion"))
+        assert f"models:/flux@champion is version {version} of flux at {uri}" in told
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    registered = client.get_model_version_by_alias("flux", "champion")
+    assert int(registered.version) == 2
+    assert f"Run {key} after 2 rounds; tuning: jpeg " in registered.description
+    assert client.get_run(registered.run_id).data.tags["g2rpo.run_key"] == key
+    local = download_artifacts(f"models:/{registered.model_id}", tracking_uri=uri)
+    check_it_paints_what_we_paint(flux_lora, mlflow.diffusers.load_model(local).load_pipeline(), FLUX)
+
+
+@pytest.mark.parametrize(("name", "alias"), [("a/b", "champion"), ("", "champion"), ("flux", "latest"), ("flux", "v1")])
+def test_a_name_that_mlflow_would_refuse_is_refused_before_anything_is_written(name, alias):
+    with pytest.raises(ValueError, match="required, .*got|required, and neither .* got"):
+        Registration(name, alias)
 
 
 def test_an_earlier_round_is_exported_by_its_number_where_it_is_kept(flux_lora, exported, home):
