@@ -10,7 +10,6 @@ import torch
 from damage import bring_to_the_end
 from diffusers import DiffusionPipeline, FluxPipeline, StableDiffusion3Pipeline
 from exports import PROMPT, code_of, painted, run_card, train_tiny
-from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from rounds import new_run
@@ -121,7 +120,7 @@ def test_a_lora_on_plain_diffusers_paints_what_is_judged_with_alpha_twice_the_ra
     check_the_card_paints_our_picture(flux_lora, named, FluxPipeline._pack_latents(drawn(1, 16, 8, 8), 1, 16, 8, 8))
 
 
-def test_a_registered_lora_is_loaded_by_its_alias_with_its_base_and_the_next_export_takes_the_alias(flux_lora, home):
+def test_a_registered_lora_is_loaded_by_its_alias_which_the_next_export_takes_over(flux_lora, home, monkeypatch):
     key, uri = flux_lora[0].key, f"sqlite:///{home / 'store' / 'mlflow.db'}"
     for version in (1, 2):
         told = export_run(key, home / f"registered-{version}", registration=Registration("flux", "champion"))
@@ -131,8 +130,11 @@ def test_a_registered_lora_is_loaded_by_its_alias_with_its_base_and_the_next_exp
     assert int(registered.version) == 2
     assert f"Run {key} after 2 rounds; tuning: jpeg " in registered.description
     assert client.get_run(registered.run_id).data.tags["g2rpo.run_key"] == key
-    local = download_artifacts(f"models:/{registered.model_id}", tracking_uri=uri)
-    check_it_paints_what_we_paint(flux_lora, mlflow.diffusers.load_model(local).load_pipeline(), FLUX)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    loaded = mlflow.diffusers.load_model("models:/flux@champion")
+    pipeline = FluxPipeline.from_pretrained(loaded.base_model)
+    pipeline.load_lora_weights(loaded.adapter_path)
+    check_it_paints_what_we_paint(flux_lora, pipeline, FLUX)
 
 
 @pytest.mark.parametrize(("name", "alias"), [("a/b", "champion"), ("", "champion"), ("flux", "latest"), ("flux", "v1")])
