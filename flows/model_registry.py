@@ -47,8 +47,8 @@ class Registration:
 def register(folder: Path, exported: Exported, asked: Registration) -> str:
     """Log an exported policy as a model of its MLflow run, register it, and return a line on it.
 
-    A LoRA is logged with MLflow's flavour of diffusers, which `mlflow.diffusers.load_model` reads; a pipeline as the
-    folder that `from_pretrained` reads.
+    A LoRA is logged with MLflow's flavour of diffusers, which `mlflow.diffusers.load_model` reads, and with its model
+    card, whose code sets the schedule that it was trained for; a pipeline as the folder that `from_pretrained` reads.
 
     Args:
         folder: What `export` has written.
@@ -105,6 +105,7 @@ def _save(folder: Path, to: Path, exported: Exported) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # MLflow's, of its own annotations
             mlflow.diffusers.save_model(str(folder), str(to), base, metadata=metadata)
+        shutil.copytree(folder, to / "card", ignore=shutil.ignore_patterns("*.safetensors"))
     else:
         shutil.copytree(folder, to / "pipeline")
         Model(flavors={"diffusers_pipeline": {"data": "pipeline"}}, metadata=metadata).save(str(to / "MLmodel"))

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow.diffusers
 import numpy as np
@@ -134,6 +135,9 @@ def test_a_registered_lora_is_loaded_by_its_alias_which_the_next_export_takes_ov
     loaded = mlflow.diffusers.load_model("models:/flux@champion")
     pipeline = FluxPipeline.from_pretrained(loaded.base_model)
     pipeline.load_lora_weights(loaded.adapter_path)
+    assert "shift=2.0, use_dynamic_shifting=False" in code_of(Path(loaded.adapter_path).parent / "card")
+    levels = {"shift": 2.0, "use_dynamic_shifting": False}
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **levels)
     check_it_paints_what_we_paint(flux_lora, pipeline, FLUX)
 
 
