@@ -13,7 +13,7 @@ RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
 ]
-RunKey = Annotated[str, typer.Option("--run", help="The run's key, or a beginning of it, or a folder that holds it.")]
+RunKey = Annotated[str, typer.Option("--run", help="The run's key, a beginning of it, its folder, or newest.")]
 Round = Annotated[
     int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
 ]

@@ -62,7 +62,7 @@ def logs(
 
 @runs.command()
 def diff(
-    one: Annotated[str, typer.Argument(help="A run's key, or a beginning of it, or its folder.")],
+    one: Annotated[str, typer.Argument(help="A run's key, a beginning of it, its folder, or newest.")],
     other: Annotated[str, typer.Argument(help="Another.")],
     out: Annotated[Path, typer.Option(help="Folder of the page and its picture.")] = Path("outputs/diff"),
 ) -> None:

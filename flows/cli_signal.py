@@ -11,7 +11,7 @@ signals = typer.Typer()
 @signals.command()
 def signal(
     run: Annotated[
-        list[str], typer.Option("--run", help="A run's key, or its beginning, or its folder. May be repeated.")
+        list[str], typer.Option("--run", help="A run's key, its beginning, its folder, or newest. May be repeated.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the tables, the page and the picture.")] = Path("outputs/signal"),
     phases: Annotated[int, typer.Option(min=1, help="Equal parts of training that are told apart.")] = 4,

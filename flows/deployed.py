@@ -16,7 +16,7 @@ from flows.services.zombies import HOST
 from flows.session import Session
 from stages.params import Params
 from stages.params_file import load_params
-from stages.store import stored_runs
+from stages.store import NEWEST
 
 _TRIES = 6
 
@@ -88,10 +88,7 @@ def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "o
     from flows.evaluate import evaluate_run
     from flows.keeping import find_whole
 
-    there = stored_runs()
-    if run is None and not there:
-        raise ValueError("A run is required, got an empty store. Train one first, as by the deployment train/demo.")
-    found = find_whole(run if run else max(there, key=lambda one: one.about["created_at"]).key)
+    found = find_whole(run or NEWEST)
     _call_it(f"evaluate-{found.key}")
     own = _parsed(str(found.path / "params.yaml"), {"prompts.path": str(found.prompts)} | overrides)
     return evaluate_run(found.key, own, Path(out))

@@ -237,12 +237,20 @@ def write_about(run: Run, params: Params, found: Fingerprint, **more: Any) -> No
     write_sealed(run.path / "run.json", about | more)
 
 
+NEWEST = "newest"
+"""In place of a run's key: the run that was begun last."""
+
+
 def find_run(name: str) -> Run:
     """Return the run whose key is, or uniquely begins with, the name; or the one that lies in a folder of this name.
+
+    `newest` is the one that was begun last.
 
     Raises:
         ValueError: If there is none, or several.
     """
+    if name == NEWEST:
+        return _newest()
     if (Path(name) / "run.json").is_file():
         return Run(Path(name).resolve())
     there = stored_runs()
@@ -258,6 +266,13 @@ def find_run(name: str) -> Run:
         required = f"A run is required whose key begins with {name!r}, or the folder of one"
         raise ValueError(f"{required}, got {len(found)}. {_listed(found or there)}")
     return found[0]
+
+
+def _newest() -> Run:
+    there = stored_runs()
+    if not there:
+        raise ValueError("A run is required, got an empty store. Train one first, as by `g2rpo train`.")
+    return max(there, key=lambda run: run.about["created_at"])
 
 
 def _listed(runs: list[Run]) -> str:

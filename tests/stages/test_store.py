@@ -69,6 +69,13 @@ def test_a_run_is_found_by_the_beginning_of_its_key():
     assert find_run(run.key).params() == with_prompts(tiny_params(), run.prompts)
 
 
+def test_the_run_that_was_begun_last_is_the_newest():
+    with pytest.raises(ValueError, match="A run is required, got an empty store. Train one first"):
+        find_run("newest")
+    runs = [open_run(tiny_params(f"run.seed={seed}"), device="cpu") for seed in (1, 2, 3)]
+    assert find_run("newest").path == runs[-1].path
+
+
 def test_a_key_that_names_no_run_or_several_is_refused():
     keys = [open_run(tiny_params(f"run.seed={s}"), device="cpu").key for s in (1, 2)]
     with pytest.raises(ValueError, match=f"got 0. Here: {min(keys)}, {max(keys)}"):

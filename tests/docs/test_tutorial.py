@@ -1,0 +1,64 @@
+"""The tutorial, command by command, in a folder as of a fresh clone."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+import requests
+from tiny import ROOT
+
+from flows.services.service import answers
+from stages.store import Run
+
+pytestmark = pytest.mark.slow
+
+
+def blocks():
+    """The shell blocks of the tutorial, in order."""
+    return re.findall(r"```sh\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The working tree with its environment; what the tutorial starts is stopped in the end."""
+    folder = tmp_path_factory.mktemp("tutorial") / "g2rpo"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    for name in listed.stdout.decode().splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    yield folder
+    bash(folder, ". .venv/bin/activate; g2rpo down")
+
+
+def bash(folder, script):
+    hidden = ("PREFECT_", "MLFLOW_", "G2RPO_", "PYTHONPATH", "VIRTUAL_ENV")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    words = ["bash", "-euo", "pipefail", "-c", script]
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_each_command_of_the_tutorial_does_what_it_says(clone):
+    done = bash(clone, "\n".join(blocks()[:-1]))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    runs = [Run(path) for path in (clone / ".g2rpo/runs").iterdir()]
+    assert sorted(run.num_finished for run in runs)[-3:] == [30, 30, 30]
+    for page in ("report/report.html", "diff/diff.html", "compare/first/report.html", "policy/README.md"):
+        assert (clone / "outputs" / page).is_file()
+    said = bash(clone, ". .venv/bin/activate; g2rpo status --env").stdout
+    servers = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
+    schedules = requests.get(f"{servers['PREFECT_API_URL']}/deployments/name/train/nightly", timeout=60).json()
+    assert [one["active"] for one in schedules["schedules"]] == [True]
+    found = requests.get(
+        f"{servers['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias",
+        params={"name": "shapes", "alias": "champion"},
+        timeout=60,
+    ).json()
+    assert found["model_version"]["version"] == "1"
+    stopped = bash(clone, f". .venv/bin/activate\n{blocks()[-1]}")
+    assert stopped.returncode == 0, stopped.stderr
+    assert not any(answers(url) for url in servers.values())
