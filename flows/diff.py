@@ -30,6 +30,7 @@ class Side:
         """All parameters, as `section.key`, and the origins of weights, rewards and prompts."""
         tree = self.run.params().model_dump(mode="json")
         plain = {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+        del plain["prompts.path"]  # each run has a copy of its own; the origins tell the texts
         return plain | {k: v for k, v in self.run.fingerprint.values.items() if k.startswith("origins.")}
 
     def curve(self, reward: str) -> list[float]:

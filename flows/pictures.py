@@ -1,5 +1,6 @@
 """Pictures of a run: a grid of held-out prompts, base beside aligned, and curves over rounds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,9 @@ class Kept:
         return Kept([self.ids[i] for i in chosen], [self.texts[i] for i in chosen], self.pictures[chosen])
 
 
-def grid(pictures: np.ndarray, columns: int = 8) -> np.ndarray:
-    """Return pictures side by side, uint8, small ones enlarged without smoothing, two pixels apart."""
-    factor, columns = max(1, _EDGE // pictures.shape[1]), min(columns, len(pictures))
+def grid(pictures: np.ndarray) -> np.ndarray:
+    """Return pictures in a square, uint8, small ones enlarged without smoothing, two pixels apart."""
+    factor, columns = max(1, _EDGE // pictures.shape[1]), math.ceil(math.sqrt(len(pictures)))
     tiles = np.pad(
         pictures.repeat(factor, axis=1).repeat(factor, axis=2),
         ((0, 0), (1, 1), (1, 1), (0, 0)),

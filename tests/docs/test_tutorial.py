@@ -30,6 +30,8 @@ def clone(tmp_path_factory):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in ("pyproject.toml", "constraints.txt"):
+        os.utime(folder / name, (0, 0))  # what is installed is not installed anew, from this folder
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     yield folder
     bash(folder, ". .venv/bin/activate; g2rpo down")

@@ -35,7 +35,7 @@ def test_a_demo_leaves_figures_pictures_and_no_process(g2rpo, tmp_path):
 
 def test_a_grid_holds_each_picture_enlarged_without_smoothing():
     pictures = np.arange(3 * 16 * 16 * 3, dtype=np.uint8).reshape(3, 16, 16, 3)
-    made = grid(pictures, columns=2)
+    made = grid(pictures)
     assert made.shape == (2 * 66, 2 * 66, 3)
     np.testing.assert_array_equal(made[1:65, 67:131][::4, ::4], pictures[1])
     assert (made[66:, 66:] == 255).all()
