@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow lint repro bench clean
+.PHONY: demo test test-slow lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
@@ -21,6 +21,9 @@ lint: .venv/dev-installed
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+docs: .venv/dev-installed ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 repro: .venv/runtime-installed ## the pipeline under DVC: what a changed parameter reaches, and no more
 	test ! -f outputs/run/run.json || $(BIN)/g2rpo adopt # DVC clears it, and a lost store would begin at round 0
@@ -45,4 +48,4 @@ bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its l
 	touch $@ .venv/runtime-installed
 
 clean:
-	rm -rf .venv outputs build *.egg-info
+	rm -rf .venv outputs build site *.egg-info

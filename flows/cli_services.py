@@ -16,7 +16,14 @@ services = typer.Typer()
 
 
 @services.command()
-def up(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None) -> None:
+def up(
+    params: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+    *,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay until the worker ends or is stopped, as a container wants it.")
+    ] = False,
+) -> None:
     """Start Prefect's server, MLflow's, the deployments of prefect.yaml and a worker, on the loopback.
 
     What runs already is left as it is; a server that is configured elsewhere is used. They go on when the terminal is
@@ -24,7 +31,7 @@ def up(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None) ->
     """
     parsed = checked(params, overrides)
     from flows.services.service import folder
-    from flows.services.up import up
+    from flows.services.up import stay, up
 
     found = up(parsed, Path.cwd(), lambda line: print(line, file=sys.stderr, flush=True))
     print(f"Prefect  {found.prefect_api.removesuffix('/api')}")
@@ -32,6 +39,8 @@ def up(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None) ->
     print(f"logs     {folder()}")
     print('\nFor the commands of Prefect and MLflow in this terminal:  eval "$(g2rpo status --env)"')
     print("To train by the worker:  prefect deployment run train/demo")
+    if foreground:
+        stay()
     print("To stop all of it:  g2rpo down")
 
 

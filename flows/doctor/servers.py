@@ -1,5 +1,6 @@
 """Prefect, MLflow and the model hub: whether they answer, and whether they are of the same version."""
 
+import base64
 import json
 import os
 import urllib.error
@@ -23,7 +24,7 @@ def prefect() -> Iterator[Check]:
     if api is None:
         yield Check("prefect", "ok", "no API is configured: runs are plain calls")
         return
-    said = _ask(f"{api}/admin/version")
+    said = _ask(f"{api}/admin/version", os.environ.get("PREFECT_API_AUTH_STRING", ""))
     remedy = "Start it, correct PREFECT_API_URL, or unset it to run without."
     found = _compared("prefect", api, said, remedy)
     yield found
@@ -40,7 +41,8 @@ def mlflow(params: Params) -> Iterator[Check]:
         yield Check("mlflow", "ok", uri)
         return
     remedy = "Start it, or correct tracking.uri or MLFLOW_TRACKING_URI."
-    yield _compared("mlflow", uri, _ask(f"{uri.rstrip('/')}/version"), remedy)
+    login = [os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD")]
+    yield _compared("mlflow", uri, _ask(f"{uri.rstrip('/')}/version", ":".join(login)), remedy)
 
 
 def hub(params: Params) -> Iterator[Check]:
@@ -82,10 +84,12 @@ def _compared(name: str, address: str, said: str | None, remedy: str) -> Check:
     return Check(name, "ok", f"{address}, version {said}")
 
 
-def _ask(url: str) -> str | None:
+def _ask(url: str, login: str) -> str | None:
     """Return the version that a server tells; None if it does not answer, an empty text if it refuses to tell."""
+    token = base64.b64encode(login.encode()).decode()
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"} if login.strip(":") else {})
     try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
             text = answer.read().decode()
     except urllib.error.HTTPError:
         return ""

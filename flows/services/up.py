@@ -1,6 +1,8 @@
 """Up and down: Prefect's server, MLflow's server, work pool, deployments and worker, those that lack."""
 
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +78,25 @@ def addresses(params: Params) -> Addresses | None:
     api = prefect_api() or (f"{prefect.url}/api" if prefect and prefect.running else None)
     shown = tracking_uri(params) if _served(params) else (mlflow.url if mlflow and mlflow.running else None)
     return Addresses(api, shown) if api and shown else None
+
+
+def stay() -> None:
+    """Return never: when the worker ends, or this process is asked to (SIGTERM, Ctrl-C), all of it is stopped.
+
+    Raises:
+        ValueError: If the worker ended by itself, with its log.
+        SystemExit: If this process was asked to end.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    worker = stored("worker")
+    try:
+        while worker and worker.running:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        sys.exit(0)
+    finally:
+        down()
+    raise ValueError(f"The worker must go on, it has ended. See {worker.log if worker else 'its log'}; g2rpo up again.")
 
 
 def down() -> list[str]:

@@ -1,0 +1,114 @@
+"""The files that need an engine which is not here: against their schemas, and by what they promise."""
+
+import json
+import re
+import subprocess
+import sys
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from prefect.client.schemas.actions import WorkPoolCreate
+from tiny import ROOT
+
+COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+POOL = json.loads((ROOT / "deploy/kubernetes-pool.json").read_text())
+SECRET = re.compile(r"PASSWORD|SECRET|AUTH|ACCESS_KEY")
+
+
+def variants():
+    file = yaml.safe_load((ROOT / "deploy/prefect-containers.yaml").read_text())
+    return {one["name"]: one for one in file["deployments"]}
+
+
+def worker_schema(kind):
+    """What Prefect says of a kind of worker's job variables."""
+    from prefect.server.api.collections_data import views
+
+    (folder,) = views.__path__
+    with open(f"{folder}/aggregate-worker-metadata.json") as file:
+        known = {name: worker for package in json.load(file).values() for name, worker in package.items()}
+    return known[kind]["default_base_job_configuration"]["variables"]
+
+
+def test_the_compose_file_is_one_by_the_specification(tmp_path):
+    def checked(path):
+        words = ["-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+        return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+
+    assert checked(ROOT / "docker-compose.yaml").returncode == 0
+    (tmp_path / "wrong.yaml").write_text(COMPOSE.replace("depends_on:", "depend_on:"))
+    assert "depend_on" in checked(tmp_path / "wrong.yaml").stdout
+
+
+def test_no_password_has_a_default_and_each_is_asked_for():
+    for service, said in yaml.safe_load(COMPOSE)["services"].items():
+        for name, value in said.get("environment", {}).items():
+            if SECRET.search(name):
+                assert re.fullmatch(r"\$\{[A-Z_]+:\?.*\}", value), (service, name, value)
+            elif "://" in value and "@" in value:
+                assert re.search(r"://g2rpo:\$\{POSTGRES_PASSWORD:\?\}@", value), (service, name, value)
+
+
+def test_ports_are_open_to_this_machine_alone_and_images_are_pinned():
+    for service, said in yaml.safe_load(COMPOSE)["services"].items():
+        assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in said.get("ports", ())), service
+        name, _, tag = said["image"].rpartition(":")
+        assert name, service
+        assert re.search(r"\d", tag), service
+
+
+def test_the_example_of_the_environment_names_all_that_is_asked_for_and_no_more():
+    asked = set(re.findall(r"\$\{([A-Z_]+):\?", COMPOSE))
+    may_be_set = set(re.findall(r"\$\{([A-Z_]+):-", COMPOSE))
+    example = (ROOT / "deploy/env.example").read_text()
+    assert set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE)) == asked
+    assert set(re.findall(r"^# ([A-Z_]+)=", example, re.MULTILINE)) == may_be_set
+
+
+def test_the_image_installs_what_is_pinned():
+    said = (ROOT / "deploy/Dockerfile").read_text()
+    assert "--constraint constraints.txt" in said
+    assert "--editable '.[team]'" in said
+
+
+def test_job_variables_for_docker_are_those_of_prefects_worker():
+    schema = worker_schema("docker")
+    variables = variants()["nightly-docker"]["work_pool"]["job_variables"]
+    jsonschema.validate(variables, schema | {"additionalProperties": False})
+    with pytest.raises(jsonschema.ValidationError, match="volumes|image"):
+        jsonschema.validate(variables | {"volumes": "store:/store"}, schema)
+
+
+def test_a_job_for_kubernetes_is_one_by_the_api_with_the_deployments_variables():
+    WorkPoolCreate(name="g2rpo-kubernetes", type="kubernetes", base_job_template=POOL)
+    schema, given = POOL["variables"], variants()["nightly-kubernetes"]["work_pool"]["job_variables"]
+    jsonschema.validate(given, schema | {"additionalProperties": False})
+    by_prefect = {
+        "name": "train",
+        "labels": {"prefect.io/flow-run-id": "1"},
+        "command": ["prefect", "flow-run", "execute"],
+    }
+    defaults = {name: said["default"] for name, said in schema["properties"].items() if "default" in said}
+    values = defaults | given | by_prefect
+    values["env"] = [{"name": name, "value": value} for name, value in given["env"].items()]
+    assert set(values) >= set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(POOL["job_configuration"])))
+    job = filled(POOL["job_configuration"]["job_manifest"], values)
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    assert job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    job["spec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, "1.33", strict=True)
+
+
+def filled(template, values):
+    """A template with its placeholders replaced, as a worker does it."""
+    if isinstance(template, dict):
+        return {key: filled(value, values) for key, value in template.items()}
+    if isinstance(template, list):
+        return [filled(value, values) for value in template]
+    if not isinstance(template, str):
+        return template
+    whole = re.fullmatch(r"\{\{ (\w+) \}\}", template)
+    return values[whole[1]] if whole else re.sub(r"\{\{ (\w+) \}\}", lambda found: str(values[found[1]]), template)
