@@ -61,7 +61,7 @@ def parameters() -> str:
     """Return the page of every parameter, with what params.yaml has for it."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     lines = ["# Parameters", ""]
-    lines += ["Every key of `params.yaml`, and those of other methods and families. `--set section.key=value`", ""]
+    lines += ["Every key of `params.yaml`, and those of other methods and families. `--set section.key=value`"]
     lines += ["overrides one; what is unknown, of the wrong type or out of range starts nothing.", ""]
     for section, field in Params.model_fields.items():
         lines += [f"## {section}", ""]
@@ -157,7 +157,7 @@ def python() -> str:
         "",
     ]
     for title, names in MODULES.items():
-        lines += [f"# {title}", "", *(f"::: g2rpo.{name}\n" for name in names)]
+        lines += [f"## {title}", "", *(f"::: g2rpo.{name}\n" for name in names)]
     return "\n".join(lines)
 
 
