@@ -11,7 +11,7 @@ demo: .venv/runtime-installed ## align the shapes world under a local Prefect se
 	$(BIN)/g2rpo demo
 
 test: lint ## lint, types, import contracts, tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: .venv/dev-installed ## the longer proofs
 	$(BIN)/python -m pytest -m slow

@@ -1,10 +1,30 @@
 """Annotated shapes are executed: every call into g2rpo during the tests is checked by jaxtyping and beartype."""
 
 import os
+from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("g2rpo", "beartype.beartype")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("pipelines", "flows")
+"""Folders whose modules take minutes: begun first, they are not what one process is left with in the end."""
+
+
+def pytest_collection_modifyitems(items):
+    """Keep a module's tests in one process, and all of the pipelines', which share a repository; the longest first."""
+    for item in items:
+        module = item.path.relative_to(TESTS)
+        group = "pipelines" if module.parts[0] == "pipelines" else str(module)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_place)
+
+
+def _place(item):
+    folder = item.path.relative_to(TESTS).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)

@@ -212,6 +212,7 @@ def test_one_seed_gives_figures_without_intervals_and_no_tests(within, tmp_path)
     assert {row["p"] for row in table(tmp_path / "one/paired.csv")} == {""}
 
 
+@pytest.mark.slow
 def test_dvc_keeps_the_report_and_repeats_nothing(compared, tmp_path):
     """pipelines/compare in a clone, on the store of the comparison."""
     listed = subprocess.run(

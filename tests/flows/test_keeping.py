@@ -103,6 +103,7 @@ def test_what_is_no_run_is_not_adopted(copied, tmp_path):
     assert home() == copied.store
 
 
+@pytest.mark.slow
 def test_fewer_rounds_than_before_are_exported_as_the_run_was_then(copied, trained, tmp_path):
     fewer = ("run.rounds=1", "retention.rounds=1", "evaluate.every=2")  # by which the first policy is let go
     done = copied(*copied.train_command(*fewer)[3:], "--export", str(tmp_path / "out"))

@@ -44,7 +44,7 @@ def made(g2rpo, workplace):
     return make
 
 
-@pytest.mark.parametrize("lora", ["adapter", "all weights"])
+@pytest.mark.parametrize("lora", ["adapter", pytest.param("all weights", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("preset", FAMILIES)
 def test_a_tiny_preset_runs_three_rounds(g2rpo, workplace, made, preset, lora):
     made(FAMILIES[preset], "clip-hps")
@@ -75,6 +75,7 @@ def test_a_run_is_judged_and_reported_by_its_own_parameters(g2rpo, workplace, ma
     assert (tmp_path / "report/held_out.csv").read_text().splitlines()[0] == "round,hps,jpeg"
 
 
+@pytest.mark.slow
 def test_a_base_that_has_changed_is_not_gone_on_with(g2rpo, workplace, made):
     made("flux1", "clip-hps")
     short = ["train", "--params", "presets/tiny-flux.yaml", "--set", "run.rounds=1", "--no-final"]

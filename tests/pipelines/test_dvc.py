@@ -39,11 +39,13 @@ def test_store_outputs_and_cache_share_the_bytes(reproduced):
         assert path.stat().st_nlink == 3
 
 
+@pytest.mark.slow
 def test_the_saved_policy_is_a_base_to_start_from(reproduced):
     said = reproduced.g2rpo("train", "--set", "policy.path=outputs/policy", "--set", "run.rounds=1", G2RPO_HOME="other")
     assert "is done" in said
 
 
+@pytest.mark.slow
 def test_another_learning_rate_starts_afresh_and_the_former_comes_from_the_run_cache(repository):
     repository.set(update__learning_rate=2e-4)
     assert "0 of 2 rounds are done" in repository.dvc("repro", "train")
