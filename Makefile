@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test test-slow lint docs repro bench clean
@@ -11,10 +12,10 @@ demo: .venv/runtime-installed ## align the shapes world under a local Prefect se
 	$(BIN)/g2rpo demo
 
 test: lint ## lint, types, import contracts, tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest $(TWO)
 
 test-slow: .venv/dev-installed ## the longer proofs
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(TWO) -m slow
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check

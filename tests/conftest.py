@@ -16,6 +16,7 @@ LONGEST_FIRST = ("pipelines", "flows")
 """Folders whose modules take minutes: begun first, they are not what one process is left with in the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Keep a module's tests in one process, and all of the pipelines', which share a repository; the longest first."""
     for item in items:

@@ -8,6 +8,8 @@ from comparisons import Comparing, table, write_plan
 from random_bases import overrides
 from tiny import ROOT
 
+pytestmark = pytest.mark.slow
+
 METHODS = {
     "g2rpo": {"set": {"complete.granularities": [1, 2]}},
     "mix_grpo": {"params": str(ROOT / "presets/methods/mix-grpo.yaml"), "set": {"rollout.steps": [0, 1]}},

@@ -65,6 +65,7 @@ def test_a_tiny_preset_runs_three_rounds(g2rpo, workplace, made, preset, lora):
     assert not [word for word in ("Loading", "[transformers]", "Warning", "it/s") if word in done.stderr]
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_and_reported_by_its_own_parameters(g2rpo, workplace, made, tmp_path):
     made("flux1", "clip-hps")
     said(g2rpo, workplace, "train", "--params", "presets/tiny-flux.yaml", "--set", "run.rounds=1")
