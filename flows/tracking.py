@@ -50,9 +50,7 @@ class MlflowObserver:
         run.link("mlflow_run_id", self.run_id)
         uri = tracking_uri(self._params)
         with answering(uri):
-            if uri.startswith("http"):
-                experiment = self._client.get_run(self.run_id).info.experiment_id
-                run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{experiment}/runs/{self.run_id}")
+            self._link_pages(run, uri)
             self._client.set_tag(self.run_id, "rounds", str(num_rounds))
             self._client.update_run(self.run_id, status="RUNNING")
             self._system = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=uri)
@@ -111,17 +109,26 @@ class MlflowObserver:
         self._client.set_terminated(self.run_id, status=status[ending])
 
     def _log_grid(self, judged: Judged) -> None:
-        """Log the pictures, for MLflow's slider; links to the base's and to the newest are kept with the run."""
+        """Log the pictures, for MLflow's slider over steps."""
         key = f"held_out_{judged.split}"
-        start = f"{key}+step+{judged.policy_round}+"
-        self._forget("images", start)
+        self._forget("images", f"{key}+step+{judged.policy_round}+")
         pictures = grid(Kept.of(judged.folder).pictures)
         self._client.log_image(self.run_id, pictures, key=key, step=judged.policy_round)
-        if judged.split == self._params.evaluate.split and self._run and tracking_uri(self._params).startswith("http"):
-            (path,) = [found for found in self._artifacts("images", start) if found.endswith(".png")]
-            query = urlencode({"path": path, "run_uuid": self.run_id})
-            name = "mlflow_picture_before" if judged.policy_round == 0 else "mlflow_picture_after"
-            self._run.link(name, f"{tracking_uri(self._params).rstrip('/')}/get-artifact?{query}")
+        if self._run:
+            self._link_pages(self._run, tracking_uri(self._params))
+
+    def _link_pages(self, run: Run, uri: str) -> None:
+        """Note where a server shows the run, and the pictures of its base and of the policy that was judged last."""
+        if uri.startswith("http"):
+            info = self._client.get_run(self.run_id).info
+            run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{self.run_id}")
+            logged = self._artifacts("images", f"held_out_{self._params.evaluate.split}+step+")
+            pictures = {int(path.split("+")[2]): path for path in logged if path.endswith(".png")}
+            last = max(pictures, default=0)
+            for name, path in {"before": pictures.get(0), "after": pictures[last] if last else None}.items():
+                if path:
+                    query = urlencode({"path": path, "run_uuid": self.run_id})
+                    run.link(f"mlflow_picture_{name}", f"{uri.rstrip('/')}/get-artifact?{query}")
 
     def _log_table(self, judged: Judged) -> None:
         """Log what each prompt got, as a table that MLflow's page sorts and compares."""

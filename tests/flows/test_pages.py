@@ -19,10 +19,11 @@ def browser():
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory):
-    """The servers, with a run that was trained under them and whose policy is registered."""
+    """The servers, with a run that was trained under them, in two goes, and whose policy is registered."""
     servers = Up(CommandLine(tmp_path_factory.mktemp("pages") / "store"))
     sampled = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1"}
-    servers.g2rpo.train(f"run.rounds={ROUNDS}", "evaluate.every=2", **servers.environment, **sampled)
+    for rounds in (2, ROUNDS):
+        servers.g2rpo.train(f"run.rounds={rounds}", "evaluate.every=2", **servers.environment, **sampled)
     words = ("--run", servers.run().key, "--to", str(servers.g2rpo.store / "policy"), "--register", "shapes")
     done = servers.g2rpo("export", *words, "--alias", "champion", **servers.environment)
     assert done.returncode == 0, done.stderr
