@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test test-slow lint docs repro bench clean

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("g2rpo", "beartype.beartype")
@@ -16,13 +15,8 @@ LONGEST_FIRST = ("pipelines", "flows")
 """Folders whose modules take minutes: begun first, they are not what one process is left with in the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
-    """Keep a module's tests in one process, and all of the pipelines', which share a repository; the longest first."""
-    for item in items:
-        module = item.path.relative_to(TESTS)
-        group = "pipelines" if module.parts[0] == "pipelines" else str(module)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Put the longest modules first; `make test` gives whole modules to its two processes in this order."""
     items.sort(key=_place)
 
 
