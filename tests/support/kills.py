@@ -235,7 +235,8 @@ def outcome(command):
     client = MlflowClient(tracking_uri=f"sqlite:///{command.store / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments(ViewType.ALL)]
     (run,) = client.search_runs(experiments, run_view_type=ViewType.ALL)
-    history = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+    last = {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}  # the machine's own
+    history = {key: client.get_metric_history(run.info.run_id, key) for key in last}
     steps = {key: [entry.step for entry in entries] for key, entries in history.items()}
     return {
         "tables": {name: sha256(content).hexdigest() for name, content in tables(folder).items()},
@@ -245,7 +246,7 @@ def outcome(command):
         "steps": steps,
         "steps twice": [key for key, found in steps.items() if found != sorted(set(found))],
         "values": same_numbers({key: [entry.value for entry in entries] for key, entries in history.items()}),
-        "shown": same_numbers(run.data.metrics),
+        "shown": same_numbers(last),
         "parameters": run.data.params,
         "pictures": _pictures(client, run.info.run_id),
         "status": run.info.status,
