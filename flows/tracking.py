@@ -70,6 +70,7 @@ class MlflowObserver:
             make_database(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self.run_id = self._find(run) or self._make(run)
+            self._info = self._client.get_run(self.run_id).info
             for key, value in tags_of(run).items():
                 self._client.set_tag(self.run_id, key, value)
             self._rounds_logged = self._steps("round")
@@ -120,8 +121,7 @@ class MlflowObserver:
     def _link_pages(self, run: Run, uri: str) -> None:
         """Note where a server shows the run, and the pictures of its base and of the policy that was judged last."""
         if uri.startswith("http"):
-            info = self._client.get_run(self.run_id).info
-            run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{info.experiment_id}/runs/{self.run_id}")
+            run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{self._info.experiment_id}/runs/{self.run_id}")
             logged = self._artifacts("images", f"held_out_{self._params.evaluate.split}+step+")
             pictures = {int(path.split("+")[2]): path for path in logged if path.endswith(".png")}
             last = max(pictures, default=0)
@@ -140,9 +140,8 @@ class MlflowObserver:
         """Delete artifacts of a process that was killed before it had logged the metrics of the same evaluation."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        uri = self._client.get_run(self.run_id).info.artifact_uri or ""
         for path in self._artifacts(folder, start):
-            get_artifact_repository(uri).delete_artifacts(path)
+            get_artifact_repository(self._info.artifact_uri or "").delete_artifacts(path)
 
     def _artifacts(self, folder: str, start: str) -> list[str]:
         found = [artifact.path for artifact in self._client.list_artifacts(self.run_id, folder)]
