@@ -2,12 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
 import requests
 from tiny import ROOT
+from working_tree import copy_working_tree
 
 from flows.services.service import answers
 from stages.store import Run
@@ -24,11 +24,7 @@ def blocks():
 def clone(tmp_path_factory):
     """The working tree with its environment; what the tutorial starts is stopped in the end."""
     folder = tmp_path_factory.mktemp("tutorial") / "g2rpo"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
-    for name in listed.stdout.decode().splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_working_tree(folder)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     for name in ("pyproject.toml", "constraints.txt"):
         os.utime(folder / name, (0, 0))  # what is installed is not installed anew, from this folder

@@ -29,16 +29,11 @@ def undisturbed(tmp_path_factory):
     return command
 
 
-def rounds(g2rpo):
-    heads = list((g2rpo.store / "runs").glob("*/HEAD"))
-    return int(heads[0].read_text()) if heads else 0
-
-
 def disturbed(g2rpo, disturb, **environment):
     """Train, call `disturb` after two rounds, and return the exit status and what was said on standard error."""
     words = {"cwd": ROOT, "env": g2rpo.environment | environment, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(g2rpo.train_command(*LONGER), **words) as training:
-        wait_for(lambda: rounds(g2rpo) >= 2, 120)
+        wait_for(lambda: g2rpo.rounds() >= 2, 120)
         disturb()
         _, told = training.communicate(timeout=170)
     return training.returncode, told

@@ -15,11 +15,6 @@ from stages.tables import read_table
 from stages.verify import verify
 
 
-def rounds(g2rpo):
-    heads = list((g2rpo.store / "runs").glob("*/HEAD"))
-    return int(heads[0].read_text()) if heads else 0
-
-
 def test_a_list_tells_how_far_each_run_is_and_what_it_has_come_to(trained):
     (row,) = json.loads(trained("list", "--json").stdout)
     assert (row["key"], row["rounds"], row["of"]) == (trained.run_folder().name, 2, 2)
@@ -56,19 +51,19 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
     command = g2rpo.train_command("run.rounds=40", "evaluate.every=99")
     words = {"cwd": ROOT, "env": g2rpo.environment, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **words) as training:
-        wait_for(lambda: rounds(g2rpo) >= 2, 120)
+        wait_for(lambda: g2rpo.rounds() >= 2, 120)
         key = g2rpo.run_folder().name
         assert f"process {training.pid} stops at the end of its stage" in g2rpo("stop", "--run", key).stdout
         _, told = training.communicate(timeout=60)
     assert training.returncode == 130
     assert f"run {key} is stopped as asked; give the same command again to go on" in told
-    done = rounds(g2rpo)
+    done = g2rpo.rounds()
     assert 2 <= done < 40
     assert verify(Run(g2rpo.run_folder())) == []
     assert "no process of this machine holds it" in g2rpo("stop", "--run", key).stderr
     assert json.loads(g2rpo("list", "--json").stdout)[0]["state"] == "stopped"
     g2rpo.train(f"run.rounds={done + 1}", "evaluate.every=99")
-    assert rounds(g2rpo) == done + 1
+    assert g2rpo.rounds() == done + 1
 
 
 def test_two_runs_are_shown_side_by_side(trained, g2rpo, tmp_path):

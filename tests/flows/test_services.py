@@ -112,13 +112,13 @@ def test_parameters_that_params_yaml_refuses_start_nothing(empty):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of("rollout.group_size=1"))
     empty.ends(flow_run, "FAILED")
     assert "rollout.group_size" in empty.flow_run(flow_run)["state"]["message"]
-    assert empty.rounds() == 0
+    assert empty.g2rpo.rounds() == 0
 
 
 @pytest.mark.slow
 def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_tables(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    wait_for(lambda: empty.rounds() >= 3, 120)
+    wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
     os.kill(_process_of(empty, flow_run), signal.SIGKILL)
     empty.ends(flow_run, "COMPLETED")
     assert empty.flow_run(flow_run)["run_count"] == 2
@@ -128,7 +128,7 @@ def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_ta
 @pytest.mark.slow
 def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    wait_for(lambda: empty.rounds() >= 3, 120)
+    wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
     worker = psutil.Process(empty.services()["worker"]["pid"])
     for process in (worker, *worker.children(recursive=True)):  # the worker first: it shall not tell anybody
         process.send_signal(signal.SIGKILL)
@@ -142,12 +142,12 @@ def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty,
 @pytest.mark.slow
 def test_a_flow_run_that_is_cancelled_on_the_page_ends_and_its_run_can_go_on(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    wait_for(lambda: empty.rounds() >= 3, 120)
+    wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
     process = _process_of(empty, flow_run)
     empty.post(f"flow_runs/{flow_run}/set_state", {"state": {"type": "CANCELLING"}})  # as the page's button does
     empty.ends(flow_run, "CANCELLED")
     wait_for(lambda: not psutil.pid_exists(process), 60)
-    assert empty.rounds() < 20
+    assert empty.g2rpo.rounds() < 20
     again = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     empty.ends(again, "COMPLETED")
     assert tables(empty.run().path) == undisturbed

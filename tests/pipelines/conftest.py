@@ -9,7 +9,8 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
-from tiny import ROOT, TINY
+from tiny import TINY
+from working_tree import copy_working_tree
 
 
 class Repository:
@@ -65,13 +66,7 @@ class Repository:
 
 def make_repository(path):
     """The working tree of this project, committed anew with small parameters."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, path / name)
+    copy_working_tree(path)
     (path.parent / "gitconfig").write_text(
         "[user]\nname = test\nemail = test@example.org\n[init]\ndefaultBranch = main\n"
     )

@@ -47,3 +47,8 @@ class CommandLine:
     def run_folder(self):
         (folder,) = (self.store / "runs").iterdir()
         return folder
+
+    def rounds(self):
+        """Rounds that the only run of the store has finished; 0 before there is one."""
+        heads = list((self.store / "runs").glob("*/HEAD"))
+        return int(heads[0].read_text()) if heads else 0

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 from tiny import ROOT, tables
+from tracking import of_the_run
 
 from stages.files import read_sealed
 from stages.metrics import same_numbers
@@ -235,7 +236,7 @@ def outcome(command):
     client = MlflowClient(tracking_uri=f"sqlite:///{command.store / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments(ViewType.ALL)]
     (run,) = client.search_runs(experiments, run_view_type=ViewType.ALL)
-    last = {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}  # the machine's own
+    last = of_the_run(run)
     history = {key: client.get_metric_history(run.info.run_id, key) for key in last}
     steps = {key: [entry.step for entry in entries] for key, entries in history.items()}
     return {

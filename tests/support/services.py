@@ -69,8 +69,3 @@ class Up:
 
     def run(self):
         return Run(self.g2rpo.run_folder())
-
-    def rounds(self):
-        """Rounds that the only run of the store has finished; 0 before there is one."""
-        heads = list((self.g2rpo.store / "runs").glob("*/HEAD"))
-        return int(heads[0].read_text()) if heads else 0

@@ -22,10 +22,14 @@ def values_of(store):
 
 
 def _histories(store):
-    """Of each metric but those of the machine, which no store holds."""
+    """The history of each metric of the run."""
     client, run = shown(store)
-    names = [name for name in run.data.metrics if not name.startswith("system/")]
-    return {name: client.get_metric_history(run.info.run_id, name) for name in names}
+    return {name: client.get_metric_history(run.info.run_id, name) for name in of_the_run(run)}
+
+
+def of_the_run(run):
+    """The last value of each metric but those of the machine, which no repetition has."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
 
 
 def images_of(store):
