@@ -58,7 +58,7 @@ class Bare:
         self.rewards = {name: load_reward(name) for name in params.evaluate.rewards}
         self.trainer = Trainer(self.policy.module, optimizer_settings(params.update))
         self.integration = integration_rule(params.integrate, params.complete.granularities)
-        self.rule = update_rule(params, shifted_sigmas(params.rollout.num_steps, float(params.rollout.shift)))
+        self.rule = update_rule(params, 0, shifted_sigmas(params.rollout.num_steps, float(params.rollout.shift)))
 
     def round(self, number: int) -> None:
         from g2rpo.advantages import integrate, spread_floors, summands
@@ -205,7 +205,7 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
 
     def stages_to(count: int) -> None:
         params = shipped(f"run.rounds={count}")
-        loop = Loop(plain.run, params, plain.resources, call_plainly, Observers([]), Guards(plain.run, params))
+        loop = Loop(plain.run, params, plain.worker, call_plainly, Observers([]), Guards(plain.run, params))
         loop.train()
         loop.judge_finally()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flows.observers import Judged
 from flows.report import FinalEvaluations, Report, measure, write_report
+from flows.runners import at_work, runners
 from flows.tracking import MlflowObserver, require_tracking
 from stages.base_model import policy_digest
 from stages.evaluate import held_out
@@ -11,7 +12,6 @@ from stages.execute import execute
 from stages.files import write_json
 from stages.params import Params, for_report
 from stages.registry import EVALUATE
-from stages.resources import Resources
 from stages.reward_sources import check_rewards
 from stages.store import Run, find_run
 
@@ -32,7 +32,7 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     last = min(run.num_finished, params.run.rounds)
     if last == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
-    resources = Resources(params)
+    worker = runners(params)
     check_rewards(params, params.evaluate.rewards)
     require_base(run, params)
     by = for_report(params)
@@ -41,10 +41,11 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     judged = FinalEvaluations.outside(run, params, out)
     tracker = MlflowObserver(params)
     tracker.show(run)
-    for policy_round, folder in judged.all(last).items():
-        policy = {"policy": run.policy_folder(policy_round)}
-        execute(EVALUATE, folder, policy, by, resources, number=policy_round)
-        tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
+    with at_work(worker):
+        for policy_round, folder in judged.all(last).items():
+            policy = {"policy": run.policy_folder(policy_round)}
+            execute(EVALUATE, folder, policy, by, worker, number=policy_round)
+            tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
     report = measure(run, params, judged)
     found = {"base": report.base, "aligned": report.aligned, "best": report.best}
     details = {name: report.details[name] for name in ("rounds", "best_round", "evaluations")}

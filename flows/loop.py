@@ -15,9 +15,9 @@ from stages.params import Params, for_report
 from stages.policy_state import missing_files
 from stages.registry import EVALUATE, ROUND_STAGES, Stage
 from stages.repair import make_inputs
-from stages.resources import Resources
 from stages.retention import prune
 from stages.store import Run
+from stages.worker import Worker
 
 StageCall = Callable[[str, int, Callable[[], Done]], Done]
 """Calls a stage: its name, its round, and what does the work."""
@@ -34,7 +34,7 @@ class Loop:
 
     run: Run
     params: Params
-    resources: Resources
+    worker: Worker
     call: StageCall
     watching: Observers
     guards: Guards
@@ -52,7 +52,7 @@ class Loop:
         run, params = self.run, self.params
         prune(run, params)
         if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been let go
-            make_inputs(run, EVALUATE, params.run.rounds, params, self.resources)
+            make_inputs(run, EVALUATE, params.run.rounds, params, self.worker)
         for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
             if self._due(policy_round) and self._can_be_judged(policy_round):
                 self._judge(policy_round, params)
@@ -82,7 +82,7 @@ class Loop:
         obey_request(self.run)
         self.watching.stage_started(stage.name, number)
         try:
-            done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.resources))
+            done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.worker))
         except FloatingPointError as error:
             finding = self.guards.of_error(error)
             if finding.action in ("ignore", "warn") or self.run.num_finished == 0:  # then it is not the training's

@@ -81,8 +81,8 @@ def plan(params: Params, *, measure: bool) -> Plan:
     Raises:
         ValueError: As `g2rpo train` would.
     """
-    _, resources = ready(params.model_dump(mode="json"))
-    device, rounds = resources.device.type, params.run.rounds
+    _, worker = ready(params.model_dump(mode="json"))
+    device, rounds = worker.device.type, params.run.rounds
     key = Fingerprint.of(params, device).key
     run = Run(home() / "runs" / key)
     finished = min(run.num_finished, rounds)

@@ -14,6 +14,7 @@ from flows.loop import Loop, StageCall
 from flows.observers import Observer, Observers
 from flows.provenance import origin_links, versions
 from flows.run_log import LogObserver
+from flows.runners import at_work, runners
 from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking
 from stages.best import best_round
@@ -25,10 +26,10 @@ from stages.params import Params, for_report
 from stages.params_file import parse_params
 from stages.prompts import check_prompts, drawn_texts
 from stages.repair import repair
-from stages.resources import Resources
 from stages.reward_sources import check_names, check_rewards
 from stages.store import Run, open_run
 from stages.verify import verify
+from stages.worker import Worker
 
 EXPORTED = Path("outputs/run")
 """Where dvc.yaml has a run lie outside the store."""
@@ -39,7 +40,7 @@ class Session:
     """A run that is ready to go on, in this process."""
 
     params: Params
-    resources: Resources
+    worker: Worker
     run: Run
 
     @classmethod
@@ -57,14 +58,14 @@ class Session:
             ValueError: If the parameters, the device, a reward, the base weights or the held-out prompts
                 cannot be had; nothing has been started then.
         """
-        params, resources = ready(tree)
+        params, worker = ready(tree)
         if named:
-            require_same(named, params, resources)
-        run = open_run(params, device=resources.device.type)
+            require_same(named, params, worker)
+        run = open_run(params, device=worker.device.type)
         for copy in (EXPORTED, *([named.path] if named else [])):
             if copy != run.path and is_run(copy) and Run(copy).key == run.key:
                 adopt(Run(copy))
-        return cls(params, resources, run)
+        return cls(params, worker, run)
 
     def train(
         self,
@@ -101,7 +102,7 @@ class Session:
     def _rolled_back(self, finding: Finding) -> "Session":
         """Return a session of the run that goes on from the best round with half the learning rate."""
         best = best_round(self.run, self.run.params())
-        device = self.resources.device.type
+        device = self.worker.device.type
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
         told = f"run {self.run.key} is rolled back to round {best} by the guard {finding.guard}"
         more = f"it goes on as {child.key} with half the learning rate; nothing of it is deleted"
@@ -119,7 +120,7 @@ class Session:
         obey: bool,
     ) -> None:
         run = self.run
-        with run.locked():
+        with run.locked(), at_work(self.worker):
             run.remember(self.params)
             params = run.params()
             self._mend(params)
@@ -129,7 +130,7 @@ class Session:
             run.begin_session(links)
             forget_request(run)
             watching = Observers([ConsoleObserver(), LogObserver(), MlflowObserver(params), *observers])
-            loop = Loop(run, params, self.resources, call, watching, Guards(run, params, obey=obey))
+            loop = Loop(run, params, self.worker, call, watching, Guards(run, params, obey=obey))
             with watching.watching(run, params.run.rounds):
                 try:
                     loop.train()
@@ -146,7 +147,7 @@ class Session:
         """Encode what the run will be asked to paint, so that the text encoders are loaded once and freed."""
         drawn = drawn_texts(params, range(self.run.num_finished, params.run.rounds))
         judged = [*held_out(params).texts, *held_out(for_report(params)).texts]
-        encoded = self.resources.encode([*drawn, *judged])
+        encoded = self.worker.encode([*drawn, *judged])
         if encoded:
             print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
@@ -157,10 +158,10 @@ class Session:
             print(f"damaged: {damage}", file=sys.stderr)
         if found:
             print("what is damaged is made again from its inputs", file=sys.stderr, flush=True)
-            repair(self.run, found, params, self.resources)
+            repair(self.run, found, params, self.worker)
 
 
-def ready(tree: Mapping[str, Any]) -> tuple[Params, Resources]:
+def ready(tree: Mapping[str, Any]) -> tuple[Params, Worker]:
     """Return checked parameters and what they compute on; nothing is written but what is downloaded.
 
     Raises:
@@ -173,9 +174,9 @@ def ready(tree: Mapping[str, Any]) -> tuple[Params, Resources]:
     held_out(for_report(params))
     check_prompts(params)
     require_tracking(params)
-    resources = Resources(params)  # from here on weights are downloaded
+    worker = runners(params)  # from here on weights are downloaded
     check_rewards(params, rewards)
-    return params, resources
+    return params, worker
 
 
 def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:
@@ -194,18 +195,18 @@ def open_stored(run: Run) -> Session:
         ValueError: If weights, device or version are no longer those that made the run.
     """
     params = run.params()
-    resources = Resources(params)
-    require_same(run, params, resources)
-    return Session(params, resources, run)
+    worker = runners(params)
+    require_same(run, params, worker)
+    return Session(params, worker, run)
 
 
-def require_same(run: Run, params: Params, resources: Resources) -> None:
+def require_same(run: Run, params: Params, worker: Worker) -> None:
     """Refuse to go on with a run by parameters, weights or a kind of device that are not those that made it.
 
     Raises:
         ValueError: With every key that differs.
     """
-    differences = run.fingerprint.differences(Fingerprint.of(params, resources.device.type))
+    differences = run.fingerprint.differences(Fingerprint.of(params, worker.device.type))
     if differences:
         told = "\n".join(f"  {line}" for line in differences)
         raise ValueError(

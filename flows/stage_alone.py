@@ -25,8 +25,6 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
     session = open_stored(run)
     with session.run.locked():
         if force:
-            make_inputs(session.run, STAGES[name], number, session.params, session.resources)
-        done = run_stage(
-            session.run, STAGES[name], number, session.params, session.resources, shards=shards, force=force
-        )
+            make_inputs(session.run, STAGES[name], number, session.params, session.worker)
+        done = run_stage(session.run, STAGES[name], number, session.params, session.worker, shards=shards, force=force)
     return done.told(number)

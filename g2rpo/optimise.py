@@ -18,8 +18,9 @@ from g2rpo.policies.protocol import Condition
 from g2rpo.sampler import branch_transition
 from g2rpo.sde import SDE, Transition, log_prob, transition_kl
 from g2rpo.trainer import Trainer
-from g2rpo.types import Index, Latents, Rewards
+from g2rpo.types import Index, Indices, Latents, Rewards
 from g2rpo.velocity import VelocityField
+from g2rpo.world import World
 
 Cadence = Literal["iteration", "step"]
 
@@ -85,6 +86,8 @@ class UpdateRule:
     """Passes over the round, at least 1. From the second step on, ratios leave 1 and the clip acts."""
     micro_batch: int
     """Sites a forward and backward."""
+    off_policy: bool = False
+    """Whether an earlier policy has rolled the round out: its ratios then begin off 1."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,38 @@ def _log_prob(transition: Transition, sites: Sites) -> Rewards:
     return log_prob(sites.next_latents, each)
 
 
-def _chunks(sites: Sites, rule: UpdateRule) -> list[list[Tensor]]:
-    """Return, for each optimizer step of a pass, the site indices of its micro-batches."""
+@dataclass(frozen=True)
+class _Step:
+    """An optimizer step: all its sites, ascending, and this process's micro-batches of them."""
+
+    sites: Indices
+    chunks: list[Indices]
+    padded: bool
+    """Whether the last micro-batch only keeps pace with the other processes of a world, and counts for nothing."""
+
+    @classmethod
+    def of(cls, sites: Indices, micro_batch: int, world: World) -> "_Step":
+        """Return the share of a process; all have as many micro-batches, since they meet in each."""
+        own = world.own(sites)
+        chunks = list(own.split(micro_batch)) if len(own) else []
+        padded = len(chunks) < -(-len(World(0, world.size).own(sites)) // micro_batch)
+        return cls(sites, [*chunks, sites[:1]] if padded else chunks, padded)
+
+    def each(self) -> Iterator[tuple[Indices, bool]]:
+        """Yield the micro-batches, and whether one counts."""
+        for number, chosen in enumerate(self.chunks):
+            yield chosen, not (self.padded and number == len(self.chunks) - 1)
+
+
+def _steps(sites: Sites, rule: UpdateRule, world: World) -> list[_Step]:
+    """Return the optimizer steps of a pass."""
     everything = torch.arange(len(sites.step), device=sites.step.device)
     if rule.cadence == "iteration":
         prompts = sites.rows.unique_consecutive().tensor_split(rule.num_minibatches)
         parts = [everything[torch.isin(sites.rows, some)] for some in prompts]
     else:
         parts = [everything[sites.step == step] for step in sites.step.unique()]
-    return [list(part.split(rule.micro_batch)) for part in parts]
+    return [_Step.of(part, rule.micro_batch, world) for part in parts]
 
 
 def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Rewards:
@@ -126,13 +152,15 @@ def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Rewar
 
     They are computed in the very micro-batches of the update, so that its first ratio is 1. Call it before
     the first optimizer step and hold its result fixed for the round. What the first optimizer step sees itself before
-    it changes a weight is left NaN: its own forward fixes that at no further cost.
+    it changes a weight is left NaN: its own forward fixes that at no further cost. In a world each process computes
+    those of its own share.
     """
     fixed = torch.full_like(sites.advantage, torch.nan)
-    for chosen in (c for step in _chunks(sites, rule)[1:] for c in step):
+    for chosen, counts in (part for step in _steps(sites, rule, field.team.world)[1:] for part in step.each()):
         part = sites.take(chosen)
         velocity = field.as_in_update(part.latents, _sigma(part, rule), part.condition.take(part.rows))
-        fixed[sites.leaving(chosen)] = _log_prob(_transition(part, velocity, rule), part)
+        if counts:
+            fixed[sites.leaving(chosen)] = _log_prob(_transition(part, velocity, rule), part)
     return fixed
 
 
@@ -148,21 +176,23 @@ def optimise(
     """Take the optimizer steps of one round, yielding a report after each.
 
     The loss of a step is the clipped surrogate, the mean over its stochastic steps, plus `kl_weight` KL(policy ||
-    base), the mean over its sites.
+    base), the mean over its sites. The processes of `field.team` share the sites of each step; their reports are
+    alike, and their trainers hold the same policy.
 
     Args:
-        log_prob_old: From `old_log_probs`; the first optimizer step fills in what is still NaN.
+        log_prob_old: From `old_log_probs`; the first optimizer step fills in what is still NaN of this process's share.
+            Where `off_policy`, those of the policy that rolled out.
 
     Raises:
-        AssertionError: If the first ratio is not 1: the old log-probabilities are not this policy's.
+        AssertionError: If the first ratio is not 1 where it must be: the old log-probabilities are not this policy's.
     """
+    world = field.team.world
     learning = _Learning(field, base, sites, log_prob_old, rule)
-    steps = [step for _ in range(rule.num_epochs) for step in _chunks(sites, rule)]
-    for number, chunks in enumerate(steps):
-        seen = learning.backward(chunks)
-        assert not bool(torch.isnan(log_prob_old).any()), "The first optimizer step fixes all log-probabilities."
+    steps = [step for _ in range(rule.num_epochs) for step in _steps(sites, rule, world)]
+    for number, step in enumerate(steps):
+        seen = world.gathered(learning.backward(step))
         ratio = torch.cat([part.ratio for part in seen])
-        if number == 0:
+        if number == 0 and not rule.off_policy:
             gap = float((ratio - 1).abs().max())
             assert gap <= _FIRST_RATIO_TOLERANCE, f"The first ratio of a round must be 1, it is off by {gap}."
         yield StepReport(
@@ -196,24 +226,24 @@ class _Learning:
     log_prob_old: Rewards
     rule: UpdateRule
 
-    def backward(self, chunks: list[Tensor]) -> list[_Part]:
-        """Accumulate the gradient of one optimizer step, a forward and backward for each micro-batch."""
-        with_kl = [self.rule.kl_weight > 0 or number == 0 for number in range(len(chunks))]
-        measured = sum(len(chosen) for chosen, judged in zip(chunks, with_kl, strict=True) if judged)
-        branches = sum(len(self.sites.leaving(chosen)) for chosen in chunks)
-        return [
-            self._part(
-                chosen, share=len(self.sites.leaving(chosen)) / branches, kl_share=judged * len(chosen) / measured
-            )
-            for chosen, judged in zip(chunks, with_kl, strict=True)
-        ]
+    def backward(self, step: _Step) -> list[_Part]:
+        """Accumulate the gradient of one optimizer step, a forward and backward for each own micro-batch."""
+        measured = step.sites if self.rule.kl_weight > 0 else step.sites[: self.rule.micro_batch]
+        branches = len(self.sites.leaving(step.sites))
+        seen = list[_Part]()
+        for number, (chosen, counts) in enumerate(step.each(), start=1):
+            with self.field.team.adding_up(last=number == len(step.chunks)):
+                if counts:
+                    share = len(self.sites.leaving(chosen)) / branches
+                    seen.append(self._part(chosen, share, measured))
+                else:
+                    self._keep_pace(chosen)
+        return seen
 
-    def _part(self, chosen: Index, *, share: float, kl_share: float) -> _Part:
-        """Go through one micro-batch; with a share of 0 in the KL, that is not measured."""
+    def _part(self, chosen: Indices, share: float, measured: Indices) -> _Part:
+        """Go through one micro-batch; the KL is that of its sites that are among the measured ones, its first."""
         part, leaving, rule = self.sites.take(chosen), self.sites.leaving(chosen), self.rule
-        sigma = _sigma(part, rule)
-        velocity = self.field.with_gradient(part.latents, sigma, part.condition.take(part.rows))
-        law = _transition(part, velocity, rule)
+        law = self._law(part)
         now = _log_prob(law, part)
         if not bool(torch.isfinite(now).all()):
             raise FloatingPointError("Log-probabilities must be finite numbers; the policy's velocity is none.")
@@ -222,12 +252,27 @@ class _Learning:
         self.log_prob_old[leaving] = old
         surrogate = clipped_surrogate(now, old, part.advantage, clip_range=rule.clip_range)
         kl = now.new_zeros(())
-        if kl_share:
-            reference = self.base(part.latents, sigma, part.condition, part.rows)
-            kl = transition_kl(law, _transition(part, reference, rule)).mean() * kl_share
+        if judged := int(torch.isin(chosen, measured).sum()):
+            first = self.sites.take(chosen[:judged])
+            reference = self.base(first.latents, _sigma(first, rule), first.condition, first.rows)
+            at_first = Transition(mean=law.mean[:judged], std=law.std[:judged])
+            kl = transition_kl(at_first, _transition(first, reference, rule)).mean() * (judged / len(measured))
         loss = surrogate.loss * share + rule.kl_weight * kl
-        loss.backward()
+        self._add(loss)
         return _Part(float(loss.detach()), float(kl.detach()), surrogate.ratio, surrogate.clipped)
+
+    def _keep_pace(self, chosen: Indices) -> None:
+        """Meet the other processes in a forward and backward that add nothing."""
+        part = self.sites.take(chosen)
+        self._add(0 * _log_prob(self._law(part), part).sum())
+
+    def _law(self, part: Sites) -> Transition:
+        velocity = self.field.with_gradient(part.latents, _sigma(part, self.rule), part.condition.take(part.rows))
+        return _transition(part, velocity, self.rule)
+
+    def _add(self, loss: Tensor) -> None:
+        """Go backward: gradients are means over the processes, and their sum is wanted."""
+        (loss * self.field.team.world.size).backward()
 
 
 def _sigma(sites: Sites, rule: UpdateRule) -> Tensor:

@@ -1,6 +1,7 @@
 """One optimizer over one network: accumulate, clip, step, average.
 
-Its whole state is named tensors and three numbers, so that it can be stored without pickling.
+Its whole state is named tensors and three numbers, so that it can be stored without pickling. The tensors may lie in
+shares, one on each process of a world: then all of them take each step together.
 """
 
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from g2rpo.sharding import held_like, whole
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Trainer:
         Raises:
             FloatingPointError: If the norm is not a finite number; the weights are then unchanged.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self._named.values(), self.settings.max_grad_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self._named.values(), self.settings.max_grad_norm))
         if not bool(torch.isfinite(norm)):
             raise FloatingPointError(f"The gradient must be finite, got norm {float(norm)}; no step was taken.")
         self._optimizer.step()
@@ -107,8 +110,8 @@ class Trainer:
             if num_steps > 0:
                 self._optimizer.state[parameter] = {
                     "step": torch.tensor(float(num_steps)),
-                    "exp_avg": tensors[f"exp_avg.{name}"].to(parameter).clone(),
-                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(parameter).clone(),
+                    "exp_avg": held_like(tensors[f"exp_avg.{name}"], parameter),
+                    "exp_avg_sq": held_like(tensors[f"exp_avg_sq.{name}"], parameter),
                 }
             if self._ema is not None:
-                self._ema[name] = tensors[f"ema.{name}"].to(parameter).clone()
+                self._ema[name] = held_like(tensors[f"ema.{name}"], parameter)

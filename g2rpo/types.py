@@ -8,3 +8,5 @@ Levels = Float[Tensor, " b"]
 Images = Float[Tensor, "b 3 h w"]
 Rewards = Float[Tensor, " b"]
 Index = Int64[Tensor, " b"]
+Indices = Int64[Tensor, " _"]
+"""As `Index`, of any length."""

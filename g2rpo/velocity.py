@@ -1,11 +1,13 @@
 """The policy's velocity in micro-batches, with every transformer evaluation counted where it happens."""
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 
 from g2rpo.policies.protocol import Condition, Policy
+from g2rpo.team import Solo, Team
 from g2rpo.types import Index, Latents, Levels
 
 
@@ -25,6 +27,8 @@ class VelocityField:
     """What the network computes in; below fp32 by autocast, with weights and results kept in fp32."""
     base: bool = False
     """Whether the base model is meant, by the policy's network with its adapter switched off."""
+    team: Team = field(default_factory=Solo)
+    """Who learns it together; what has no gradient is each process's own."""
     evaluations: int = 0
 
     def __post_init__(self) -> None:
@@ -49,7 +53,8 @@ class VelocityField:
     def with_gradient(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return the velocity of one micro-batch, with gradient; the caller cuts and goes backward."""
         self.evaluations += 3 * len(latents) * self.policy.num_forwards
-        return self._call(latents, sigma, condition)
+        with self._mode():
+            return self.team.velocity(self.policy, latents, sigma, condition).float()
 
     def as_in_update(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return what `with_gradient` computes, by the same operations, without its gradient.
@@ -61,6 +66,12 @@ class VelocityField:
             return self._call(latents, sigma, condition).detach()
 
     def _call(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        with self._mode():
+            return self.policy.velocity(latents, sigma, condition).float()
+
+    @contextmanager
+    def _mode(self) -> Generator[None]:
+        """Compute in `dtype`, and as the base where that is meant."""
         lowered = torch.autocast(self.policy.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
         with self.policy.without_adapter() if self.base else nullcontext(), lowered:
-            return self.policy.velocity(latents, sigma, condition).float()
+            yield

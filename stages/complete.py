@@ -16,7 +16,7 @@ def run(job: Job, resources: Resources) -> None:
     """Write the completions, a shard for each shard of transitions."""
     resources.encode(job.texts())
     for shard in job.pending_like("transitions", "completions", "diversity"):
-        field = resources.field(job.inputs["previous_policy"], job.params.complete.micro_batch)
+        field = resources.field(job.inputs["behaviour_policy"], job.params.complete.micro_batch)
         _run_shard(job, resources, field, shard)
 
 

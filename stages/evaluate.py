@@ -56,31 +56,43 @@ def held_out(params: Params) -> HeldOut:
     )
 
 
+def num_shards(params: Params) -> int:
+    """Return the number of shards of an evaluation: of each number of steps, `evaluate.micro_batch` prompts a shard."""
+    return len(_parts(params))
+
+
 def run(job: Job, resources: Resources) -> None:
     """Write the scores of the policy on the held-out prompts, and pictures of some captions, spread evenly."""
     chosen = job.params.evaluate
-    prompts = held_out(job.params)
-    shown = _shown(job.params)
+    prompts, parts = held_out(job.params), _parts(job.params)
     resources.encode(prompts.texts)
-    parts = [slice(start, start + chosen.micro_batch) for start in range(0, len(prompts.ids), chosen.micro_batch)]
-    for shard, num_steps in enumerate(chosen.num_steps):
-        resources.need("network")
+    painted = dict[int, torch.Tensor]()
+    spent = dict[int, int]()
+    resources.need("network")
+    for shard in job.pending(range(len(parts)), "evaluations"):
         field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
-        painted = [_paint(field, resources, prompts, part, num_steps).cpu() for part in parts]
-        resources.need("decoder", "rewards")
+        painted[shard] = _paint(field, resources, prompts, *parts[shard]).cpu()
+        spent[shard] = field.evaluations
+    resources.need("decoder", "rewards")
+    for shard, latents in painted.items():
+        num_steps, part = parts[shard]
+        images = resources.decoder().decode(latents.to(resources.device))
+        told = [f"prompt {name}" for name in prompts.ids[part]]
         rewards = [resources.reward(name) for name in chosen.rewards]
-        values, pictures = np.empty((len(prompts.ids), len(rewards))), dict[int, np.ndarray[Any, Any]]()
-        for part, latents in zip(parts, painted, strict=True):
-            images = field.policy.decode(latents.to(resources.device))
-            for column, reward in enumerate(rewards):
-                told = [f"prompt {name}" for name in prompts.ids[part]]
-                values[part, column] = judge(reward, images, prompts.texts[part], told)
-            kept = [row for row in shown if part.start <= row < part.start + len(images)]
-            pictures |= {row: to_uint8(images[row - part.start][None])[0].numpy() for row in kept}
-        _write_pictures(job, shard, num_steps, prompts, pictures)
-        rows = _scored(job, num_steps, prompts, values)
-        spent = field.evaluations
-        write_shard(job.outputs["evaluations"], shard, EVALUATIONS, rows, stamp=job.stamp, evaluations=spent)
+        values = np.stack([judge(reward, images, prompts.texts[part], told) for reward in rewards], axis=1)
+        kept = [row for row in _shown(job.params) if part.start <= row < part.start + len(images)]
+        pictures = {row: to_uint8(images[row - part.start][None])[0].numpy() for row in kept}
+        if pictures:
+            _write_pictures(job, shard, num_steps, prompts, pictures)
+        rows = _scored(job, num_steps, prompts, part, values)
+        write_shard(job.outputs["evaluations"], shard, EVALUATIONS, rows, stamp=job.stamp, evaluations=spent[shard])
+
+
+def _parts(params: Params) -> list[tuple[int, slice]]:
+    """Return the number of steps and the rows of each shard."""
+    chosen = params.evaluate
+    starts = range(0, chosen.num_prompts * chosen.num_noises, chosen.micro_batch)
+    return [(steps, slice(at, at + chosen.micro_batch)) for steps in chosen.num_steps for at in starts]
 
 
 def _shown(params: Params) -> list[int]:
@@ -90,7 +102,7 @@ def _shown(params: Params) -> list[int]:
     return [index * there // count for index in range(count)]
 
 
-def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, part: slice, num_steps: int) -> torch.Tensor:
+def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, num_steps: int, part: slice) -> torch.Tensor:
     start = noise(prompts.seeds[part], field.policy.latent_shape).to(field.policy.device)
     finished = complete(
         field,
@@ -105,14 +117,14 @@ def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, part: s
     return finished.latents[:, 0]
 
 
-def _scored(job: Job, num_steps: int, prompts: HeldOut, values: np.ndarray[Any, Any]) -> pa.Table:
-    rewards, count = job.params.evaluate.rewards, len(prompts.ids)
+def _scored(job: Job, num_steps: int, prompts: HeldOut, part: slice, values: np.ndarray[Any, Any]) -> pa.Table:
+    rewards, count = job.params.evaluate.rewards, len(values)
     columns = {
         "policy_round": [job.round_number] * len(rewards) * count,
-        "prompt_id": _repeated(prompts.ids, len(rewards)),
+        "prompt_id": _repeated(prompts.ids[part], len(rewards)),
         "num_steps": [num_steps] * len(rewards) * count,
         "reward": list(rewards) * count,
-        "text": _repeated(prompts.texts, len(rewards)),
+        "text": _repeated(prompts.texts[part], len(rewards)),
         "value": values.flatten(),
     }
     return arrow(EVALUATIONS, columns)

@@ -12,14 +12,13 @@ from typing import Any
 from stages.files import sweep
 from stages.job import Job
 from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
-from stages.memory import begin_peak, peak_bytes
 from stages.origins import stage_origins
 from stages.params import Params
 from stages.policy_state import policy_state
 from stages.registry import POLICY_INPUTS, Stage
-from stages.resources import Resources
 from stages.store import WRITER, Run
 from stages.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
+from stages.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def run_stage(
     stage: Stage,
     number: int,
     params: Params,
-    resources: Resources,
+    worker: Worker,
     *,
     shards: Sequence[int] | None = None,
     force: bool = False,
@@ -53,6 +52,7 @@ def run_stage(
     """Run a stage of a round, or of a policy, or find that it has been run.
 
     Args:
+        worker: Who does it.
         shards: Shards to make; None is all. The manifest is written once every shard is there.
         force: Make shards again that are there already; the same inputs give the same tables.
 
@@ -60,7 +60,7 @@ def run_stage(
         ValueError: If an input is missing, or the stage refuses its input.
     """
     folder, inputs = run.stage_folder(stage, number, params), run.inputs(stage, number)
-    return execute(stage, folder, inputs, params, resources, number=number, shards=shards, force=force)
+    return execute(stage, folder, inputs, params, worker, number=number, shards=shards, force=force)
 
 
 def execute(
@@ -68,7 +68,7 @@ def execute(
     folder: Path,
     inputs: dict[str, Path],
     params: Params,
-    resources: Resources,
+    worker: Worker,
     *,
     number: int,
     shards: Sequence[int] | None = None,
@@ -86,11 +86,8 @@ def execute(
     manifest_path(folder, stage).unlink(missing_ok=True)  # from here until it is whole again, the stage is not done
     sweep(folder)
     _drop_stale(outputs.values(), stamp)
-    began, cpu = time.perf_counter(), time.process_time()
-    resources.ready_for(stage)
-    begin_peak(resources.device)
-    job = Job(params, number, inputs, outputs, stamp, shards, force)
-    stage.load()(job, resources)
+    began = time.perf_counter()
+    spent = worker.do(stage, Job(params, number, inputs, outputs, stamp, shards, force))
     if not _whole(stage, inputs, outputs, stamp):
         return Done(stage.name, None, skipped=False)
     manifest = {
@@ -101,8 +98,8 @@ def execute(
         "parameters": parameters,
         "outputs": {name: described(path) for name, path in outputs.items()},
         "seconds": time.perf_counter() - began,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_bytes": peak_bytes(resources.device),
+        "cpu_seconds": spent.cpu_seconds,
+        "peak_bytes": spent.peak_bytes,
         "evaluations": sum(shard_evaluations(path, n) for path in outputs.values() for n in shard_numbers(path)),
     }
     write_manifest(folder, stage, manifest)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from g2rpo.strides import completion_path
 from stages.guard_params import GuardsParams
 from stages.integrate_params import IntegrateParams
+from stages.placement_params import PlacementParams
 from stages.policy_params import PolicyParams
 from stages.reward_params import RewardParams
 from stages.rollout_params import RolloutParams
@@ -179,6 +180,7 @@ class Params(Section):
 
     run: RunParams
     resources: ResourcesParams
+    placement: PlacementParams
     policy: PolicyParams
     rewards: dict[str, RewardParams]
     """Settings of rewards by the name that `score.rewards` and `evaluate.rewards` give them; the shapes world's need
@@ -240,6 +242,12 @@ class Params(Section):
             raise ValueError(
                 "report.split: captions other than those of evaluate.split are required, so that what is reported was "
                 f"not used for choosing; got {self.report.split} twice. Change one."
+            )
+        asked, device = self.placement, self.resources.device
+        if asked.runner == "ray" and device != "auto" and (device == "cuda") != bool(asked.gpus_per_runner):
+            raise ValueError(
+                "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got "
+                f"{asked.gpus_per_runner} with {device}. Change one, or set resources.device to auto."
             )
         if self.resources.quantise and getattr(self.policy, "lora", None) is None:
             raise ValueError(

@@ -7,18 +7,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from g2rpo.sharding import whole
 from g2rpo.trainer import Trainer
 from stages.files import atomic_folder, file_digest, write_json
 from stages.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyState, policy_state, state_digest
 
 
-def write_policy(folder: Path, trainer: Trainer) -> None:
-    """Store what the trainer holds, the whole folder or nothing of it."""
+def write_policy(folder: Path, trainer: Trainer, *, leads: bool = True) -> None:
+    """Store what the trainer holds, the whole folder or nothing of it.
+
+    What lies in shares becomes whole, so that any number of processes can read it: all that hold some must call this,
+    and the one that `leads` writes.
+    """
+    held = {WEIGHTS: trainer.weights, OPTIMIZER: trainer.state}
+    if trainer.settings.ema_decay is not None:
+        held[AVERAGE] = trainer.evaluation_weights
+    if not leads:
+        for tensors in held.values():
+            for tensor in tensors().values():
+                whole(tensor)
+        return
     with atomic_folder(folder) as temporary:
-        _save(temporary / WEIGHTS, trainer.weights())
-        _save(temporary / OPTIMIZER, trainer.state())
-        if trainer.settings.ema_decay is not None:
-            _save(temporary / AVERAGE, trainer.evaluation_weights())
+        for name, tensors in held.items():
+            _save(temporary / name, tensors())
         files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
         state = PolicyState(state_digest(trainer.num_steps, files), trainer.num_steps, files)
         write_json(temporary / STATE, vars(state))
@@ -59,6 +70,6 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+        save_file({name: whole(tensor).cpu().contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:  # of the file system; the library has no other class for it
         raise OSError(str(error)) from error

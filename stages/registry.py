@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from stages.job import Job
 from stages.params import Params
+from stages.placement_params import PlacementParams
 
 Model = Literal["network", "decoder", "rewards"]
 """What a stage may compute with."""
@@ -17,6 +18,7 @@ _WITHOUT_EFFECT = {
     ("resources", "between_stages"),
     ("policy", "path"),
     ("policy", "revision"),
+    *(("placement", key) for key in PlacementParams.model_fields if key != "staleness"),
     ("prompts", "path"),
     ("evaluate", "every"),
     ("evaluate", "choose_by"),
@@ -38,7 +40,7 @@ class Stage:
 
     name: str
     inputs: tuple[str, ...]
-    """Tables of the same round, or `previous_policy`: the policy that the round begins with."""
+    """Tables of the same round; `previous_policy`, that it trains on from; `behaviour_policy`, that paints it."""
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
     """Sections of params.yaml that change what it writes, or a key of one, as `rollout.shift`."""
@@ -72,14 +74,14 @@ ROUND_STAGES = (
     Stage("prompts", (), ("prompts",), ("run", "prompts"), ("prompts",), sharded=False),
     Stage(
         "rollout",
-        ("prompts", "previous_policy"),
+        ("prompts", "behaviour_policy"),
         ("anchors", "transitions"),
         ("run.seed", "resources", "policy", "rollout"),
         models=("network",),
     ),
     Stage(
         "complete",
-        ("prompts", "transitions", "previous_policy"),
+        ("prompts", "transitions", "behaviour_policy"),
         ("completions", "diversity"),
         ("resources", "policy", "rollout", "complete"),
         models=("network",),
@@ -97,14 +99,14 @@ ROUND_STAGES = (
         "update",
         ("prompts", "anchors", "transitions", "advantages", "previous_policy"),
         ("old_log_probs", "updates", "policy"),
-        ("resources", "policy", "rollout", "update"),
+        ("resources", "placement", "policy", "rollout", "update"),
         models=("network",),
         sharded=False,
     ),
 )
 
-POLICY_INPUTS = ("previous_policy", "policy")
-"""Inputs that are policies and no tables: what a round begins with, and what is evaluated."""
+POLICY_INPUTS = ("previous_policy", "behaviour_policy", "policy")
+"""Inputs that are policies and no tables: what a round trains on from, what paints it, and what is evaluated."""
 
 EVALUATE = Stage(
     "evaluate",

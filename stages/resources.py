@@ -4,6 +4,7 @@ Weights are taken from disk only when they are not those already held, told apar
 a round, and the rounds of a run, load a model once. What a stage does not need may leave the device meanwhile.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +16,21 @@ from g2rpo.policies.compute import Compute
 from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
-from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
+from g2rpo.world import ALONE, World
 from stages.base_model import base_model, encoder_digest
+from stages.device import chosen_device
 from stages.embeddings import Embeddings
 from stages.files import value_digest
+from stages.held_policy import HeldPolicy
 from stages.home import home
+from stages.job import Job
+from stages.learning import Learning, Networks, Parallel
+from stages.memory import begin_peak, peak_bytes
 from stages.params import Params
-from stages.policy_files import read_optimizer, read_weights
-from stages.policy_state import policy_state
 from stages.registry import Model, Stage
 from stages.reward_sources import load_reward
-
-_AS_LOADED = "as loaded"
+from stages.worker import Spent
 
 
 class Resources:
@@ -54,14 +57,12 @@ class Resources:
             quantise=chosen.quantise,
         )
         self._embeddings = Embeddings(self._base_model, self._compute, self._embeddings_folder())
-        self._policy: Policy | None = None
+        self._network: HeldPolicy | None = None
         self._base: Policy | None = None
         self._initial: dict[str, Tensor] | None = None
-        self._held: str | None = None
-        self._trainer: Trainer | None = None
-        self._trainer_held: str | None = None
         self._rewards: dict[str, Reward] = {}
         self._needed: Sequence[Model] = ("network", "decoder", "rewards")
+        self.learn_with(ALONE, "auto")
 
     def sigmas(self, num_steps: int) -> Tensor:
         """Return the schedule of a number of steps, shape (num_steps + 1,), with the shift that params.yaml says."""
@@ -86,7 +87,7 @@ class Resources:
 
     def base_field(self, micro_batch: int) -> VelocityField:
         """Return the velocity field of the base: the policy with its adapter off, else a network of its own."""
-        policy = self._network()
+        policy = self._held().policy
         if policy.adapted:
             return VelocityField(policy, micro_batch, self.dtype, base=True)
         if self._base is None:
@@ -95,34 +96,13 @@ class Resources:
         return VelocityField(self._base, micro_batch, self.dtype)
 
     def policy(self, folder: Path, *, averaged: bool = False) -> Policy:
-        """Return the trained network with the weights of a stored policy in it."""
-        state, policy = policy_state(folder), self._network()
-        wanted = f"{state.digest} averaged" if averaged and state.has_average else state.digest
-        if state.is_base and self._held == _AS_LOADED:
-            self._held = wanted
-        if self._held != wanted:
-            self._held = None
-            weights = self._first_weights() if state.is_base else read_weights(folder, averaged=averaged)
-            own = dict(policy.module.named_parameters())
-            with torch.no_grad():
-                for name, tensor in weights.items():
-                    own[name].copy_(tensor)
-            self._held = wanted
-        return policy
+        """Return the network that paints, with the weights of a stored policy in it."""
+        return self._held().hold(folder, averaged=averaged)
 
-    def trainer(self, folder: Path, settings: OptimizerSettings) -> Trainer:
-        """Return a trainer that goes on from a stored policy; call `trained` once the next one is stored."""
-        policy, state = self.policy(folder), policy_state(folder)
-        if self._trainer is None or self._trainer_held != state.digest:
-            self._trainer = Trainer(policy.module, settings)
-            if not state.is_base:
-                self._trainer.load_state(read_optimizer(folder), state.num_steps)
-        self._held = self._trainer_held = None  # until the next policy is stored, what is held has no name
-        return self._trainer
-
-    def trained(self, folder: Path) -> None:
-        """Take note that the weights and moments held are now those of this stored policy."""
-        self._held = self._trainer_held = policy_state(folder).digest
+    def learn_with(self, world: World, parallel: Parallel) -> None:
+        """Learn as one of a world's processes from now on; see `stages.learning`."""
+        networks = Networks(self._held, self._load_apart, self.dtype)
+        self.learning = Learning(networks, world, parallel)
 
     def reward(self, name: str) -> Reward:
         """Return a reward by name.
@@ -136,11 +116,18 @@ class Resources:
 
     def decoder(self) -> Policy:
         """Return a policy whose `decode` is wanted, whatever its weights."""
-        return self._network()
+        return self._held().policy
 
-    def ready_for(self, stage: Stage) -> None:
-        """Move to the CPU's memory what a stage does not need, and back what it needs, where that is asked for."""
+    def do(self, stage: Stage, job: Job) -> Spent:
+        """Do the work of a stage in this process, what it does not need being moved away where that is asked for."""
+        began = time.process_time()
         self.need(*stage.models)
+        begin_peak(self.device)
+        stage.load()(job, self)
+        return Spent(time.process_time() - began, peak_bytes(self.device))
+
+    def close(self) -> None:
+        """Nobody is elsewhere."""
 
     def need(self, *models: Model) -> None:
         """Have these models on the device, and no others where `resources.between_stages` is offload."""
@@ -150,7 +137,7 @@ class Resources:
     def _place(self) -> None:
         if self._params.resources.between_stages == "keep":
             return
-        policies = [policy for policy in (self._policy, self._base) if policy is not None]
+        policies = [policy for policy in (self._network and self._network.policy, self._base) if policy is not None]
         groups = {
             "network": [policy.module for policy in policies],
             "decoder": [policy.decoder for policy in policies],
@@ -164,17 +151,23 @@ class Resources:
             if self._compute.device.type == "cuda":
                 torch.cuda.empty_cache()  # other processes on the card, as hpsv2's, may then have it
 
-    def _network(self) -> Policy:
-        if self._policy is None:
+    def _held(self) -> HeldPolicy:
+        if self._network is None:
             needed = self._needed
             self.need("network", "decoder")  # they are loaded onto the device: a stage that goes on may hold rewards
-            self._policy, self._held = self._load_base(), _AS_LOADED
+            self._network = self._new_network(self._compute)
             self._needed = needed
-            if self._policy.adapted:
-                named = self._policy.module.named_parameters()
+            if self._network.policy.adapted:
+                named = self._network.policy.module.named_parameters()
                 self._initial = {name: p.detach().cpu().clone() for name, p in named if p.requires_grad}
             self._place()
-        return self._policy
+        return self._network
+
+    def _new_network(self, compute: Compute) -> HeldPolicy:
+        return HeldPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._first_weights)
+
+    def _load_apart(self) -> HeldPolicy:
+        return self._new_network(replace(self._compute, device=torch.device("cpu"), compile=False))
 
     def _first_weights(self) -> dict[str, Tensor]:
         """Return what a run starts from: of an adapter its first weights, else the base's."""
@@ -195,15 +188,3 @@ class Resources:
         chosen, settings = self._params.resources, dict(self._base_model.encoder_settings)
         by = [self._params.policy.family, digest, settings, chosen.dtype, chosen.threads, self.device.type]
         return home() / "embeddings" / value_digest(by)[:16]
-
-
-def chosen_device(wanted: str) -> torch.device:
-    """Return the device that params.yaml asks for; `auto` takes CUDA where there is one.
-
-    Raises:
-        ValueError: If it is not there.
-    """
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise ValueError("resources.device: cuda needs a CUDA device, got none. Set it to auto or cpu.")
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")

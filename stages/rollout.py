@@ -26,7 +26,7 @@ def run(job: Job, resources: Resources) -> None:
     """Write anchors and transitions, a shard for each shard of prompts."""
     resources.encode(job.texts())
     for shard in job.pending_like("prompts", "anchors", "transitions"):
-        field = resources.field(job.inputs["previous_policy"], job.params.rollout.micro_batch)
+        field = resources.field(job.inputs["behaviour_policy"], job.params.rollout.micro_batch)
         _run_shard(job, resources, field, shard)
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from g2rpo.policies.protocol import Policy
-from g2rpo.rewards.protocol import Reward
 from stages.job import Job
 from stages.judging import judge
 from stages.resources import Resources
@@ -15,11 +13,12 @@ from stages.tables import REWARDS, arrow, check_parents, tensor, write_shard
 def run(job: Job, resources: Resources) -> None:
     """Write the rewards, a shard for each shard of completions."""
     for shard in job.pending_like("completions", "rewards"):
-        rewards = [resources.reward(name) for name in job.params.score.rewards]
-        _run_shard(job, resources.decoder(), rewards, shard)
+        write_shard(job.outputs["rewards"], shard, REWARDS, scored(job, resources, shard), stamp=job.stamp)
 
 
-def _run_shard(job: Job, decoder: Policy, rewards: list[Reward], shard: int) -> None:
+def scored(job: Job, resources: Resources, shard: int) -> pa.Table:
+    """Return the rewards of one shard of completions."""
+    rewards, decoder = [resources.reward(name) for name in job.params.score.rewards], resources.decoder()
     prompts, completions = job.read("prompts", shard), job.read("completions", shard)
     text_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
     ids = completions["prompt_id"].to_pylist()
@@ -41,7 +40,7 @@ def _run_shard(job: Job, decoder: Policy, rewards: list[Reward], shard: int) -> 
     }
     table = arrow(REWARDS, columns | repeated)
     check_parents(table, REWARDS, {"completions": completions})
-    write_shard(job.outputs["rewards"], shard, REWARDS, table, stamp=job.stamp)
+    return table
 
 
 def _told(completions: pa.Table, row: int) -> str:

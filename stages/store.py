@@ -13,6 +13,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,19 @@ class Run:
         return self.round_folder(number)
 
     def inputs(self, stage: Stage, number: int) -> dict[str, Path]:
-        """Return the folders that a stage reads: tables of its round, and the policy after `number` rounds."""
+        """Return the folders that a stage reads: tables of its round, and the policy after `number` rounds.
+
+        What paints a round is that policy, or with `placement.staleness` the one before.
+        """
         folder = self.round_folder(number)
-        return {name: self.policy_folder(number) if name in POLICY_INPUTS else folder / name for name in stage.inputs}
+        behind = max(0, number - self._staleness)
+        policies: dict[str, Path] = dict.fromkeys(POLICY_INPUTS, self.policy_folder(number))
+        policies["behaviour_policy"] = self.policy_folder(behind)
+        return {name: policies.get(name, folder / name) for name in stage.inputs}
+
+    @cached_property
+    def _staleness(self) -> int:
+        return self.fingerprint.values["placement.staleness"]
 
     def remember(self, params: Params) -> None:
         """Store the parameters and lists of prompts that the run now goes on with.

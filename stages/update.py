@@ -35,33 +35,40 @@ _SITE = ["prompt_id", "origin", "step"]
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the old log-probabilities, one row an optimizer step, and the policy that comes out."""
+    """Write the old log-probabilities, one row an optimizer step, and the policy that comes out.
+
+    The processes of a world call this together; each learns from its share, and the first one writes.
+    """
     chosen, previous = job.params.update, job.inputs["previous_policy"]
-    field = resources.field(previous, chosen.micro_batch)
+    learning = resources.learning
+    world, field = learning.world, learning.field(previous, chosen.micro_batch)
     base = resources.base_field(chosen.micro_batch)
-    rule = update_rule(job.params, resources.sigmas(job.params.rollout.num_steps))
+    rule = update_rule(job.params, job.round_number, resources.sigmas(job.params.rollout.num_steps))
     transitions = _trained(job)
     sites = _sites(job, resources, field, transitions)
-    fixed = old_log_probs(field, sites, rule)
-    trainer = resources.trainer(previous, optimizer_settings(chosen))
+    fixed = _rolled_out(transitions, sites) if rule.off_policy else old_log_probs(field, sites, rule)
+    trainer = learning.trainer(previous, optimizer_settings(chosen))
     trainer.learning_rate = rate = learning_rate(chosen, job.round_number)
     first_step = trainer.num_steps
     reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=fixed, rule=rule))
+    fixed = world.joined(fixed)
     gap = _gap(fixed, transitions, chosen)
-    columns = {name: transitions[name] for name in (*_BRANCH, "step")}
-    old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.cpu().numpy()})
-    check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
-    write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
-    updates = {name: [getattr(report, name) for report in reports] for name in vars(reports[0])}
-    updates |= {
-        "optimizer_step": [first_step + number for number in range(len(reports))],
-        "learning_rate": [rate] * len(reports),
-        "log_prob_gap": [gap] * len(reports),
-    }
-    spent = field.evaluations + base.evaluations
-    write_shard(job.outputs["updates"], 0, UPDATES, arrow(UPDATES, updates), stamp=job.stamp, evaluations=spent)
-    write_policy(job.outputs["policy"], trainer)
-    resources.trained(job.outputs["policy"])
+    spent = sum(world.gathered([field.evaluations + base.evaluations]))
+    if world.leads:
+        columns = {name: transitions[name] for name in (*_BRANCH, "step")}
+        old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.cpu().numpy()})
+        check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
+        write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
+        updates = {name: [getattr(report, name) for report in reports] for name in vars(reports[0])}
+        updates |= {
+            "optimizer_step": [first_step + number for number in range(len(reports))],
+            "learning_rate": [rate] * len(reports),
+            "log_prob_gap": [gap] * len(reports),
+        }
+        write_shard(job.outputs["updates"], 0, UPDATES, arrow(UPDATES, updates), stamp=job.stamp, evaluations=spent)
+    write_policy(job.outputs["policy"], trainer, leads=world.leads)
+    world.wait()
+    learning.trained(job.outputs["policy"])
 
 
 def _trained(job: Job) -> pa.Table:
@@ -108,6 +115,11 @@ def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa
     )
 
 
+def _rolled_out(transitions: pa.Table, sites: Sites) -> torch.Tensor:
+    """Return the log-probabilities under the policy that painted the round, an earlier one, as the rollout has them."""
+    return torch.from_numpy(transitions["log_prob"].to_numpy(zero_copy_only=False).copy()).to(sites.advantage)
+
+
 def _zip(rows: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     return zip(*(rows[column].to_pylist() for column in columns), strict=True)
 
@@ -124,7 +136,7 @@ def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> fl
     return gap
 
 
-def update_rule(params: Params, sigmas: torch.Tensor) -> UpdateRule:
+def update_rule(params: Params, round_number: int, sigmas: torch.Tensor) -> UpdateRule:
     """Return how a round is turned into optimizer steps, on a schedule."""
     return UpdateRule(
         sigmas=sigmas,
@@ -136,6 +148,7 @@ def update_rule(params: Params, sigmas: torch.Tensor) -> UpdateRule:
         num_minibatches=params.update.num_minibatches,
         num_epochs=params.update.num_epochs,
         micro_batch=params.update.micro_batch,
+        off_policy=params.placement.staleness > 0 and round_number > 0,  # the first is rolled out by the base
     )
 
 

@@ -8,7 +8,7 @@ from flows.compare.cells import cells_of, require_distinct
 from flows.compare.machine import machine
 from flows.compare.plan import Plan, load_plan
 from flows.compare.stored import Placed
-from stages.resources import chosen_device
+from stages.device import run_device
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Comparison:
         """
         plan = load_plan(path)
         cells = cells_of(plan, path.parent)
-        runs = [Placed.of(cell, plan.split, device=chosen_device(cell.params.resources.device).type) for cell in cells]
+        runs = [Placed.of(cell, plan.split, device=run_device(cell.params).type) for cell in cells]
         require_distinct(cells, [placed.key for placed in runs])
         return cls(path.stem, path, plan, runs)
 

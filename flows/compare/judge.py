@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.compare.cells import final_params
 from flows.compare.stored import base_folder, is_judged
 from flows.observers import Judged
+from flows.runners import at_work
 from flows.session import Session
 from flows.tracking import MlflowObserver
 from stages.execute import execute, is_done, run_stage
@@ -42,8 +43,8 @@ def judge_last(session: Session, split: str) -> None:
     by = final_params(session.params, split)
     if is_done(run, EVALUATE, rounds, by):
         return
-    with run.locked():
-        run_stage(run, EVALUATE, rounds, by, session.resources)
+    with run.locked(), at_work(session.worker):
+        run_stage(run, EVALUATE, rounds, by, session.worker)
     tracker = MlflowObserver(session.params)
     tracker.show(run)
     tracker.evaluated(Judged(rounds, split, run.evaluation_folder(rounds, split)))
@@ -56,7 +57,8 @@ def judge_base(session: Session, split: str) -> None:
     with _alone(folder.with_name(f".{folder.name}.lock")):
         if not is_judged(folder):
             policy = {"policy": session.run.policy_folder(0)}
-            execute(EVALUATE, folder, policy, by, session.resources, number=0, force=True)
+            with at_work(session.worker):
+                execute(EVALUATE, folder, policy, by, session.worker, number=0, force=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from flows.compare.cells import Cell, final_params
 from flows.compare.plan import slug
 from flows.rows import Rows, column, grouped
 from stages.base_model import policy_digest
+from stages.device import run_device
 from stages.execute import is_done
 from stages.files import file_digest, value_digest
 from stages.fingerprint import ALGORITHM_VERSION, Fingerprint
@@ -19,7 +20,6 @@ from stages.origins import stage_origins
 from stages.params import Params
 from stages.policy_state import missing_files
 from stages.registry import EVALUATE
-from stages.resources import chosen_device
 from stages.store import Run
 from stages.tables import read_table
 
@@ -92,7 +92,7 @@ def base_folder(by: Params) -> Path:
     """
     origins = {"policy": policy_digest(by)} | stage_origins(EVALUATE, by)
     found = {"parameters": EVALUATE.parameters(by, 0), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
-    return home() / "bases" / value_digest(found | {"device": chosen_device(by.resources.device).type})[:16]
+    return home() / "bases" / value_digest(found | {"device": run_device(by).type})[:16]
 
 
 def is_judged(folder: Path) -> bool:

@@ -37,7 +37,7 @@ def exploding(history: History) -> str | None:
 def ratio(history: History) -> str | None:
     """Tell of a first optimizer step whose importance ratios are not 1."""
     gap = history.last.get("update/first_ratio_gap", 0.0)
-    if not gap > history.guards.ratio.gap:
+    if history.params.placement.staleness or not gap > history.guards.ratio.gap:
         return None
     return (
         f"The importance ratios of the first optimizer step must be 1, got a distance of {gap:.2g}: rollout and update "

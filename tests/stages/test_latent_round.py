@@ -108,7 +108,7 @@ def test_offloaded_models_lie_on_the_device_only_while_they_are_needed(done, mon
     ):
         moves.clear()
         resources.device = "the device"
-        resources.ready_for(STAGES[stage])
+        resources.need(*STAGES[stage].models)
         assert {networks[module] for module, device in moves if device == "cpu"} == away
         assert {networks[module] for module, device in moves if device == "the device"} == set(networks.values()) - away
         assert [device for _, device in moves] == sorted(device for _, device in moves)  # first away, then in
@@ -132,7 +132,7 @@ def test_what_is_loaded_in_a_later_stage_finds_room_and_goes_again(monkeypatch):
     """A run that goes on at `score` has the rewards on the device when it loads the network for its decoder."""
     params = tiny_latent_params("flux1", "resources.between_stages=offload")
     resources = Resources(params)
-    resources.ready_for(STAGES["score"])
+    resources.need(*STAGES["score"].models)
     hps, policy, moves = resources.reward("hps").module, resources._load_base(), []
     monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moves.append((module, str(device))))
     monkeypatch.setattr(resources, "_load_base", lambda: moves.append("loaded") or policy)

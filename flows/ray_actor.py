@@ -1,0 +1,71 @@
+"""What runs in a process of the cluster: models of its own, and the work of stages on single shards."""
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pyarrow as pa
+from torch import distributed
+
+from g2rpo.world import World
+from stages.files import file_digest
+from stages.job import Job
+from stages.learning import Parallel
+from stages.params import Params
+from stages.registry import STAGES
+from stages.resources import Resources
+from stages.score import scored
+from stages.tables import shard_path
+from stages.worker import Spent
+
+_PATIENCE = timedelta(minutes=30)  # of a process for the others of its world; a dead one is noticed at once
+
+
+class Runner:
+    """The body of a Ray actor. It reads and writes the store, which lies at the same path on every node.
+
+    Args:
+        params: Whose `resources.device` says what this runner computes on.
+        folder: The folder that the flow was started in; relative paths of params.yaml begin there.
+    """
+
+    def __init__(self, params: Params, folder: str) -> None:
+        os.chdir(folder)
+        self._resources = Resources(params)
+
+    def ready(self) -> str:
+        """Say where this runner is, once it is. Example: `node-3, process 4711, cuda`."""
+        return f"{socket.gethostname()}, process {os.getpid()}, {self._resources.device.type}"
+
+    def do(self, stage: str, job: Job) -> Spent:
+        """Do the work of a stage on the job's shards."""
+        return self._resources.do(STAGES[stage], job)
+
+    def encode(self, texts: Sequence[str]) -> int:
+        """Keep the embeddings of texts that are not kept yet, and return how many there were."""
+        return self._resources.encode(texts)
+
+    def score(self, job: Job, shard: int) -> tuple[str, pa.Table]:
+        """Return the rewards of a shard, before the table of completions is whole, with the shard's digest."""
+        self._resources.need(*STAGES["score"].models)
+        digest = file_digest(shard_path(job.inputs["completions"], shard))
+        return digest, scored(job, self._resources, shard)
+
+    def address(self) -> str:
+        """Return where a world may meet that this runner leads."""
+        host = socket.gethostbyname(socket.gethostname())
+        with socket.socket() as free:
+            free.bind((host, 0))
+            return f"tcp://{host}:{free.getsockname()[1]}"
+
+    def join(self, world: World, address: str, parallel: Parallel) -> None:
+        """Learn as one of a world's processes from now on."""
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        if world.size > 1:
+            backend = "nccl" if self._resources.device.type == "cuda" else "gloo"
+            distributed.init_process_group(
+                backend, init_method=address, rank=world.rank, world_size=world.size, timeout=_PATIENCE
+            )
+        self._resources.learn_with(world, parallel)

@@ -1,0 +1,108 @@
+"""The Ray cluster of a run: one that is there, or one of this machine for as long as the run takes."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from flows.ray_actor import Runner
+from flows.ray_pool import Actor
+from stages.params import Params
+from stages.placement_params import PlacementParams
+
+_ELSEWHERE = 600.0  # seconds for a cluster to start a runner: nodes may have to be bought
+_HERE = 60.0
+_TOLD = ("HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "OMP_WAIT_POLICY")
+"""What runners on other nodes must know too, where it is set."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one runner takes. Example: 1 CPU, half a GPU, one `l4`."""
+
+    cpus: float
+    gpus: float
+    resource: str | None = None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connection to a cluster."""
+
+    own: bool
+    """Whether it was started for this run and ends with it."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a runner."""
+        return _HERE if self.own else _ELSEWHERE
+
+    def start(self, params: Params, need: Need) -> Actor:
+        """Start an actor; it is there once its `ready` answers."""
+        device = "cuda" if need.gpus else "cpu"
+        there = params.model_copy(update={"resources": params.resources.model_copy(update={"device": device})})
+        resources = {need.resource: 1} if need.resource else None
+        options: dict[str, Any] = {
+            "num_cpus": need.cpus,
+            "num_gpus": need.gpus,
+            "resources": resources,
+            "max_restarts": 0,
+        }
+        return ray.remote(Runner).options(**options).remote(there, str(Path.cwd()))
+
+    def leave(self) -> None:
+        """Disconnect, ending a cluster of one's own."""
+        if self.own:
+            ray.shutdown()
+
+
+def needs(params: Params) -> list[Need]:
+    """Return what the runners of these parameters take, one by one."""
+    asked = params.placement
+    painters = [Need(asked.cpus_per_runner, asked.gpus_per_runner)] * asked.num_runners
+    if asked.scorers is None:
+        return painters
+    scorer = Need(asked.cpus_per_runner, asked.scorers.gpus_per_runner, asked.scorers.resource)
+    return [*painters, *[scorer] * asked.scorers.num_runners]
+
+
+def address_of(asked: PlacementParams) -> str | None:
+    """Return the address of the cluster that is asked for; None where this machine is to be one."""
+    return asked.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def connect(params: Params) -> Cluster:
+    """Join the cluster that params.yaml or RAY_ADDRESS names, or start one on this machine.
+
+    Raises:
+        ValueError: If none answers, or this machine has too few GPUs.
+    """
+    address, wanted = address_of(params.placement), needs(params)
+    if ray.is_initialized():
+        return Cluster(own=False)
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address:
+        try:
+            ray.init(address=address, **common)
+        except (ConnectionError, RuntimeError) as error:
+            raise ValueError(
+                f"placement.address: a Ray cluster is required at {address}, got {error}. Start it, as by `ray start "
+                "--head`, or set placement.address to null for one on this machine."
+            ) from error
+        return Cluster(own=False)
+    cpus = sum(need.cpus for need in wanted)
+    custom = {need.resource: float(len(wanted)) for need in wanted if need.resource}
+    ray.init(num_cpus=max(1, int(cpus + 0.999)), resources=custom, include_dashboard=False, **common)
+    there, gpus = ray.cluster_resources().get("GPU", 0.0), sum(need.gpus for need in wanted)
+    if gpus > there:
+        ray.shutdown()
+        raise ValueError(
+            f"placement: {gpus:g} GPUs are required for these runners, got {there:g} on this machine. Lower "
+            "placement.num_runners, set placement.gpus_per_runner to 0, or name a cluster in placement.address."
+        )
+    return Cluster(own=True)

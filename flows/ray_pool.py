@@ -1,0 +1,228 @@
+"""Ray actors that take tasks as they are free; one that is lost or late costs a task, not a stage."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+Actor = Any
+"""Ray's handle of a `flows.ray_actor.Runner`."""
+_POLL = 1.0  # seconds between looks for late tasks
+_LATE = 3.0  # times the median of the tasks of its kind, and
+_LEAST = 30.0  # seconds: a first task loads models
+
+
+class RunnersLostError(RuntimeError):
+    """Too many runners were lost, or none can be had; what is finished lies in the store."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A piece of work for one runner. Example: kind "rollout", shard 3."""
+
+    kind: str
+    shard: int
+    call: Callable[[Actor], Any]
+    """Has an actor do it; returns Ray's reference of the result."""
+    result: Any = None
+    error: Exception | None = None
+    done: bool = False
+    at: set[Actor] = field(default_factory=set[Actor])
+    """Who is at it."""
+
+
+@dataclass(frozen=True)
+class _Handed:
+    """A task in an actor's hands; None while the actor starts."""
+
+    actor: Actor
+    task: Task | None
+    began: float
+
+
+class Budget:
+    """How many runners a run may lose."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lost = 0
+
+    def spend(self, reason: str) -> None:
+        """Count a lost runner.
+
+        Raises:
+            RunnersLostError: If there have been too many.
+        """
+        self._lost += 1
+        if self._lost > self._most:
+            raise RunnersLostError(
+                f"At most {self._most} lost runners are allowed by placement.max_restarts, got {self._lost}; the last: "
+                f"{reason}. Nothing that was finished is lost: mend it (out of memory? lower the micro_batch of the "
+                "stage), then give the same command again."
+            )
+        print(f"warning: a runner is lost and another started ({reason})", file=sys.stderr, flush=True)
+
+
+class Pool:
+    """Actors of one kind.
+
+    Args:
+        make: Starts an actor.
+        size: How many.
+        budget: Of lost ones, which pools may share.
+        patience: Seconds to wait for the cluster to start any.
+    """
+
+    def __init__(self, make: Callable[[], Actor], size: int, budget: Budget, patience: float) -> None:
+        self._make, self._budget, self._patience = make, budget, patience
+        self._idle = deque[Actor]()
+        self._waiting = deque[Task]()
+        self._handed: dict[Any, _Handed] = {}
+        self._seconds: dict[str, list[float]] = {}
+        for _ in range(size):
+            self._start()
+
+    def submit(self, kind: str, shard: int, call: Callable[[Actor], Any]) -> Task:
+        """Queue a task; it goes to whoever is free once somebody waits."""
+        task = Task(kind, shard, call)
+        self._waiting.append(task)
+        return task
+
+    def finished(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Yield tasks as they are done; whoever is free then takes what is queued.
+
+        Raises:
+            RunnersLostError: If too many runners are lost on the way.
+            Exception: What a task raises.
+        """
+        left = list(tasks)
+        while left:
+            for task in [task for task in left if task.done]:
+                left.remove(task)
+                if task.error:
+                    raise task.error
+                yield task
+            if left:
+                self._go_on()
+
+    def look(self) -> None:
+        """Take what has come back and hand out what is queued, without waiting."""
+        self._go_on(timeout=0.0)
+
+    def drop(self, late: Iterable[Task]) -> None:
+        """Start those anew that are still at a task that others have finished: they must not write any more."""
+        stragglers = {actor for task in late for actor in task.at}
+        for actor in stragglers:
+            self.replace(actor, "it was late with a shard that another has finished")
+
+    def take(self, count: int, *, first: Sequence[Actor]) -> list[Actor]:
+        """Return so many actors once they are idle, without handing them anything; the named ones if they are there."""
+        while len(self._idle) < count:
+            self._go_on(hand_out=False)
+        return first_of(self._idle, first, count)
+
+    def replace(self, actor: Actor, reason: str, *, counts: bool = True) -> None:
+        """Start another in an actor's place, counting it as lost or not."""
+        ray.kill(actor)
+        self._forget(actor)
+        if counts:
+            self._budget.spend(reason)
+        self._start()
+
+    def close(self) -> None:
+        """End all."""
+        for actor in {*self._idle, *(handed.actor for handed in self._handed.values())}:
+            ray.kill(actor)
+
+    def _start(self) -> None:
+        actor = self._make()
+        self._handed[actor.ready.remote()] = _Handed(actor, None, time.monotonic())
+
+    def _go_on(self, *, hand_out: bool = True, timeout: float = _POLL) -> None:
+        """Hand out what is queued, and wait a moment for what comes back."""
+        while hand_out and self._idle and (task := self._next()):
+            actor = self._idle.popleft()
+            task.at.add(actor)
+            self._handed[task.call(actor)] = _Handed(actor, task, time.monotonic())
+        if not self._handed:
+            return
+        came, _ = ray.wait(list(self._handed), num_returns=1, timeout=timeout)
+        for ref in came:
+            self._come(ref, self._handed.pop(ref))
+        starting = [handed for handed in self._handed.values() if handed.task is None]
+        if len(starting) == len(self._handed) and not self._idle and not came:
+            self._require_soon(starting)
+
+    def _next(self) -> Task | None:
+        """Return what an idle actor should do: what waits, else what somebody is late with."""
+        if self._waiting:
+            return self._waiting.popleft()
+        for handed in self._handed.values():
+            task = handed.task
+            if task and len(task.at) == 1 and not task.done and self._is_late(task, handed.began):
+                return task
+        return None
+
+    def _is_late(self, task: Task, began: float) -> bool:
+        usual = self._seconds.get(task.kind)
+        return usual is not None and time.monotonic() - began > max(_LEAST, _LATE * median(usual))
+
+    def _come(self, ref: Any, handed: _Handed) -> None:
+        """Take what an actor brings; one that is lost is replaced, and its task goes to another."""
+        task = handed.task
+        if task:
+            task.at.discard(handed.actor)
+        try:
+            result, error = ray.get(ref), None
+        except RayTaskError as raised:
+            result, error = None, raised.cause
+        except RayActorError as lost:
+            if task and not task.done and not task.at:
+                self._waiting.appendleft(task)
+            self._budget.spend(told(lost))
+            self._start()
+            return
+        self._idle.append(handed.actor)
+        if task is None:
+            if error:
+                raise error
+        elif not task.done:
+            task.result, task.error, task.done = result, error, True
+            self._seconds.setdefault(task.kind, []).append(time.monotonic() - handed.began)
+
+    def _forget(self, actor: Actor) -> None:
+        self._idle = deque(other for other in self._idle if other is not actor)
+        for ref in [ref for ref, handed in self._handed.items() if handed.actor is actor]:
+            task = self._handed.pop(ref).task
+            if task:
+                task.at.discard(actor)
+                if not task.done and not task.at:
+                    self._waiting.appendleft(task)
+
+    def _require_soon(self, starting: list[_Handed]) -> None:
+        waited = time.monotonic() - min(handed.began for handed in starting)
+        if waited > self._patience:
+            raise RunnersLostError(
+                f"Runners are required, got none from the cluster within {waited:.0f} s, which has "
+                f"{ray.available_resources()} free. Add nodes, or lower placement.num_runners, "
+                "placement.gpus_per_runner or placement.cpus_per_runner."
+            )
+
+
+def told(error: RayActorError) -> str:
+    """Return why an actor died, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "died" in line or "exit" in line.lower()), lines[0] if lines else "it died")
+
+
+def first_of(there: Iterable[Actor], first: Sequence[Actor], count: int) -> list[Actor]:
+    """Return so many of those that are there, the named ones in their order before others."""
+    all_there = list(there)
+    named = [actor for actor in first if actor in all_there]
+    return [*named, *(actor for actor in all_there if actor not in named)][:count]

@@ -1,0 +1,91 @@
+"""The update by several runners: they meet as ranks of one process group and take each step together."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from flows.ray_pool import Actor, Pool, told
+from g2rpo.world import World
+from stages.job import Job
+from stages.learning import Parallel
+from stages.worker import Spent
+
+_LAST_WORDS = 10.0  # seconds for the others of a world to fail, or to end, once one has failed
+
+
+class RayWorld:
+    """Some runners of a pool as one world.
+
+    Args:
+        pool: Whose.
+        size: How many.
+        parallel: How they hold weights.
+    """
+
+    def __init__(self, pool: Pool, size: int, parallel: Parallel) -> None:
+        self._pool, self._size = pool, size
+        self._parallel: Parallel = parallel
+        self._met: list[Actor] = []
+
+    def update(self, job: Job) -> Spent:
+        """Have the world do the stage `update`; if one of it is lost, with another in its place.
+
+        Raises:
+            RunnersLostError: If too many are lost.
+            Exception: What one of them raises.
+        """
+        while True:
+            actors = self._meet()
+            spent = self._together(actors, [lambda actor: actor.do.remote("update", job)] * len(actors))
+            if spent is not None:
+                return Spent(sum(s.cpu_seconds for s in spent), max(s.peak_bytes for s in spent))
+
+    def _meet(self) -> list[Actor]:
+        """Return the world's runners, who know each other."""
+        while True:
+            actors = self._pool.take(self._size, first=self._met)
+            if actors == self._met:
+                return actors
+            address = self._together(actors[:1], [lambda actor: actor.address.remote()])
+            if address is None:
+                continue
+            ranks = [World(rank, self._size) for rank in range(self._size)]
+            joins = [partial(_join, world, address[0], self._parallel) for world in ranks]
+            if self._together(actors, joins) is not None:
+                self._met = actors
+                return actors
+
+    def _together(self, actors: Sequence[Actor], calls: Sequence[Callable[[Actor], Any]]) -> list[Any] | None:
+        """Return what each brings; None if one was lost: then the whole world is started anew."""
+        refs = [call(actor) for call, actor in zip(calls, actors, strict=True)]
+        try:
+            return ray.get(refs)
+        except (RayTaskError, RayActorError):
+            lost, raised = self._last_words(refs)
+        self._met = []
+        for number, actor in enumerate(actors):  # the others may wait for it for ever
+            self._pool.replace(actor, lost or "", counts=bool(lost) and number == 0)
+        if lost is None:
+            raise raised
+        return None
+
+    def _last_words(self, refs: Sequence[Any]) -> tuple[str | None, BaseException]:
+        """Return how a runner was lost, if one was, and else the error to tell: not that of one who was left alone."""
+        came, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_LAST_WORDS)
+        errors = list[BaseException]()
+        for ref in came:
+            try:
+                ray.get(ref)
+            except RayActorError as error:
+                return told(error), error
+            except RayTaskError as error:
+                errors.append(error.cause)
+        errors.sort(key=lambda error: isinstance(error, RuntimeError))  # as those of torch.distributed are
+        return None, errors[0]
+
+
+def _join(world: World, address: Any, parallel: Parallel, actor: Actor) -> Any:
+    return actor.join.remote(world, address, parallel)

@@ -1,0 +1,35 @@
+"""Who does the work of the stages: this process, or runners of a Ray cluster, one a GPU."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from stages.params import Params
+from stages.resources import Resources
+from stages.worker import Worker
+
+
+def runners(params: Params) -> Worker:
+    """Return who does the stages of these parameters; nothing is loaded or started yet.
+
+    Raises:
+        ValueError: If the device, the base model or Ray is not there.
+    """
+    if params.placement.runner == "local":
+        return Resources(params)
+    try:
+        from flows.ray_runners import RayRunners
+    except ImportError as error:
+        raise ValueError(
+            f"placement.runner: ray needs Ray, got {error}. Install it, as by `pip install 'g2rpo[ray]'`, or set "
+            "placement.runner to local."
+        ) from error
+    return RayRunners(params)
+
+
+@contextmanager
+def at_work(worker: Worker) -> Generator[None]:
+    """Have runners at hand until the end of the block, and send them home then."""
+    try:
+        yield
+    finally:
+        worker.close()

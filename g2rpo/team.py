@@ -1,0 +1,113 @@
+"""How the gradients of the processes of a world come together: copies that are averaged, or weights in shares.
+
+DDP keeps a whole copy on each (arXiv:2006.15704), FSDP2 a share of weights, gradient and moments on each
+(arXiv:2304.11277, in the form of torch's `fully_shard`).
+"""
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from g2rpo.policies.protocol import Condition, Policy
+from g2rpo.types import Latents, Levels
+from g2rpo.world import ALONE, World
+
+
+@runtime_checkable
+class Team(Protocol):
+    """A world that learns one policy. Gradients are means over its processes: scale a loss by `world.size`."""
+
+    @property
+    def world(self) -> World:
+        """The processes."""
+        ...
+
+    def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        """Return the policy's velocity, such that its backward pass takes part in the team's mean."""
+        ...
+
+    def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
+        """Surround forward and backward of a micro-batch: only after the last of a step is the mean taken."""
+        ...
+
+
+class Solo:
+    """One process, which has nobody to wait for."""
+
+    world = ALONE
+
+    def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        """Return the policy's own."""
+        return policy.velocity(latents, sigma, condition)
+
+    def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
+        """Nothing to do: gradients add up by themselves."""
+        return nullcontext()
+
+
+class Replicated:
+    """Each process holds all weights; DDP takes the mean of the gradients of those that are trained."""
+
+    def __init__(self, policy: Policy, world: World) -> None:
+        self.world = world
+        self._replica = DistributedDataParallel(
+            _Velocity(policy), init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        """Return the velocity by the replica's forward."""
+        return self._replica(latents, sigma, condition)
+
+    @contextmanager
+    def adding_up(self, *, last: bool) -> Generator[None]:
+        """Keep gradients to oneself until the last."""
+        with nullcontext() if last else self._replica.no_sync():
+            yield
+
+
+class Sharded:
+    """Each process holds a share of the weights, of the gradient and of the optimizer's moments, in fp32.
+
+    A block's weights are gathered when it is computed, in `dtype`, and let go after.
+    """
+
+    def __init__(self, policy: Policy, world: World, dtype: torch.dtype) -> None:
+        self.world = world
+        self._module = shard(policy.module, dtype)
+
+    def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        """Return the policy's own: its network gathers itself."""
+        return policy.velocity(latents, sigma, condition)
+
+    @contextmanager
+    def adding_up(self, *, last: bool) -> Generator[None]:
+        """Keep gradients to oneself until the last."""
+        self._module.set_requires_gradient_sync(last)
+        yield
+
+
+def shard(module: Any, dtype: torch.dtype) -> FSDPModule:
+    """Spread the weights of a transformer of diffusers over the world, block by block; done in place."""
+    lowered = None if dtype is torch.float32 else dtype
+    precision = MixedPrecisionPolicy(param_dtype=lowered, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    parts: list[torch.nn.Module] = list(module.modules())
+    for part in parts:
+        if type(part).__name__ in (module._no_split_modules or ()):
+            fully_shard(part, mp_policy=precision)
+    return fully_shard(module, mp_policy=precision)
+
+
+class _Velocity(torch.nn.Module):
+    """A policy's velocity as the forward of a module, which is what DDP watches."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.network = policy.module
+        self._of = (policy,)  # in a tuple: a policy is no submodule
+
+    def forward(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
+        return self._of[0].velocity(latents, sigma, condition)

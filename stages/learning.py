@@ -1,0 +1,90 @@
+"""The policy that is being trained, with its trainer: in this process alone, or as one of a world's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from g2rpo.team import Replicated, Sharded, Solo, Team
+from g2rpo.trainer import OptimizerSettings, Trainer
+from g2rpo.velocity import VelocityField
+from g2rpo.world import World
+from stages.held_policy import HeldPolicy
+from stages.policy_files import read_optimizer
+from stages.policy_state import policy_state
+
+Parallel = Literal["auto", "ddp", "fsdp"]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Where the network that learns comes from."""
+
+    painting: Callable[[], HeldPolicy]
+    """The one that also paints."""
+    apart: Callable[[], HeldPolicy]
+    """Another, on the CPU, to be cut into shares."""
+    dtype: torch.dtype
+    """What they compute in."""
+
+
+class Learning:
+    """Keeps network and trainer from round to round.
+
+    Args:
+        networks: Where the network comes from.
+        world: The processes that learn together.
+        parallel: `ddp` trains copies, `fsdp` one network in shares, beside the one that paints; `auto` takes copies
+            where an adapter is trained, and shares where all weights are.
+    """
+
+    def __init__(self, networks: Networks, world: World, parallel: Parallel) -> None:
+        self.world = world
+        self._networks, self._parallel = networks, parallel
+        self._network: HeldPolicy | None = None
+        self._team: Team = Solo()
+        self._trainer: Trainer | None = None
+        self._trainer_held: str | None = None
+
+    def field(self, folder: Path, micro_batch: int) -> VelocityField:
+        """Return the velocity field, with gradient, of a stored policy."""
+        policy = self._held().hold(folder)
+        return VelocityField(policy, micro_batch, self._networks.dtype, team=self._team)
+
+    def trainer(self, folder: Path, settings: OptimizerSettings) -> Trainer:
+        """Return a trainer that goes on from a stored policy; call `trained` once the next one is stored."""
+        held, state = self._held(), policy_state(folder)
+        policy = held.hold(folder)
+        if self._trainer is None or self._trainer_held != state.digest:
+            self._trainer = Trainer(policy.module, settings)
+            if not state.is_base:
+                self._trainer.load_state(read_optimizer(folder), state.num_steps)
+        held.changes()
+        self._trainer_held = None
+        return self._trainer
+
+    def trained(self, folder: Path) -> None:
+        """Take note that the weights and moments held are now those of this stored policy."""
+        self._held().is_now(folder)
+        self._trainer_held = policy_state(folder).digest
+
+    def _held(self) -> HeldPolicy:
+        if self._network is None:
+            network = self._networks.painting()
+            if self.world.size > 1 and self._in_shares(adapted=network.policy.adapted):
+                network = self._networks.apart()
+                self._team = Sharded(network.policy, self.world, self._networks.dtype)
+            elif self.world.size > 1:
+                self._team = Replicated(network.policy, self.world)
+            self._network = network
+        return self._network
+
+    def _in_shares(self, *, adapted: bool) -> bool:
+        if adapted and self._parallel == "fsdp":
+            raise ValueError(
+                "placement.parallel: ddp or auto is required where an adapter is trained, got fsdp: shares are for a "
+                "network of which all weights are. Change it, or set policy.lora to null."
+            )
+        return self._parallel == "fsdp" or (self._parallel == "auto" and not adapted)

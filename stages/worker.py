@@ -1,0 +1,41 @@
+"""Who does the work of stages: the loaded models of this process, or runners elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from stages.job import Job
+from stages.registry import Stage
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a piece of work took."""
+
+    cpu_seconds: float
+    """Of all processes together."""
+    peak_bytes: int
+    """Most memory of one of them: of the device's own, or of the process on a CPU."""
+
+
+class Worker(Protocol):
+    """Does stages. What it computes comes out the same whoever it is, up to the last bits."""
+
+    @property
+    def device(self) -> torch.device:
+        """What stages are computed on."""
+        ...
+
+    def do(self, stage: Stage, job: Job) -> Spent:
+        """Write the job's tables."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> int:
+        """Keep the embeddings of texts that are not kept yet, and return how many there were."""
+        ...
+
+    def close(self) -> None:
+        """Send home whoever works elsewhere."""
+        ...

@@ -1,0 +1,108 @@
+"""Two real Ray actors against one process, and what they do when one is lost."""
+
+import threading
+
+import psutil
+import pytest
+import ray
+from closeness import close_runs
+from tiny import tiny_params
+
+from flows.loop import call_plainly
+from flows.ray_pool import RunnersLostError
+from flows.session import Session
+from stages.tables import read_table, tensor
+
+ROUNDS = ("run.rounds=3", "prompts.num_prompts=8")
+TWO = ("placement.runner=ray", "placement.num_runners=2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One cluster for the module; each run has runners of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+def trained(monkeypatch, home, *overrides, observers=(), rounds=ROUNDS):
+    """A run in a store of its own."""
+    monkeypatch.setenv("G2RPO_HOME", str(home))
+    session = Session.of(tiny_params(*rounds, *overrides).model_dump(mode="json"))
+    return session.train(call_plainly, observers=observers)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """Three rounds in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield trained(patch, tmp_path_factory.mktemp("local") / "store").path
+
+
+def test_two_runners_make_what_one_process_makes(monkeypatch, tmp_path, local):
+    run = trained(monkeypatch, tmp_path / "store", *TWO).path
+    assert run.name == local.name
+    assert close_runs(local, run) == (42, 3)
+    for number in range(3):  # noise to the last bit
+        for table, column in (("prompts", "noise_seed"), ("transitions", "seed")):
+            mine, others = (read_table(path / f"rounds/{number:04d}" / table)[column] for path in (run, local))
+            assert mine.equals(others)
+        starts = [read_table(path / f"rounds/{number:04d}/anchors") for path in (run, local)]
+        first = [tensor(rows.filter([step == 0 for step in rows["step"].to_pylist()]), "latents") for rows in starts]
+        assert (first[0] == first[1]).all()
+
+
+@pytest.mark.slow
+def test_runners_of_their_own_judge_pictures(monkeypatch, tmp_path, local):
+    scorers = "placement.scorers={num_runners: 1, gpus_per_runner: 0, resource: null}"
+    run = trained(monkeypatch, tmp_path / "store", *TWO, scorers).path
+    close_runs(local, run)
+
+
+class Killer:
+    """Kills a runner by SIGKILL at given stages of given rounds, shortly after each has begun."""
+
+    def __init__(self, *stages):
+        self.left = set(stages)
+
+    def stage_started(self, stage, number):
+        if (stage, number) in self.left:
+            self.left.remove((stage, number))
+            threading.Timer(0.05, kill_one).start()
+
+    def watch(self, run, num_rounds): ...
+    def round_finished(self, number, metrics): ...
+    def evaluated(self, judged): ...
+    def guarded(self, finding): ...
+    def close(self, ending): ...
+
+
+def runner_processes():
+    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[0].startswith("ray::Runner")]
+
+
+def kill_one():
+    if there := runner_processes():
+        there[0].kill()
+
+
+@pytest.mark.slow
+def test_a_runner_killed_in_each_stage_costs_time_and_nothing_else(monkeypatch, tmp_path, local, capsys):
+    stages = ["rollout", "complete", "score", "update", "evaluate"]
+    killer = Killer(*((stage, 1) for stage in stages))
+    more = ("placement.max_restarts=10", "run.rounds=3")
+    run = trained(monkeypatch, tmp_path / "store", *TWO, *more, observers=[killer])
+    assert not killer.left
+    assert capsys.readouterr().err.count("a runner is lost and another started") >= 3
+    close_runs(local, run.path)
+
+
+def test_too_many_lost_runners_end_the_stage_and_say_why(monkeypatch, tmp_path, local):
+    store = tmp_path / "store"
+    with pytest.raises(RunnersLostError, match=r"(?s)placement.max_restarts, got 1; the last: .*same command again"):
+        trained(monkeypatch, store, *TWO, "placement.max_restarts=0", observers=[Killer(("update", 1))])
+    assert not runner_processes()
+    close_runs(local, trained(monkeypatch, store, *TWO).path)

@@ -1,0 +1,64 @@
+"""Updates by several real processes that meet over gloo."""
+
+import multiprocessing
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from g2rpo.world import World
+from stages.job import Job
+from stages.params import Params
+from stages.registry import STAGES
+from stages.resources import Resources
+
+_LONGEST = 300  # seconds
+
+
+@dataclass(frozen=True)
+class Update:
+    """The update of a round of a run, into a folder of its own."""
+
+    params: Params
+    number: int
+    inputs: dict[str, Path]
+    out: Path
+    parallel: str = "auto"
+
+    @classmethod
+    def of(cls, run, params, number, out, *, parallel="auto", **inputs):
+        return cls(params, number, run.inputs(STAGES["update"], number) | inputs, out, parallel)
+
+    def do(self, resources):
+        stage = STAGES["update"]
+        outputs = {name: self.out / name for name in stage.outputs}
+        stage.load()(Job(self.params, self.number, self.inputs, outputs, stamp="1"), resources)
+
+
+def together(size, updates):
+    """Have so many processes do updates, one after another."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    context = multiprocessing.get_context("spawn")
+    members = [context.Process(target=_member, args=(World(rank, size), address, updates)) for rank in range(size)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(_LONGEST)
+    ended = [member.exitcode for member in members]
+    for member in members:
+        member.kill()
+    assert ended == [0] * size
+
+
+def _member(world, address, updates):
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=address, rank=world.rank, world_size=world.size)
+    for update in updates:
+        resources = Resources(update.params)
+        resources.learn_with(world, update.parallel)
+        update.do(resources)
+    distributed.destroy_process_group()
