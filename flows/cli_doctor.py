@@ -49,11 +49,12 @@ def _examined(file: Path, overrides: list[str]) -> list["Check"]:
         told = str(error).replace("\n", " ")
         return [*found, Check("parameters", "fault", told, "Correct them; the other looks need them.")]
     found.append(Check("parameters", "ok", f"{file} is valid"))
-    from flows.doctor import machine, project, servers, store
+    from flows.doctor import cluster, machine, project, servers, store
 
     looks = {
         "device": partial(machine.device, parsed),
         "disk": partial(machine.disk, parsed),
+        "cluster": partial(cluster.cluster, parsed),
         "runs": store.runs,
         "services": store.services,
         "prefect": servers.prefect,

@@ -35,7 +35,7 @@ def _told(found: "Plan", price: float | None) -> str:
     spent, values = found.evaluations, found.values(price)
     lines = [
         f"run          {found.run_key} ({found.folder})",
-        f"rounds       {found.rounds_finished} are done, {found.rounds_to_do} to do, on {found.device}",
+        f"rounds       {found.rounds_finished} are done, {found.rounds_to_do} to do, on {_devices(found)}",
         f"evaluations  {spent['rounds']:,} by the rounds, {spent['judging']:,} by the judging during them,",
         f"             {spent['final']:,} by the final one, {spent['best']:,} more if the best round is not the last",
     ]
@@ -44,8 +44,12 @@ def _told(found: "Plan", price: float | None) -> str:
             f"seconds      {found.seconds:,.0f}, a round {found.trial.round_seconds:.2f}; measured now on this machine",
             f"disk         {found.trial.round_bytes / 1e6:,.1f} MB a round, {found.bytes_kept / 1e6:,.0f} MB in all",
             f"memory       {found.trial.peak_bytes / 1e9:.2f} GB",
-            f"hours        {found.seconds / 3600:.3f} of the device"
+            f"hours        {values['device_hours']:.3f} of {'the device' if found.num_devices == 1 else 'all devices'}"
             + ("" if price is None else f", which cost {values['price']:.2f}"),
         ]
     lines += ["other than params.yaml:" if found.changed else "parameters   those of params.yaml"]
     return "\n".join(lines + [f"  {name}: {json.dumps(value)}" for name, value in found.changed.items()])
+
+
+def _devices(found: "Plan") -> str:
+    return found.device if found.num_devices == 1 else f"{found.num_devices} runners, {found.device}"

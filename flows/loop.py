@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from flows.ahead import Ahead
 from flows.guards.finding import TrippedError
 from flows.guards.watch import Guards
 from flows.observers import Judged, Observers
@@ -68,8 +69,11 @@ class Loop:
             self._judge(policy_round, for_report(self.params))
 
     def _round(self, number: int) -> None:
-        for stage in ROUND_STAGES:
+        *before, update = ROUND_STAGES
+        for stage in before:
             self._do(stage, number, self.params)
+        with Ahead(self.run, self.params, self.worker).of(number):
+            self._do(update, number, self.params)
         metrics = round_metrics(self.run, number)
         self.run.write_metrics(number, metrics)
         self.run.finish_round(number)

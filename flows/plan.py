@@ -15,6 +15,7 @@ from stages.manifest import LATENTS, PRUNABLE
 from stages.params import Params, for_report
 from stages.params_file import load_params
 from stages.registry import EVALUATE
+from stages.retention import rounds_kept
 from stages.store import Run
 
 
@@ -25,6 +26,8 @@ class Plan:
     run_key: str
     folder: Path
     device: str
+    num_devices: int
+    """Of the runners; 1 where all stages run in one process."""
     rounds_finished: int
     rounds_to_do: int
     changed: dict[str, Any]
@@ -51,12 +54,13 @@ class Plan:
         Args:
             price: Of an hour of the device, in a currency of one's own.
         """
-        hours = None if self.seconds is None else self.seconds / 3600
+        hours = None if self.seconds is None else self.seconds / 3600 * self.num_devices
         trial = self.trial
         return {
             "run_key": self.run_key,
             "folder": str(self.folder),
             "device": self.device,
+            "num_devices": self.num_devices,
             "rounds_finished": self.rounds_finished,
             "rounds_to_do": self.rounds_to_do,
             "changed": self.changed,
@@ -91,6 +95,7 @@ def plan(params: Params, *, measure: bool) -> Plan:
         run_key=key,
         folder=run.path,
         device=device,
+        num_devices=params.placement.num_devices,
         rounds_finished=finished,
         rounds_to_do=rounds - finished,
         changed=_changed(params),
@@ -119,7 +124,7 @@ def _judging(run: Run, by: Params, policy_rounds: Sequence[int]) -> int:
 
 def _kept(params: Params, sizes: dict[str, int]) -> int:
     """Return the bytes of the rounds that are left once retention has let go."""
-    rounds, keep = params.run.rounds, params.retention.rounds
+    rounds, keep = params.run.rounds, rounds_kept(params)
     whole = sum(sizes.values())
     total = 0
     for number in range(rounds):

@@ -11,7 +11,6 @@ from torch import distributed
 from g2rpo.world import World
 from stages.files import file_digest
 from stages.job import Job
-from stages.learning import Parallel
 from stages.params import Params
 from stages.registry import STAGES
 from stages.resources import Resources
@@ -59,7 +58,7 @@ class Runner:
             free.bind((host, 0))
             return f"tcp://{host}:{free.getsockname()[1]}"
 
-    def join(self, world: World, address: str, parallel: Parallel) -> None:
+    def join(self, world: World, address: str) -> None:
         """Learn as one of a world's processes from now on."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -68,4 +67,4 @@ class Runner:
             distributed.init_process_group(
                 backend, init_method=address, rank=world.rank, world_size=world.size, timeout=_PATIENCE
             )
-        self._resources.learn_with(world, parallel)
+        self._resources.learn_with(world)

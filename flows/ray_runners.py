@@ -14,7 +14,7 @@ from flows.ray_pool import Actor, Budget, Pool, Task
 from flows.ray_world import RayWorld
 from stages.base_model import base_model
 from stages.device import run_device
-from stages.evaluate import num_shards
+from stages.evaluate import pending
 from stages.job import Job
 from stages.manifest import read_manifest
 from stages.params import Params
@@ -102,7 +102,7 @@ class RayRunners:
                 need = Need(asked.cpus_per_runner, gpus, resource)
                 return Pool(partial(cluster.start, self._params, need), size, budget, cluster.patience)
 
-            updating = asked.update_runners or asked.num_runners
+            updating = asked.num_updating
             ahead = updating if asked.staleness else 0  # then those who update do nothing else
             painters = pool(asked.num_runners - ahead, asked.gpus_per_runner)
             scorers = (
@@ -111,14 +111,14 @@ class RayRunners:
                 else painters
             )
             updaters = pool(ahead, asked.gpus_per_runner) if ahead else painters
-            world = RayWorld(updaters, updating, asked.parallel)
+            world = RayWorld(updaters, updating)
             pools = {id(one): one for one in (painters, scorers, updaters)}
             self._staff = _Staff(cluster, painters, scorers, world, list(pools.values()))
         return self._staff
 
     def _pending(self, stage: Stage, job: Job) -> list[int]:
         if stage == EVALUATE:
-            return job.pending(range(num_shards(job.params)), "evaluations")
+            return pending(job)
         return job.pending_like(next(name for name in stage.inputs if name not in POLICY_INPUTS), *stage.outputs)
 
     def _score_ahead(self, job: Job, shard: int) -> None:

@@ -10,7 +10,6 @@ from ray.exceptions import RayActorError, RayTaskError
 from flows.ray_pool import Actor, Pool, told
 from g2rpo.world import World
 from stages.job import Job
-from stages.learning import Parallel
 from stages.worker import Spent
 
 _LAST_WORDS = 10.0  # seconds for the others of a world to fail, or to end, once one has failed
@@ -22,12 +21,10 @@ class RayWorld:
     Args:
         pool: Whose.
         size: How many.
-        parallel: How they hold weights.
     """
 
-    def __init__(self, pool: Pool, size: int, parallel: Parallel) -> None:
+    def __init__(self, pool: Pool, size: int) -> None:
         self._pool, self._size = pool, size
-        self._parallel: Parallel = parallel
         self._met: list[Actor] = []
 
     def update(self, job: Job) -> Spent:
@@ -53,7 +50,7 @@ class RayWorld:
             if address is None:
                 continue
             ranks = [World(rank, self._size) for rank in range(self._size)]
-            joins = [partial(_join, world, address[0], self._parallel) for world in ranks]
+            joins = [partial(_join, world, address[0]) for world in ranks]
             if self._together(actors, joins) is not None:
                 self._met = actors
                 return actors
@@ -87,5 +84,5 @@ class RayWorld:
         return None, errors[0]
 
 
-def _join(world: World, address: Any, parallel: Parallel, actor: Actor) -> Any:
-    return actor.join.remote(world, address, parallel)
+def _join(world: World, address: str, actor: Actor) -> Any:
+    return actor.join.remote(world, address)

@@ -88,7 +88,18 @@ def _checks(params: Params, round_number: int) -> int:
     """Return the velocities of a round's update that no method asks for."""
     chosen, steps = params.update, _optimizer_steps(params, round_number)
     measured = 0 if chosen.kl_weight > 0 else sum(min(size, chosen.micro_batch) for size in steps)
-    return measured * chosen.num_epochs + sum(steps[1:])
+    return measured * chosen.num_epochs + sum(steps[1:]) + _paces(params, steps)
+
+
+def _paces(params: Params, steps: list[int]) -> int:
+    """Return the velocities by which runners whose share of a step is smaller keep pace with the others."""
+    chosen, runners = params.update, params.placement.num_updating
+    spent = 0
+    for number, sites in enumerate(steps):
+        calls = [-(-len(range(rank, sites, runners)) // chosen.micro_batch) for rank in range(runners)]
+        behind = sum(count < calls[0] for count in calls)
+        spent += behind * (3 * chosen.num_epochs + (number > 0))
+    return spent
 
 
 def _optimizer_steps(params: Params, round_number: int) -> list[int]:

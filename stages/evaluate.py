@@ -56,9 +56,11 @@ def held_out(params: Params) -> HeldOut:
     )
 
 
-def num_shards(params: Params) -> int:
-    """Return the number of shards of an evaluation: of each number of steps, `evaluate.micro_batch` prompts a shard."""
-    return len(_parts(params))
+def pending(job: Job) -> list[int]:
+    """Return the shards to make: of each number of steps, one for `evaluate.micro_batch` prompts."""
+    parts = _parts(job.params)
+    with_pictures = [shard for shard, (_, part) in enumerate(parts) if _kept(job.params, part)]
+    return sorted({*job.pending(range(len(parts)), "evaluations"), *job.pending(with_pictures, "pictures")})
 
 
 def run(job: Job, resources: Resources) -> None:
@@ -69,7 +71,7 @@ def run(job: Job, resources: Resources) -> None:
     painted = dict[int, torch.Tensor]()
     spent = dict[int, int]()
     resources.need("network")
-    for shard in job.pending(range(len(parts)), "evaluations"):
+    for shard in pending(job):
         field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
         painted[shard] = _paint(field, resources, prompts, *parts[shard]).cpu()
         spent[shard] = field.evaluations
@@ -80,7 +82,7 @@ def run(job: Job, resources: Resources) -> None:
         told = [f"prompt {name}" for name in prompts.ids[part]]
         rewards = [resources.reward(name) for name in chosen.rewards]
         values = np.stack([judge(reward, images, prompts.texts[part], told) for reward in rewards], axis=1)
-        kept = [row for row in _shown(job.params) if part.start <= row < part.start + len(images)]
+        kept = _kept(job.params, part)
         pictures = {row: to_uint8(images[row - part.start][None])[0].numpy() for row in kept}
         if pictures:
             _write_pictures(job, shard, num_steps, prompts, pictures)
@@ -95,11 +97,11 @@ def _parts(params: Params) -> list[tuple[int, slice]]:
     return [(steps, slice(at, at + chosen.micro_batch)) for steps in chosen.num_steps for at in starts]
 
 
-def _shown(params: Params) -> list[int]:
+def _kept(params: Params, part: slice) -> list[int]:
     """Return the rows whose pictures are kept: the first rows hold each caption once, with its first noise."""
     there = params.evaluate.num_prompts
     count = min(params.evaluate.num_pictures, there)
-    return [index * there // count for index in range(count)]
+    return [row for row in (index * there // count for index in range(count)) if part.start <= row < part.stop]
 
 
 def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, num_steps: int, part: slice) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from g2rpo.policies.protocol import Policy
-from g2rpo.sharding import held_like
+from g2rpo.sharding import held_like, whole
 from stages.policy_files import read_weights
 from stages.policy_state import policy_state
 
@@ -42,6 +42,14 @@ class HeldPolicy:
                     own[name].copy_(held_like(tensor, own[name]))
             self._held = wanted
         return self.policy
+
+    def take(self, other: "HeldPolicy", folder: Path) -> None:
+        """Take the weights of a stored policy from a network that holds them, perhaps in shares."""
+        own = dict(self.policy.module.named_parameters())
+        with torch.no_grad():
+            for name, parameter in other.policy.module.named_parameters():
+                own[name].copy_(whole(parameter))
+        self.is_now(folder)
 
     def changes(self) -> None:
         """Take note that the weights are being trained: what is held has no name for the time being."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -15,8 +14,6 @@ from stages.held_policy import HeldPolicy
 from stages.policy_files import read_optimizer
 from stages.policy_state import policy_state
 
-Parallel = Literal["auto", "ddp", "fsdp"]
-
 
 @dataclass(frozen=True)
 class Networks:
@@ -24,6 +21,8 @@ class Networks:
 
     painting: Callable[[], HeldPolicy]
     """The one that also paints."""
+    painted: Callable[[], HeldPolicy | None]
+    """That one if it has been loaded."""
     apart: Callable[[], HeldPolicy]
     """Another, on the CPU, to be cut into shares."""
     dtype: torch.dtype
@@ -36,13 +35,12 @@ class Learning:
     Args:
         networks: Where the network comes from.
         world: The processes that learn together.
-        parallel: `ddp` trains copies, `fsdp` one network in shares, beside the one that paints; `auto` takes copies
-            where an adapter is trained, and shares where all weights are.
+        in_shares: Whether they train one network in shares, beside those that paint; else copies.
     """
 
-    def __init__(self, networks: Networks, world: World, parallel: Parallel) -> None:
+    def __init__(self, networks: Networks, world: World, *, in_shares: bool) -> None:
         self.world = world
-        self._networks, self._parallel = networks, parallel
+        self._networks, self._in_shares = networks, in_shares and world.size > 1
         self._network: HeldPolicy | None = None
         self._team: Team = Solo()
         self._trainer: Trainer | None = None
@@ -69,22 +67,15 @@ class Learning:
         """Take note that the weights and moments held are now those of this stored policy."""
         self._held().is_now(folder)
         self._trainer_held = policy_state(folder).digest
+        painting = self._networks.painted()
+        if self._in_shares and painting:  # from the others' shares: sooner than from disk
+            painting.take(self._held(), folder)
 
     def _held(self) -> HeldPolicy:
         if self._network is None:
-            network = self._networks.painting()
-            if self.world.size > 1 and self._in_shares(adapted=network.policy.adapted):
-                network = self._networks.apart()
-                self._team = Sharded(network.policy, self.world, self._networks.dtype)
+            self._network = self._networks.apart() if self._in_shares else self._networks.painting()
+            if self._in_shares:
+                self._team = Sharded(self._network.policy, self.world, self._networks.dtype)
             elif self.world.size > 1:
-                self._team = Replicated(network.policy, self.world)
-            self._network = network
+                self._team = Replicated(self._network.policy, self.world)
         return self._network
-
-    def _in_shares(self, *, adapted: bool) -> bool:
-        if adapted and self._parallel == "fsdp":
-            raise ValueError(
-                "placement.parallel: ddp or auto is required where an adapter is trained, got fsdp: shares are for a "
-                "network of which all weights are. Change it, or set policy.lora to null."
-            )
-        return self._parallel == "fsdp" or (self._parallel == "auto" and not adapted)

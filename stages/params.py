@@ -249,13 +249,29 @@ class Params(Section):
                 "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got "
                 f"{asked.gpus_per_runner} with {device}. Change one, or set resources.device to auto."
             )
-        if self.resources.quantise and getattr(self.policy, "lora", None) is None:
+        if asked.parallel == "fsdp" and self.adapted:
+            raise ValueError(
+                "placement.parallel: ddp or auto is required where an adapter is trained, got fsdp: shares are for a "
+                "network of which all weights are. Change it, or set policy.lora to null."
+            )
+        if self.resources.quantise and not self.adapted:
             raise ValueError(
                 "resources.quantise: a policy of which only an adapter is trained is required, since quantised weights "
                 f"cannot be; got {self.resources.quantise} with a {self.policy.family} policy without policy.lora. "
                 "Set policy.lora, or resources.quantise to null."
             )
         return self
+
+    @property
+    def learns_in_shares(self) -> bool:
+        """Whether the weights that are trained lie in shares on several runners, beside a copy on each that paints."""
+        asked = self.placement
+        return asked.num_updating > 1 and (asked.parallel == "fsdp" or (asked.parallel == "auto" and not self.adapted))
+
+    @property
+    def adapted(self) -> bool:
+        """Whether an adapter is trained, and no other weights."""
+        return getattr(self.policy, "lora", None) is not None
 
 
 def for_report(params: Params) -> Params:

@@ -1,5 +1,6 @@
 """The section `placement` of params.yaml: where the stages run."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -42,6 +43,21 @@ class PlacementParams(Section):
     staleness: Literal[0, 1]
     """1: each round is rolled out by the policy of the round before, while that one updates, and the ratio is taken
     against its stored log-probabilities. The paper has 0."""
+
+    @property
+    def num_updating(self) -> int:
+        """Processes that take the optimizer steps together."""
+        return 1 if self.runner == "local" else self.update_runners or self.num_runners
+
+    @property
+    def num_devices(self) -> int:
+        """Devices that a run takes: cards, or runners on CPUs; shares of a card are rounded up together."""
+        if self.runner == "local":
+            return 1
+        if self.scorers is None:
+            return self.num_runners
+        share = self.scorers.gpus_per_runner if self.gpus_per_runner else 1
+        return self.num_runners + math.ceil(self.scorers.num_runners * share)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -9,8 +9,9 @@ from stages.job import Job
 from stages.params import Params
 from stages.placement_params import PlacementParams
 
-Model = Literal["network", "decoder", "rewards"]
-"""What a stage may compute with."""
+Model = Literal["network", "base", "decoder", "rewards"]
+"""What a stage may compute with: the network that paints (and learns, unless that lies in shares), the base's own where
+all weights are trained, the autoencoder, the rewards."""
 
 _WITHOUT_EFFECT = {
     ("run", "rounds"),
@@ -100,7 +101,7 @@ ROUND_STAGES = (
         ("prompts", "anchors", "transitions", "advantages", "previous_policy"),
         ("old_log_probs", "updates", "policy"),
         ("resources", "placement", "policy", "rollout", "update"),
-        models=("network",),
+        models=("network", "base"),
         sharded=False,
     ),
 )

@@ -25,7 +25,7 @@ from stages.files import value_digest
 from stages.held_policy import HeldPolicy
 from stages.home import home
 from stages.job import Job
-from stages.learning import Learning, Networks, Parallel
+from stages.learning import Learning, Networks
 from stages.memory import begin_peak, peak_bytes
 from stages.params import Params
 from stages.registry import Model, Stage
@@ -55,14 +55,15 @@ class Resources:
             attention=chosen.attention,
             compile=chosen.compile,
             quantise=chosen.quantise,
+            trained=not params.learns_in_shares,  # else others are
         )
         self._embeddings = Embeddings(self._base_model, self._compute, self._embeddings_folder())
         self._network: HeldPolicy | None = None
         self._base: Policy | None = None
         self._initial: dict[str, Tensor] | None = None
         self._rewards: dict[str, Reward] = {}
-        self._needed: Sequence[Model] = ("network", "decoder", "rewards")
-        self.learn_with(ALONE, "auto")
+        self._needed: Sequence[Model] = ("network", "base", "decoder", "rewards")
+        self.learn_with(ALONE)
 
     def sigmas(self, num_steps: int) -> Tensor:
         """Return the schedule of a number of steps, shape (num_steps + 1,), with the shift that params.yaml says."""
@@ -87,9 +88,8 @@ class Resources:
 
     def base_field(self, micro_batch: int) -> VelocityField:
         """Return the velocity field of the base: the policy with its adapter off, else a network of its own."""
-        policy = self._held().policy
-        if policy.adapted:
-            return VelocityField(policy, micro_batch, self.dtype, base=True)
+        if self._params.adapted:
+            return VelocityField(self._held().policy, micro_batch, self.dtype, base=True)
         if self._base is None:
             self._base = self._load_base()
             self._base.module.requires_grad_(False)
@@ -99,10 +99,10 @@ class Resources:
         """Return the network that paints, with the weights of a stored policy in it."""
         return self._held().hold(folder, averaged=averaged)
 
-    def learn_with(self, world: World, parallel: Parallel) -> None:
-        """Learn as one of a world's processes from now on; see `stages.learning`."""
-        networks = Networks(self._held, self._load_apart, self.dtype)
-        self.learning = Learning(networks, world, parallel)
+    def learn_with(self, world: World) -> None:
+        """Learn as one of a world's processes from now on."""
+        networks = Networks(self._held, lambda: self._network, self._load_apart, self.dtype)
+        self.learning = Learning(networks, world, in_shares=self._params.learns_in_shares)
 
     def reward(self, name: str) -> Reward:
         """Return a reward by name.
@@ -131,16 +131,18 @@ class Resources:
 
     def need(self, *models: Model) -> None:
         """Have these models on the device, and no others where `resources.between_stages` is offload."""
-        self._needed = models
+        learning_alone = "base" in models and self._params.learns_in_shares  # beside the shares, which stay
+        self._needed = tuple(model for model in models if not (learning_alone and model == "network"))
         self._place()
 
     def _place(self) -> None:
         if self._params.resources.between_stages == "keep":
             return
-        policies = [policy for policy in (self._network and self._network.policy, self._base) if policy is not None]
-        groups = {
-            "network": [policy.module for policy in policies],
-            "decoder": [policy.decoder for policy in policies],
+        painting = self._network and self._network.policy
+        groups: dict[Model, list[torch.nn.Module | None]] = {
+            "network": [painting and painting.module],
+            "base": [self._base and self._base.module],
+            "decoder": [painting and painting.decoder],
             "rewards": [reward.module for reward in self._rewards.values()],
         }
         for moved in (False, True):  # first away, then in
@@ -155,7 +157,7 @@ class Resources:
         if self._network is None:
             needed = self._needed
             self.need("network", "decoder")  # they are loaded onto the device: a stage that goes on may hold rewards
-            self._network = self._new_network(self._compute)
+            self._network = HeldPolicy(self._load_base(), self._first_weights)
             self._needed = needed
             if self._network.policy.adapted:
                 named = self._network.policy.module.named_parameters()
@@ -163,17 +165,15 @@ class Resources:
             self._place()
         return self._network
 
-    def _new_network(self, compute: Compute) -> HeldPolicy:
-        return HeldPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._first_weights)
-
     def _load_apart(self) -> HeldPolicy:
-        return self._new_network(replace(self._compute, device=torch.device("cpu"), compile=False))
+        compute = replace(self._compute, device=torch.device("cpu"), compile=False, trained=True)
+        return HeldPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._first_weights)
 
     def _first_weights(self) -> dict[str, Tensor]:
         """Return what a run starts from: of an adapter its first weights, else the base's."""
         if self._initial is not None:
             return self._initial
-        aside = replace(self._compute, device=torch.device("cpu"), attention="native", compile=False)
+        aside = replace(self._compute, device=torch.device("cpu"), attention="native", compile=False, trained=True)
         base = self._base_model.load_policy(aside, seed=self._params.run.seed)
         return {name: parameter.detach() for name, parameter in base.module.named_parameters()}
 

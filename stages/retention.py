@@ -16,9 +16,14 @@ def prune(run: Run, params: Params) -> int:
     The last `retention.rounds` finished rounds keep everything; earlier ones keep their policy where
     `evaluate.every` judges it. A tombstone says what was let go, and is written first: a verified run stays one.
     """
-    if params.retention.rounds is None:
-        return 0
-    return sum(_prune_round(run, number, params) for number in range(run.num_finished - params.retention.rounds))
+    kept = rounds_kept(params)
+    return 0 if kept is None else sum(_prune_round(run, n, params) for n in range(run.num_finished - kept))
+
+
+def rounds_kept(params: Params) -> int | None:
+    """Return how many of the last rounds keep everything; None: all. With staleness an older policy still paints."""
+    asked = params.retention.rounds
+    return None if asked is None else asked + params.placement.staleness
 
 
 def _prune_round(run: Run, number: int, params: Params) -> int:

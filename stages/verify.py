@@ -33,7 +33,7 @@ class _Expected:
 def verify(run: Run) -> list[Damage]:
     """Return everything that is damaged, missing or of another run, in the order of the run; nothing is changed.
 
-    The unfinished round is held to the stages that it has finished.
+    An unfinished round is held to the stages that it has finished.
     """
     return damaged_own_files(run) or _Check(run).found()
 
@@ -50,13 +50,20 @@ class _Check:
 
     def found(self) -> list[Damage]:
         found: list[Damage] = []
-        for number in range(self._num_finished + self._run.round_folder(self._num_finished).is_dir()):
+        for number in range(self._num_begun()):
             for stage in ROUND_STAGES:
                 found += self._stage(stage, number)
             found += self._metrics_and_tombstone(number)
         for policy_round, split in self._run.evaluations():
             found += self._evaluation(policy_round, split)
         return [*found, *_altered(self._expected)]
+
+    def _num_begun(self) -> int:
+        """Return the number of rounds that are finished, or begun: one, or with staleness the next too."""
+        number = self._num_finished
+        while self._run.round_folder(number).is_dir():
+            number += 1
+        return number
 
     def _stage(self, stage: Stage, number: int) -> Iterator[Damage]:
         """Check a stage's manifest and the names of its files; note the digests that they must have."""

@@ -70,7 +70,7 @@ def test_the_example_of_the_environment_names_all_that_is_asked_for_and_no_more(
 def test_the_image_installs_what_is_pinned():
     said = (ROOT / "deploy/Dockerfile").read_text()
     assert "--constraint constraints.txt" in said
-    assert "--editable '.[team]'" in said
+    assert "--editable '.[ray,team]'" in said
 
 
 def test_job_variables_for_docker_are_those_of_prefects_worker():

@@ -29,6 +29,8 @@ class Compute:
     """Whether `torch.compile` compiles the transformer's repeated blocks."""
     quantise: Literal["int8"] | None
     """What frozen weights are held in, where an adapter is trained; None holds them in `dtype`."""
+    trained: bool = True
+    """Whether this copy of the network is trained; one that only paints holds all its weights in `dtype`."""
 
     def prepare(self, transformer: Any) -> None:
         """Set attention, checkpointing and compilation of a transformer of diffusers.

@@ -47,14 +47,15 @@ class Parts:
             ValueError: If the transformer alone is larger than the card.
         """
         assert lora or not compute.quantise, "Quantised weights cannot be trained; the parameters refuse that."
+        frozen = lora is not None or not compute.trained
         if compute.device.type == "cuda":
             refuse_too_large(
-                transformer_bytes(folder, transformer, compute, adapted=lora is not None),
+                transformer_bytes(folder, transformer, compute, adapted=frozen),
                 torch.cuda.get_device_properties(compute.device).total_memory,
                 adapted=lora is not None,
                 quantised=compute.quantise is not None,
             )
-        network = read_transformer(folder, transformer, compute.dtype if lora else torch.float32)
+        network = read_transformer(folder, transformer, compute.dtype if frozen else torch.float32)
         if compute.quantise:
             quantise(network)
         vae = _read(folder, "vae", AutoencoderKL, compute.dtype)

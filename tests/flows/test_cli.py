@@ -51,6 +51,7 @@ def test_bad_input_is_refused_before_anything_is_started(g2rpo, words, said):
     assert not g2rpo.store.exists()
 
 
+@pytest.mark.slow
 def test_a_stage_run_alone_gives_the_same_tables(trained):
     folder = trained.run_folder()
     before = tables(folder)

@@ -94,6 +94,7 @@ def test_a_flow_killed_four_times_ends_as_a_run_that_was_not(trained, g2rpo, pre
     assert kills.phases == ["complete", "update", "logging", "export"], kills.log
 
 
+@pytest.mark.slow
 def test_a_second_start_of_a_run_is_refused_until_the_first_is_killed(trained, g2rpo):
     holder = subprocess.Popen(
         g2rpo.train_command(), cwd=ROOT, env=g2rpo.environment, stderr=subprocess.DEVNULL, start_new_session=True

@@ -1,17 +1,25 @@
 """Two real Ray actors against one process, and what they do when one is lost."""
 
+import signal
+import subprocess
 import threading
 
 import psutil
 import pytest
 import ray
-from closeness import close_runs
-from tiny import tiny_params
+from closeness import close_runs, close_table
+from processes import processes_with
+from tiny import ROOT, tiny_params
+from waiting import wait_for
 
 from flows.loop import call_plainly
 from flows.ray_pool import RunnersLostError
 from flows.session import Session
+from stages.metrics import finished_manifest
+from stages.policy_state import policy_state
+from stages.registry import STAGES
 from stages.tables import read_table, tensor
+from stages.verify import verify
 
 ROUNDS = ("run.rounds=3", "prompts.num_prompts=8")
 TWO = ("placement.runner=ray", "placement.num_runners=2")
@@ -100,9 +108,57 @@ def test_a_runner_killed_in_each_stage_costs_time_and_nothing_else(monkeypatch, 
     close_runs(local, run.path)
 
 
+@pytest.mark.slow
 def test_too_many_lost_runners_end_the_stage_and_say_why(monkeypatch, tmp_path, local):
     store = tmp_path / "store"
     with pytest.raises(RunnersLostError, match=r"(?s)placement.max_restarts, got 1; the last: .*same command again"):
         trained(monkeypatch, store, *TWO, "placement.max_restarts=0", observers=[Killer(("update", 1))])
     assert not runner_processes()
     close_runs(local, trained(monkeypatch, store, *TWO).path)
+
+
+@pytest.mark.slow
+def test_a_round_ahead_is_painted_by_the_policy_of_the_round_before(monkeypatch, tmp_path, local):
+    stale = ("placement.staleness=1", "placement.update_runners=1")
+    run = trained(monkeypatch, tmp_path / "store", *TWO, *stale)
+    assert run.key != local.name
+    close_table(run.round_folder(0) / "updates", local / "rounds/0000/updates")  # nobody was before
+    painted = [
+        finished_manifest(run.round_folder(n), STAGES["rollout"])["inputs"]["behaviour_policy"] for n in range(3)
+    ]
+    assert painted == [policy_state(run.policy_folder(n)).digest for n in (0, 0, 1)]
+    for number in (1, 2):
+        folder = run.round_folder(number)
+        old = read_table(folder / "old_log_probs")["log_prob_old"].to_numpy()
+        assert (old == read_table(folder / "transitions")["log_prob"].to_numpy()).all()
+        first = read_table(folder / "updates").to_pylist()[0]
+        assert first["ratio_min"] < 1 < first["ratio_max"]
+        assert first["clip_frac"] > 0
+    again = trained(monkeypatch, tmp_path / "again", *TWO, *stale)
+    close_runs(run.path, again.path)
+    assert verify(run) == []
+
+
+@pytest.mark.slow
+def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2rpo, prefect_api, local):
+    words = [*ROUNDS, *TWO]
+    process = subprocess.Popen(
+        g2rpo.train_command(*words), cwd=ROOT, env=g2rpo.environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for(lambda: g2rpo.rounds() == 1, 180)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    entry = f"G2RPO_HOME={g2rpo.store}"
+    wait_for(lambda: not processes_with(entry), 60)
+    g2rpo.train(*words, PREFECT_API_URL=prefect_api)
+    close_runs(local, g2rpo.run_folder())
+    assert not processes_with(entry)
+
+
+def test_placements_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"placement.staleness: 0 is required .* placement.update_runners below"):
+        tiny_params(*TWO, "placement.staleness=1")
+    with pytest.raises(ValueError, match=r"placement.update_runners: at most placement.num_runners, 2, .* got 3"):
+        tiny_params(*TWO, "placement.update_runners=3")
+    with pytest.raises(ValueError, match=r"placement.gpus_per_runner: 1 is required .*, got 1 with cpu"):
+        tiny_params(*TWO, "placement.gpus_per_runner=1")

@@ -66,6 +66,7 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
     assert g2rpo.rounds() == done + 1
 
 
+@pytest.mark.slow
 def test_two_runs_are_shown_side_by_side(trained, g2rpo, tmp_path):
     shutil.copytree(trained.run_folder(), g2rpo.store / "runs" / trained.run_folder().name)
     g2rpo.train("run.seed=1", "run.rounds=3")

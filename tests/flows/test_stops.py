@@ -9,14 +9,8 @@ from tiny import ROOT
 from waiting import wait_for
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
     words = [word for word in g2rpo.train_command("run.rounds=1000")[3:] if word != "train"]
     command = g2rpo.command("demo", "--out", str(tmp_path / "demo"), *words)

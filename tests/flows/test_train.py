@@ -1,6 +1,7 @@
 import json
 import urllib.request
 
+import pytest
 from tiny import tables
 from tracking import shown
 
@@ -81,6 +82,7 @@ def test_mlflow_numbers_are_those_of_the_store(trained):
     assert {key: run.data.metrics[key] for key in last} == last
 
 
+@pytest.mark.slow
 def test_more_rounds_continue_the_same_run(g2rpo, trained):
     g2rpo.train("run.rounds=1")
     done = g2rpo.train()

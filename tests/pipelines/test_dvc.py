@@ -56,12 +56,14 @@ def test_another_learning_rate_starts_afresh_and_the_former_comes_from_the_run_c
     assert repository.git("status", "--porcelain", "dvc.lock") == ""
 
 
+@pytest.mark.slow
 def test_more_rounds_go_on_where_the_run_stopped(repository):
     repository.set(run__rounds=3)
     assert "2 of 3 rounds are done" in repository.dvc("repro", "train")
     assert Run(repository.path / "outputs/run").num_finished == 3
 
 
+@pytest.mark.slow
 def test_a_wiped_store_and_outputs_come_back_from_the_cache_and_the_run_goes_on(repository):
     repository.wipe()
     said = repository.dvc("repro")
@@ -129,6 +131,7 @@ def test_queued_experiments_run_and_are_compared(repository):
     assert Run(repository.path / "outputs/run").num_finished == 1
 
 
+@pytest.mark.slow
 def test_a_pushed_run_is_pulled_into_a_fresh_clone_verified_and_continued(repository, s3):
     repository.environment |= s3
     repository.dvc("remote", "add", "-d", "s3", "s3://runs/g2rpo")

@@ -1,5 +1,7 @@
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "pipelines/round"
 STAGES = ("prompts", "rollout", "complete", "score", "integrate", "update")
 
@@ -27,7 +29,6 @@ def test_a_round_as_dvc_stages_is_the_first_round_of_the_run(one_round):
         assert found.read_bytes() == content, path
 
 
-@pytest.mark.slow
 def test_a_changed_parameter_runs_what_it_reaches_and_no_more(one_round):
     one_round.set(integrate__clamp=0.5)
     assert ran(one_round) == ["integrate", "update"]

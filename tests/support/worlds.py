@@ -25,11 +25,16 @@ class Update:
     number: int
     inputs: dict[str, Path]
     out: Path
-    parallel: str = "auto"
 
     @classmethod
-    def of(cls, run, params, number, out, *, parallel="auto", **inputs):
-        return cls(params, number, run.inputs(STAGES["update"], number) | inputs, out, parallel)
+    def of(cls, run, params, number, out, **inputs):
+        return cls(params, number, run.inputs(STAGES["update"], number) | inputs, out)
+
+    @classmethod
+    def shared(cls, run, params, number, out, how, **inputs):
+        """As several processes do it: by `ddp`, `fsdp` or as `auto` chooses."""
+        asked = params.placement.model_copy(update={"runner": "ray", "num_runners": 2, "parallel": how})
+        return cls.of(run, params.model_copy(update={"placement": asked}), number, out, **inputs)
 
     def do(self, resources):
         stage = STAGES["update"]
@@ -59,6 +64,6 @@ def _member(world, address, updates):
     distributed.init_process_group("gloo", init_method=address, rank=world.rank, world_size=world.size)
     for update in updates:
         resources = Resources(update.params)
-        resources.learn_with(world, update.parallel)
+        resources.learn_with(world)
         update.do(resources)
     distributed.destroy_process_group()

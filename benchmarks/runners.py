@@ -1,0 +1,175 @@
+"""What Ray runners gain on the shapes world, and what a shard's way through Ray costs.
+
+Rollout, completion and scoring of one round are made again and again by this process, by one runner and by two, each
+with one thread of torch; the sides take turns, and ratios are medians of the ratios of each turn. The two runners are
+timed without scoring ahead too. Then whole rounds: two runners that do everything, and one that paints a round ahead
+while the other updates.
+
+    python benchmarks/runners.py     prints a table, and a JSON object as its last line
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import ray
+import torch
+from overhead import shipped
+
+from flows.loop import call_plainly
+from flows.ray_runners import RayRunners
+from flows.session import Session
+from stages.execute import run_stage
+from stages.job import Job
+from stages.registry import STAGES
+from stages.resources import Resources
+from stages.store import open_run
+from stages.worker import Worker
+
+PAINTING = ("rollout", "complete", "score")
+WARM = 2  # rounds that load models and are not counted
+
+
+class InOrder(RayRunners):
+    """Runners that score once everything is painted."""
+
+    def _score_ahead(self, job: Job, shard: int) -> None:
+        """Wait."""
+
+
+def parameters(prompts: int, *overrides: str):
+    """G²RPO at T = 8 with Λ = {1, 2, 3}, two prompts a shard."""
+    return shipped(
+        "rollout.num_steps=8",
+        "rollout.steps=[0, 1, 2, 3]",
+        "rollout.group_size=12",
+        "complete.granularities=[1, 2, 3]",
+        f"prompts.num_prompts={prompts}",
+        "prompts.shard_size=2",
+        "resources.threads=1",
+        *overrides,
+    )
+
+
+def with_runners(prompts: int, count: int):
+    return parameters(prompts, "placement.runner=ray", f"placement.num_runners={count}")
+
+
+def timed(worker: Worker, prompts: int) -> dict[str, float]:
+    """Wall seconds of each stage, made again."""
+    params = parameters(prompts)
+    run, seconds = open_run(params, device="cpu"), dict[str, float]()
+    for name in PAINTING:
+        began = time.perf_counter()
+        done = run_stage(run, STAGES[name], 0, params, worker, force=True)
+        seconds[name] = time.perf_counter() - began
+        assert done.manifest
+    return seconds
+
+
+def turns(prompts: int, count: int) -> dict[str, list[dict[str, float]]]:
+    """Have the sides take turns."""
+    params = parameters(prompts)
+    here = Resources(params)
+    run_stage(open_run(params, device="cpu"), STAGES["prompts"], 0, params, here)
+    sides: dict[str, Worker] = {
+        "here": here,
+        "one": RayRunners(with_runners(prompts, 1)),
+        "two": RayRunners(with_runners(prompts, 2)),
+        "two, in order": InOrder(with_runners(prompts, 2)),
+    }
+    for worker in sides.values():
+        timed(worker, prompts)
+        timed(worker, prompts)  # the second runner may have come late
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    for _ in range(count):
+        for name, worker in sides.items():
+            found[name].append(timed(worker, prompts))
+    for worker in sides.values():
+        worker.close()
+    return found
+
+
+class Clock:
+    """Notes when each round was done."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def round_finished(self, number: int, metrics: object) -> None:
+        self.at.append(time.perf_counter())
+
+    def watch(self, run: object, num_rounds: int) -> None: ...
+    def stage_started(self, stage: str, number: int) -> None: ...
+    def evaluated(self, judged: object) -> None: ...
+    def guarded(self, finding: object) -> None: ...
+    def close(self, ending: str) -> None: ...
+
+
+def rounds(prompts: int, count: int, *overrides: str) -> list[float]:
+    """Wall seconds of each round of a run of its own."""
+    two = ("placement.runner=ray", "placement.num_runners=2", f"run.rounds={count + WARM}", "evaluate.every=1000")
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["G2RPO_HOME"] = folder
+        params = parameters(prompts, *two, *overrides)
+        Session.of(params.model_dump(mode="json")).train(call_plainly, observers=[clock], final=False, obey=False)
+    return [later - earlier for earlier, later in zip(clock.at[WARM - 1 :], clock.at[WARM:], strict=False)]
+
+
+def ratio(found: dict[str, list[dict[str, float]]], one: str, other: str, names: Sequence[str] = PAINTING) -> float:
+    """Median over the turns of the ratio of two sides' seconds."""
+    whole: Callable[[dict[str, float]], float] = lambda seconds: sum(seconds[name] for name in names)  # noqa: E731
+    return round(median(whole(a) / whole(b) for a, b in zip(found[one], found[other], strict=True)), 3)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="What Ray runners gain.")
+    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=10, help="0 leaves the comparison of whole rounds out")
+    args = parser.parse_args(words)
+    os.environ |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["G2RPO_HOME"] = str(Path(folder) / "store")
+        found = turns(args.prompts, args.turns)
+    shards = args.prompts // 2 * len(PAINTING)
+    told = {
+        "prompts": args.prompts,
+        "turns": args.turns,
+        "torch": torch.__version__,
+        "ray": ray.__version__,
+        "seconds": {
+            name: {stage: round(median(turn[stage] for turn in made), 3) for stage in PAINTING}
+            for name, made in found.items()
+        },
+        "one_over_two": ratio(found, "one", "two"),
+        "here_over_two": ratio(found, "here", "two"),
+        "in_order_over_two": ratio(found, "two, in order", "two", ("complete", "score")),
+        "overhead_seconds_a_shard": round(
+            median(
+                (sum(a.values()) - sum(b.values())) / shards for a, b in zip(found["one"], found["here"], strict=True)
+            ),
+            4,
+        ),
+    }
+    if args.rounds:
+        ahead = ("placement.staleness=1", "placement.update_runners=1")
+        told["round_seconds"] = {
+            "two": round(median(rounds(args.prompts, args.rounds)), 3),
+            "two, by copies": round(median(rounds(args.prompts, args.rounds, "placement.parallel=ddp")), 3),
+            "one paints ahead": round(median(rounds(args.prompts, args.rounds, *ahead)), 3),
+        }
+    for name, seconds in told["seconds"].items():
+        print(f"{name:<16}" + "".join(f"{stage:>10} {value:.2f} s" for stage, value in seconds.items()))
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
