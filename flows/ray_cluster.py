@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stages.placement_params import PlacementParams
 
 _ELSEWHERE = 600.0  # seconds for a cluster to start a runner: nodes may have to be bought
 _HERE = 60.0
+_ANSWER = 10.0
 _TOLD = ("HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "OMP_WAIT_POLICY")
 """What runners on other nodes must know too, where it is set."""
 
@@ -88,8 +90,9 @@ def connect(params: Params) -> Cluster:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address:
         try:
+            _require_answer(address)
             ray.init(address=address, **common)
-        except (ConnectionError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"placement.address: a Ray cluster is required at {address}, got {error}. Start it, as by `ray start "
                 "--head`, or set placement.address to null for one on this machine."
@@ -106,3 +109,14 @@ def connect(params: Params) -> Cluster:
             "placement.num_runners, set placement.gpus_per_runner to 0, or name a cluster in placement.address."
         )
     return Cluster(own=True)
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself tries for minutes.
+
+    Raises:
+        OSError: With what the system says.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()

@@ -12,6 +12,8 @@ import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 from tiny import ROOT
 
+from stages.params_file import load_params
+
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 POOL = json.loads((ROOT / "deploy/kubernetes-pool.json").read_text())
 SECRET = re.compile(r"PASSWORD|SECRET|AUTH|ACCESS_KEY")
@@ -112,3 +114,22 @@ def filled(template, values):
         return template
     whole = re.fullmatch(r"\{\{ (\w+) \}\}", template)
     return values[whole[1]] if whole else re.sub(r"\{\{ (\w+) \}\}", lambda found: str(values[found[1]]), template)
+
+
+def test_the_pods_of_the_ray_job_are_some_by_the_api_and_run_the_shipped_preset():
+    job = yaml.safe_load((ROOT / "deploy/kuberay.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": group["template"]["spec"]}
+        kubernetes_validate.validate(pod, "1.33", strict=True)
+        pod["spec"]["containers"][0]["volumeMount"] = []
+        with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):
+            kubernetes_validate.validate(pod, "1.33", strict=True)
+    words = job["spec"]["entrypoint"].split()
+    params = load_params(ROOT / words[words.index("--params") + 1], [words[words.index("--set") + 1]])
+    (workers,) = cluster["workerGroupSpecs"]
+    limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert params.placement.num_runners == workers["replicas"] * int(limits["nvidia.com/gpu"])
+    assert f"ray=={cluster['rayVersion']}" in (ROOT / "constraints.txt").read_text().split()
