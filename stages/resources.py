@@ -138,11 +138,11 @@ class Resources:
     def _place(self) -> None:
         if self._params.resources.between_stages == "keep":
             return
-        painting = self._network and self._network.policy
+        painting = None if self._network is None else self._network.policy
         groups: dict[Model, list[torch.nn.Module | None]] = {
-            "network": [painting and painting.module],
-            "base": [self._base and self._base.module],
-            "decoder": [painting and painting.decoder],
+            "network": [None if painting is None else painting.module],
+            "base": [None if self._base is None else self._base.module],
+            "decoder": [None if painting is None else painting.decoder],
             "rewards": [reward.module for reward in self._rewards.values()],
         }
         for moved in (False, True):  # first away, then in
