@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
 export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test test-slow lint docs repro bench clean
@@ -12,10 +12,10 @@ demo: .venv/runtime-installed ## align the shapes world under a local Prefect se
 	$(BIN)/g2rpo demo
 
 test: lint ## lint, types, import contracts, tests
-	$(BIN)/python -m pytest $(TWO)
+	$(BIN)/python -m pytest $(THREE)
 
 test-slow: .venv/dev-installed ## the longer proofs
-	$(BIN)/python -m pytest $(TWO) -m slow
+	$(BIN)/python -m pytest $(THREE) -m slow
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check

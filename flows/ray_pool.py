@@ -156,7 +156,8 @@ class Pool:
         for ref in came:
             self._come(ref, self._handed.pop(ref))
         starting = [handed for handed in self._handed.values() if handed.task is None]
-        if len(starting) == len(self._handed) and not self._idle and not came:
+        nobody = not (self._idle and hand_out)
+        if starting and len(starting) == len(self._handed) and nobody and not came:
             self._require_soon(starting)
 
     def _next(self) -> Task | None:
@@ -181,7 +182,7 @@ class Pool:
         try:
             result, error = ray.get(ref), None
         except RayTaskError as raised:
-            result, error = None, raised.cause
+            result, error = None, raised.cause or raised
         except RayActorError as lost:
             if task and not task.done and not task.at:
                 self._waiting.appendleft(task)

@@ -92,28 +92,19 @@ class RayRunners:
 
     def _at_work(self) -> _Staff:
         if self._staff is None:
-            asked, cluster, budget = (
-                self._params.placement,
-                connect(self._params),
-                Budget(self._params.placement.max_restarts),
-            )
+            asked, scoring, cluster = self._params.placement, self._params.placement.scorers, connect(self._params)
+            budget = Budget(asked.max_restarts)
 
             def pool(size: int, gpus: float, resource: str | None = None) -> Pool:
                 need = Need(asked.cpus_per_runner, gpus, resource)
                 return Pool(partial(cluster.start, self._params, need), size, budget, cluster.patience)
 
-            updating = asked.num_updating
-            ahead = updating if asked.staleness else 0  # then those who update do nothing else
-            painters = pool(asked.num_runners - ahead, asked.gpus_per_runner)
-            scorers = (
-                pool(asked.scorers.num_runners, asked.scorers.gpus_per_runner, asked.scorers.resource)
-                if asked.scorers
-                else painters
-            )
-            updaters = pool(ahead, asked.gpus_per_runner) if ahead else painters
-            world = RayWorld(updaters, updating)
-            pools = {id(one): one for one in (painters, scorers, updaters)}
-            self._staff = _Staff(cluster, painters, scorers, world, list(pools.values()))
+            apart = asked.num_updating if asked.staleness else 0  # then those who update do nothing else
+            painters = pool(asked.num_runners - apart, asked.gpus_per_runner)
+            updaters = pool(apart, asked.gpus_per_runner) if apart else painters
+            scorers = pool(scoring.num_runners, scoring.gpus_per_runner, scoring.resource) if scoring else painters
+            each = {id(one): one for one in (painters, scorers, updaters)}.values()
+            self._staff = _Staff(cluster, painters, scorers, RayWorld(updaters, asked.num_updating), list(each))
         return self._staff
 
     def _pending(self, stage: Stage, job: Job) -> list[int]:

@@ -1,13 +1,13 @@
 """A loaded network, and which stored policy's weights are in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from g2rpo.policies.protocol import Policy
-from g2rpo.sharding import held_like, whole
+from g2rpo.sharding import held_like
 from stages.policy_files import read_weights
 from stages.policy_state import policy_state
 
@@ -43,12 +43,12 @@ class HeldPolicy:
             self._held = wanted
         return self.policy
 
-    def take(self, other: "HeldPolicy", folder: Path) -> None:
-        """Take the weights of a stored policy from a network that holds them, perhaps in shares."""
+    def take(self, weights: Iterable[tuple[str, Tensor]], folder: Path) -> None:
+        """Take the weights of a stored policy from whoever holds them, one after another."""
         own = dict(self.policy.module.named_parameters())
         with torch.no_grad():
-            for name, parameter in other.policy.module.named_parameters():
-                own[name].copy_(whole(parameter))
+            for name, tensor in weights:
+                own[name].copy_(tensor)
         self.is_now(folder)
 
     def changes(self) -> None:

@@ -1,11 +1,13 @@
 """The policy that is being trained, with its trainer: in this process alone, or as one of a world's."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from g2rpo.sharding import whole
 from g2rpo.team import Replicated, Sharded, Solo, Team
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
@@ -68,8 +70,16 @@ class Learning:
         self._held().is_now(folder)
         self._trainer_held = policy_state(folder).digest
         painting = self._networks.painted()
-        if self._in_shares and painting:  # from the others' shares: sooner than from disk
-            painting.take(self._held(), folder)
+        if self._in_shares and any(self.world.gathered([painting is not None])):
+            self._show(painting, folder)
+
+    def _show(self, painting: HeldPolicy | None, folder: Path) -> None:
+        """Give the copies that paint what lies in shares, sooner than they would have it from disk; all take part."""
+        named = ((name, whole(p.detach())) for name, p in self._held().policy.module.named_parameters())
+        if painting:
+            painting.take(named, folder)
+        else:
+            deque(named, maxlen=0)
 
     def _held(self) -> HeldPolicy:
         if self._network is None:

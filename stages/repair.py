@@ -84,9 +84,9 @@ def _run_again(
 
 def _made_otherwise(damage: Damage) -> ValueError:
     return ValueError(
-        "What was damaged or let go has been made again, but not as the later rounds had it (another machine, library "
-        f"set or code?): {damage}. Bring the file back from a copy, as by `dvc checkout`, or move the run's folder "
-        "away and begin it anew."
+        "What was damaged or let go has been made again, but not as the later rounds had it (another machine, number "
+        f"of runners, library set or code?): {damage}. Bring the file back from a copy, as by `dvc checkout`, or move "
+        "the run's folder away and begin it anew."
     )
 
 

@@ -16,7 +16,7 @@ LONGEST_FIRST = ("pipelines", "flows")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the longest modules first; `make test` gives whole modules to its two processes in this order."""
+    """Put the longest modules first; `make test` gives whole modules to its processes in this order."""
     items.sort(key=_place)
 
 

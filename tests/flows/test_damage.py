@@ -53,6 +53,7 @@ def test_damage_is_named_and_the_same_command_mends_it(copied, trained):
     assert is_mended(copied, trained)
 
 
+@pytest.mark.slow
 def test_the_files_of_the_run_itself_are_written_again_by_the_same_command(copied, trained):
     folder = copied.run_folder()
     for file in OWN:

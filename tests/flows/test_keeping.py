@@ -53,6 +53,7 @@ def test_a_stage_that_was_not_forced_leaves_what_was_let_go(copied):
     assert not (copied.run_folder() / "rounds/0000/anchors").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_by_its_key_with_more_rounds_and_is_exported(copied, trained, tmp_path):
     folder = copied.run_folder()
     words = ("--set", "run.rounds=3", "--no-final", "--export", str(tmp_path / "out"))

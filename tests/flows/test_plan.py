@@ -30,6 +30,7 @@ def spent(run):
     }
 
 
+@pytest.mark.slow
 def test_evaluations_and_bytes_of_a_plan_are_those_of_the_run_and_the_store_stays_as_it_is(g2rpo):
     told = planned(g2rpo, *WORDS, options=("--price", "3.6"))
     assert not (g2rpo.store / "runs").exists()

@@ -97,6 +97,7 @@ def test_a_killed_experiment_goes_on_in_another_workspace(repository):
     assert tables(run.path) == tables(straight)
 
 
+@pytest.mark.slow
 def test_an_experiment_is_known_by_its_ids_everywhere(repository):
     repository.dvc("exp", "run", "train", "-n", "brave-clamp", "-S", "integrate.clamp=2.0")
     links = stored(repository)[-1].links

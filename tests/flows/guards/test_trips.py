@@ -70,6 +70,7 @@ def test_a_good_run_trips_none_of_them_and_one_that_must_grow_more_diverse_is_st
     assert "The diversity of a group's pictures has fallen to 0." in told
 
 
+@pytest.mark.slow
 def test_a_guard_that_warns_is_told_once_and_changes_no_table(store):
     words = ("update.learning_rate=3e-2", "run.rounds=4", "evaluate.num_prompts=4")
     done = train(*words)
@@ -124,6 +125,7 @@ def test_a_rollback_goes_on_from_the_best_round_with_half_the_rate_until_there_h
     assert {run.key: tables(run.path) for run in stored_runs()} == before
 
 
+@pytest.mark.slow
 def test_under_prefect_a_stopped_run_is_a_failed_flow_run_and_an_event(g2rpo, prefect_api):
     done = g2rpo(*g2rpo.train_command("guards.time.hours=1e-9", "run.seed=5")[3:], PREFECT_API_URL=prefect_api)
     assert done.returncode == 3, done.stderr
