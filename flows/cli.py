@@ -16,7 +16,7 @@ from flows.cli_plan import planning
 from flows.cli_runs import runs
 from flows.cli_services import services
 from flows.cli_signal import signals
-from flows.stopping import GUARDED, GuardStopError, end_without_server, stoppable
+from flows.stopping import GUARDED, GuardStopError, RunnersLostError, end_without_server, stoppable
 from stages.files import StoreWriteError
 
 app = typer.Typer(
@@ -253,7 +253,7 @@ def _run() -> None:
     except GuardStopError as stop:
         print(stop, file=sys.stderr)
         sys.exit(GUARDED)
-    except (ValueError, FloatingPointError, StoreWriteError) as error:
+    except (ValueError, FloatingPointError, StoreWriteError, RunnersLostError) as error:
         if os.environ.get("G2RPO_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

@@ -11,15 +11,13 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from flows.stopping import RunnersLostError
+
 Actor = Any
 """Ray's handle of a `flows.ray_actor.Runner`."""
 _POLL = 1.0  # seconds between looks for late tasks
 _LATE = 3.0  # times the median of the tasks of its kind, and
 _LEAST = 30.0  # seconds: a first task loads models
-
-
-class RunnersLostError(RuntimeError):
-    """Too many runners were lost, or none can be had; what is finished lies in the store."""
 
 
 @dataclass(eq=False)

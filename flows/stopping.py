@@ -12,6 +12,10 @@ GUARDED = 3
 """Exit status of a command whose run a guard has ended."""
 
 
+class RunnersLostError(RuntimeError):
+    """Too many runners were lost, or none can be had; what is finished lies in the store."""
+
+
 class StopAskedError(Exception):
     """Somebody has asked that the run stop; what it has finished lies in the store."""
 

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import threading
+import time
 
 import psutil
 import pytest
@@ -17,8 +18,9 @@ from waiting import wait_for
 from flows.doctor.cluster import cluster as cluster_checks
 from flows.loop import call_plainly
 from flows.plan import plan
-from flows.ray_pool import RunnersLostError
+from flows.ray_pool import Budget, Pool
 from flows.session import Session
+from flows.stopping import GuardStopError, RunnersLostError
 from stages.metrics import finished_manifest
 from stages.policy_state import policy_state
 from stages.registry import STAGES
@@ -206,3 +208,31 @@ def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
     values = told.values(3600.0)
     assert values["device_hours"] == pytest.approx(2 * told.seconds / 3600, abs=1e-3)
     assert values["price"] == pytest.approx(2 * told.seconds, abs=0.01)
+
+
+class Sleeper:
+    def ready(self):
+        return "here"
+
+    def work(self, seconds):
+        time.sleep(seconds)
+
+
+def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch, capsys):
+    monkeypatch.setattr("flows.ray_pool._LEAST", 1.0)
+    pool = Pool(lambda: ray.remote(Sleeper).options(num_cpus=1).remote(), 2, Budget(1), 60)
+    naps = iter([600.0])  # whoever comes first sleeps for longer than anybody waits
+    tasks = [pool.submit("work", shard, lambda actor: actor.work.remote(next(naps, 0.1))) for shard in range(4)]
+    assert sorted(task.shard for task in pool.finished(tasks)) == [0, 1, 2, 3]
+    pool.drop(tasks)
+    assert "it was late with a shard that another has finished" in capsys.readouterr().err
+    more = [pool.submit("work", shard, lambda actor: actor.work.remote(0.1)) for shard in range(4)]
+    assert len(list(pool.finished(more))) == 4
+    pool.close()
+
+
+@pytest.mark.slow
+def test_a_guard_stops_a_run_whose_runners_compute_no_numbers(monkeypatch, tmp_path):
+    with pytest.raises(GuardStopError, match="is stopped by the guard non_finite after round"):
+        trained(monkeypatch, tmp_path / "store", *TWO, "update.learning_rate=1e20")
+    assert not runner_processes()
