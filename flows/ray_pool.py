@@ -217,7 +217,8 @@ class Pool:
 def told(error: RayActorError) -> str:
     """Return why an actor died, in a line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "died" in line or "exit" in line.lower()), lines[0] if lines else "it died")
+    found = next((line for line in lines if "died" in line or "exit" in line.lower()), lines[0] if lines else "it died")
+    return found.rstrip(".")
 
 
 def first_of(there: Iterable[Actor], first: Sequence[Actor], count: int) -> list[Actor]:
