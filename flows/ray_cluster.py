@@ -11,6 +11,7 @@ import ray
 
 from flows.ray_actor import Runner
 from flows.ray_pool import Actor
+from stages.home import home
 from stages.params import Params
 from stages.placement_params import PlacementParams
 
@@ -46,12 +47,13 @@ class Cluster:
         """Start an actor; it is there once its `ready` answers."""
         device = "cuda" if need.gpus else "cpu"
         there = params.model_copy(update={"resources": params.resources.model_copy(update={"device": device})})
-        resources = {need.resource: 1} if need.resource else None
+        told = {name: os.environ[name] for name in _TOLD if name in os.environ} | {"G2RPO_HOME": str(home())}
         options: dict[str, Any] = {
             "num_cpus": need.cpus,
             "num_gpus": need.gpus,
-            "resources": resources,
+            "resources": {need.resource: 1} if need.resource else None,
             "max_restarts": 0,
+            "runtime_env": {"env_vars": told},
         }
         return ray.remote(Runner).options(**options).remote(there, str(Path.cwd()))
 

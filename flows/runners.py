@@ -27,9 +27,9 @@ def runners(params: Params) -> Worker:
 
 
 @contextmanager
-def at_work(worker: Worker) -> Generator[None]:
+def at_work(worker: Worker) -> Generator[Worker]:
     """Have runners at hand until the end of the block, and send them home then."""
     try:
-        yield
+        yield worker
     finally:
         worker.close()

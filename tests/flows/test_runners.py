@@ -13,6 +13,7 @@ import torch
 from closeness import close_runs, close_table
 from command_line import CommandLine
 from processes import processes_with
+from random_bases import tiny_latent_params
 from tiny import ROOT, tiny_params
 from waiting import wait_for
 
@@ -20,6 +21,7 @@ from flows.doctor.cluster import cluster as cluster_checks
 from flows.loop import call_plainly
 from flows.plan import plan
 from flows.ray_pool import Budget, Pool
+from flows.runners import at_work, runners
 from flows.session import Session
 from flows.stopping import GuardStopError, RunnersLostError
 from stages.metrics import finished_manifest
@@ -167,6 +169,13 @@ def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2
     g2rpo.train(*words, PREFECT_API_URL=prefect_api)
     close_runs(local, g2rpo.run_folder())
     wait_for(lambda: not processes_with(entry), 150)
+
+
+def test_a_runner_has_the_store_of_the_flow_and_not_that_of_the_cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))  # set after the cluster was started
+    with at_work(runners(tiny_latent_params("flux1", *TWO))) as worker:
+        assert worker.encode(["a red circle"]) == 1
+    assert len(list((tmp_path / "store/embeddings").rglob("*.parquet"))) == 1
 
 
 def test_placements_that_cannot_be_are_refused():
