@@ -22,6 +22,8 @@ import torch
 from overhead import shipped
 
 from flows.loop import call_plainly
+from flows.observers import Observer
+from flows.ray_cluster import start_here
 from flows.ray_runners import RayRunners
 from flows.session import Session
 from stages.execute import run_stage
@@ -95,7 +97,7 @@ def turns(prompts: int, count: int) -> dict[str, list[dict[str, float]]]:
     return found
 
 
-class Clock:
+class Clock(Observer):
     """Notes when each round was done."""
 
     def __init__(self) -> None:
@@ -103,12 +105,6 @@ class Clock:
 
     def round_finished(self, number: int, metrics: object) -> None:
         self.at.append(time.perf_counter())
-
-    def watch(self, run: object, num_rounds: int) -> None: ...
-    def stage_started(self, stage: str, number: int) -> None: ...
-    def evaluated(self, judged: object) -> None: ...
-    def guarded(self, finding: object) -> None: ...
-    def close(self, ending: str) -> None: ...
 
 
 def rounds(prompts: int, count: int, *overrides: str) -> list[float]:
@@ -134,8 +130,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=10, help="0 leaves the comparison of whole rounds out")
     args = parser.parse_args(words)
-    os.environ |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    start_here(8)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["G2RPO_HOME"] = str(Path(folder) / "store")
         found = turns(args.prompts, args.turns)

@@ -18,10 +18,10 @@ _START_SECONDS = 90
 _PR_SET_PDEATHSIG = 1  # of prctl, from linux/prctl.h
 
 
-def free_port() -> int:
-    """Return a port of the loopback that nobody listens on now."""
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port of this machine, by default of its loopback, that nobody listens on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return probe.getsockname()[1]
 
 

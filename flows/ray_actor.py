@@ -8,6 +8,7 @@ from datetime import timedelta
 import pyarrow as pa
 from torch import distributed
 
+from flows.prefect_server import free_port
 from g2rpo.world import World
 from stages.files import file_digest
 from stages.job import Job
@@ -54,9 +55,7 @@ class Runner:
     def address(self) -> str:
         """Return where a world may meet that this runner leads."""
         host = socket.gethostbyname(socket.gethostname())
-        with socket.socket() as free:
-            free.bind((host, 0))
-            return f"tcp://{host}:{free.getsockname()[1]}"
+        return f"tcp://{host}:{free_port(host)}"
 
     def join(self, world: World, address: str) -> None:
         """Learn as one of a world's processes from now on."""

@@ -1,6 +1,7 @@
 """The Ray cluster of a run: one that is there, or one of this machine for as long as the run takes."""
 
 import logging
+import math
 import os
 import socket
 from dataclasses import dataclass
@@ -63,19 +64,22 @@ class Cluster:
             ray.shutdown()
 
 
-def needs(params: Params) -> list[Need]:
-    """Return what the runners of these parameters take, one by one."""
-    asked = params.placement
-    painters = [Need(asked.cpus_per_runner, asked.gpus_per_runner)] * asked.num_runners
-    if asked.scorers is None:
-        return painters
-    scorer = Need(asked.cpus_per_runner, asked.scorers.gpus_per_runner, asked.scorers.resource)
-    return [*painters, *[scorer] * asked.scorers.num_runners]
+def runner_needs(asked: PlacementParams) -> list[Need]:
+    """Return what each of the runners takes."""
+    return [Need(asked.cpus_per_runner, asked.gpus_per_runner)] * asked.num_runners
 
 
-def address_of(asked: PlacementParams) -> str | None:
-    """Return the address of the cluster that is asked for; None where this machine is to be one."""
-    return asked.address or os.environ.get("RAY_ADDRESS") or None
+def scorer_needs(asked: PlacementParams) -> list[Need]:
+    """Return what each of those takes that do nothing but score; none where the runners do."""
+    chosen = asked.scorers
+    if chosen is None:
+        return []
+    return [Need(asked.cpus_per_runner, chosen.gpus_per_runner, chosen.resource)] * chosen.num_runners
+
+
+def start_here(num_cpus: int, resources: dict[str, float] | None = None) -> None:
+    """Make this machine a cluster, which ends with this process."""
+    _join(num_cpus=num_cpus, resources=resources, include_dashboard=False)
 
 
 def connect(params: Params) -> Cluster:
@@ -84,25 +88,23 @@ def connect(params: Params) -> Cluster:
     Raises:
         ValueError: If none answers, or this machine has too few GPUs.
     """
-    address, wanted = address_of(params.placement), needs(params)
     if ray.is_initialized():
         return Cluster(own=False)
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    wanted = [*runner_needs(params.placement), *scorer_needs(params.placement)]
+    address = params.placement.address or os.environ.get("RAY_ADDRESS")
     if address:
         try:
             _require_answer(address)
-            ray.init(address=address, **common)
+            _join(address=address)
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"placement.address: a Ray cluster is required at {address}, got {error}. Start it, as by `ray start "
                 "--head`, or set placement.address to null for one on this machine."
             ) from error
         return Cluster(own=False)
-    cpus = sum(need.cpus for need in wanted)
+    cpus = max(1, math.ceil(sum(need.cpus for need in wanted)))
     custom = {need.resource: float(len(wanted)) for need in wanted if need.resource}
-    ray.init(num_cpus=max(1, int(cpus + 0.999)), resources=custom, include_dashboard=False, **common)
+    start_here(cpus, custom)
     there, gpus = ray.cluster_resources().get("GPU", 0.0), sum(need.gpus for need in wanted)
     if gpus > there:
         ray.shutdown()
@@ -111,6 +113,12 @@ def connect(params: Params) -> Cluster:
             "placement.num_runners, set placement.gpus_per_runner to 0, or name a cluster in placement.address."
         )
     return Cluster(own=True)
+
+
+def _join(**how: Any) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
 
 
 def _require_answer(address: str) -> None:

@@ -123,7 +123,8 @@ class Pool:
         """Return so many actors once they are idle, without handing them anything; the named ones if they are there."""
         while len(self._idle) < count:
             self._go_on(hand_out=False)
-        return first_of(self._idle, first, count)
+        named = [actor for actor in first if actor in self._idle]
+        return [*named, *(actor for actor in self._idle if actor not in named)][:count]
 
     def replace(self, actor: Actor, reason: str, *, counts: bool = True) -> None:
         """Start another in an actor's place, counting it as lost or not."""
@@ -219,10 +220,3 @@ def told(error: RayActorError) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if "died" in line or "exit" in line.lower()), lines[0] if lines else "it died")
     return found.rstrip(".")
-
-
-def first_of(there: Iterable[Actor], first: Sequence[Actor], count: int) -> list[Actor]:
-    """Return so many of those that are there, the named ones in their order before others."""
-    all_there = list(there)
-    named = [actor for actor in first if actor in all_there]
-    return [*named, *(actor for actor in all_there if actor not in named)][:count]

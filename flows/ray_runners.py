@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from flows.ray_cluster import Cluster, Need, connect
+from flows.ray_cluster import Cluster, Need, connect, runner_needs, scorer_needs
 from flows.ray_pool import Actor, Budget, Pool, Task
 from flows.ray_world import RayWorld
 from stages.base_model import base_model
@@ -59,7 +59,7 @@ class RayRunners:
         """
         if not stage.models:
             stage.load()(job, self)
-            return Spent(0.0, 0)
+            return Spent.together([])
         staff = self._at_work()
         if stage.name == "update":
             return staff.updaters.update(job)
@@ -67,13 +67,13 @@ class RayRunners:
         if stage.name == "score":
             shards, pool = self._write_ahead(job, shards), staff.scorers
         tasks = [pool.submit(stage.name, shard, partial(_do, stage.name, job, shard)) for shard in shards]
-        spent = [Spent(0.0, 0)]
+        spent = list[Spent]()
         for task in pool.finished(tasks):
             spent.append(task.result)
             if stage.name == "complete":
                 self._score_ahead(job, task.shard)
         pool.drop(tasks)
-        return Spent(sum(part.cpu_seconds for part in spent), max(part.peak_bytes for part in spent))
+        return Spent.together(spent)
 
     def encode(self, texts: Sequence[str]) -> int:
         """Have one runner keep the embeddings of texts that are not kept yet; return how many there were."""
@@ -92,17 +92,18 @@ class RayRunners:
 
     def _at_work(self) -> _Staff:
         if self._staff is None:
-            asked, scoring, cluster = self._params.placement, self._params.placement.scorers, connect(self._params)
+            asked, cluster = self._params.placement, connect(self._params)
             budget = Budget(asked.max_restarts)
 
-            def pool(size: int, gpus: float, resource: str | None = None) -> Pool:
-                need = Need(asked.cpus_per_runner, gpus, resource)
-                return Pool(partial(cluster.start, self._params, need), size, budget, cluster.patience)
+            def pool(needs: Sequence[Need]) -> Pool:
+                start = partial(cluster.start, self._params, needs[0])
+                return Pool(start, len(needs), budget, cluster.patience)
 
             apart = asked.num_updating if asked.staleness else 0  # then those who update do nothing else
-            painters = pool(asked.num_runners - apart, asked.gpus_per_runner)
-            updaters = pool(apart, asked.gpus_per_runner) if apart else painters
-            scorers = pool(scoring.num_runners, scoring.gpus_per_runner, scoring.resource) if scoring else painters
+            runners, scoring = runner_needs(asked), scorer_needs(asked)
+            painters = pool(runners[apart:])
+            updaters = pool(runners[:apart]) if apart else painters
+            scorers = pool(scoring) if scoring else painters
             each = {id(one): one for one in (painters, scorers, updaters)}.values()
             self._staff = _Staff(cluster, painters, scorers, RayWorld(updaters, asked.num_updating), list(each))
         return self._staff

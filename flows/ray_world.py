@@ -38,7 +38,7 @@ class RayWorld:
             actors = self._meet()
             spent = self._together(actors, [lambda actor: actor.do.remote("update", job)] * len(actors))
             if spent is not None:
-                return Spent(sum(s.cpu_seconds for s in spent), max(s.peak_bytes for s in spent))
+                return Spent.together(spent)
 
     def _meet(self) -> list[Actor]:
         """Return the world's runners, who know each other."""

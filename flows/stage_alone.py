@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from flows.runners import at_work
 from flows.session import open_stored
 from stages.execute import run_stage
 from stages.registry import STAGES
@@ -23,7 +24,7 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
             f"Run {run.key} has {run.num_finished} finished rounds, got --round {number}. Give an earlier."
         )
     session = open_stored(run)
-    with session.run.locked():
+    with session.run.locked(), at_work(session.worker):
         if force:
             make_inputs(session.run, STAGES[name], number, session.params, session.worker)
         done = run_stage(session.run, STAGES[name], number, session.params, session.worker, shards=shards, force=force)

@@ -4,9 +4,8 @@ DDP keeps a whole copy on each (arXiv:2006.15704), FSDP2 a share of weights, gra
 (arXiv:2304.11277, in the form of torch's `fully_shard`).
 """
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol, runtime_checkable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -17,43 +16,29 @@ from g2rpo.types import Latents, Levels
 from g2rpo.world import ALONE, World
 
 
-@runtime_checkable
-class Team(Protocol):
-    """A world that learns one policy. Gradients are means over its processes: scale a loss by `world.size`."""
+class Team:
+    """Those that learn one policy together; by itself, one process that has nobody to wait for.
 
-    @property
-    def world(self) -> World:
-        """The processes."""
-        ...
+    Gradients are means over the processes: scale a loss by `world.size`.
+    """
+
+    def __init__(self, world: World = ALONE) -> None:
+        self.world = world
 
     def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return the policy's velocity, such that its backward pass takes part in the team's mean."""
-        ...
-
-    def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
-        """Surround forward and backward of a micro-batch: only after the last of a step is the mean taken."""
-        ...
-
-
-class Solo:
-    """One process, which has nobody to wait for."""
-
-    world = ALONE
-
-    def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        """Return the policy's own."""
         return policy.velocity(latents, sigma, condition)
 
     def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
-        """Nothing to do: gradients add up by themselves."""
+        """Surround forward and backward of a micro-batch: only after the last of a step is the mean taken."""
         return nullcontext()
 
 
-class Replicated:
+class Replicated(Team):
     """Each process holds all weights; DDP takes the mean of the gradients of those that are trained."""
 
     def __init__(self, policy: Policy, world: World) -> None:
-        self.world = world
+        super().__init__(world)
         self._replica = DistributedDataParallel(
             _Velocity(policy), init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
         )
@@ -62,32 +47,25 @@ class Replicated:
         """Return the velocity by the replica's forward."""
         return self._replica(latents, sigma, condition)
 
-    @contextmanager
-    def adding_up(self, *, last: bool) -> Generator[None]:
+    def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
         """Keep gradients to oneself until the last."""
-        with nullcontext() if last else self._replica.no_sync():
-            yield
+        return nullcontext() if last else self._replica.no_sync()
 
 
-class Sharded:
+class Sharded(Team):
     """Each process holds a share of the weights, of the gradient and of the optimizer's moments, in fp32.
 
     A block's weights are gathered when it is computed, in `dtype`, and let go after.
     """
 
     def __init__(self, policy: Policy, world: World, dtype: torch.dtype) -> None:
-        self.world = world
+        super().__init__(world)
         self._module = shard(policy.module, dtype)
 
-    def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        """Return the policy's own: its network gathers itself."""
-        return policy.velocity(latents, sigma, condition)
-
-    @contextmanager
-    def adding_up(self, *, last: bool) -> Generator[None]:
+    def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
         """Keep gradients to oneself until the last."""
         self._module.set_requires_gradient_sync(last)
-        yield
+        return nullcontext()
 
 
 def shard(module: Any, dtype: torch.dtype) -> FSDPModule:

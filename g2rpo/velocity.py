@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from g2rpo.policies.protocol import Condition, Policy
-from g2rpo.team import Solo, Team
+from g2rpo.team import Team
 from g2rpo.types import Index, Latents, Levels
 
 
@@ -27,7 +27,7 @@ class VelocityField:
     """What the network computes in; below fp32 by autocast, with weights and results kept in fp32."""
     base: bool = False
     """Whether the base model is meant, by the policy's network with its adapter switched off."""
-    team: Team = field(default_factory=Solo)
+    team: Team = field(default_factory=Team)
     """Who learns it together; what has no gradient is each process's own."""
     evaluations: int = 0
 

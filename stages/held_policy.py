@@ -36,19 +36,13 @@ class HeldPolicy:
         if self._held != wanted:
             self._held = None
             weights = self._first() if state.is_base else read_weights(folder, averaged=averaged)
-            own = dict(self.policy.module.named_parameters())
-            with torch.no_grad():
-                for name, tensor in weights.items():
-                    own[name].copy_(held_like(tensor, own[name]))
+            self._copy(weights.items())
             self._held = wanted
         return self.policy
 
     def take(self, weights: Iterable[tuple[str, Tensor]], folder: Path) -> None:
         """Take the weights of a stored policy from whoever holds them, one after another."""
-        own = dict(self.policy.module.named_parameters())
-        with torch.no_grad():
-            for name, tensor in weights:
-                own[name].copy_(tensor)
+        self._copy(weights)
         self.is_now(folder)
 
     def changes(self) -> None:
@@ -58,3 +52,9 @@ class HeldPolicy:
     def is_now(self, folder: Path) -> None:
         """Take note that the weights held are those of this stored policy."""
         self._held = policy_state(folder).digest
+
+    @torch.no_grad()
+    def _copy(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        own = dict(self.policy.module.named_parameters())
+        for name, tensor in weights:
+            own[name].copy_(held_like(tensor, own[name]))

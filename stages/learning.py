@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from g2rpo.sharding import whole
-from g2rpo.team import Replicated, Sharded, Solo, Team
+from g2rpo.team import Replicated, Sharded, Team
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 from g2rpo.world import World
@@ -44,7 +44,7 @@ class Learning:
         self.world = world
         self._networks, self._in_shares = networks, in_shares and world.size > 1
         self._network: HeldPolicy | None = None
-        self._team: Team = Solo()
+        self._team = Team()
         self._trainer: Trainer | None = None
         self._trainer_held: str | None = None
 

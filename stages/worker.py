@@ -19,6 +19,11 @@ class Spent:
     peak_bytes: int
     """Most memory of one of them: of the device's own, or of the process on a CPU."""
 
+    @classmethod
+    def together(cls, parts: Sequence["Spent"]) -> "Spent":
+        """Return what several processes took."""
+        return cls(sum(part.cpu_seconds for part in parts), max((part.peak_bytes for part in parts), default=0))
+
 
 class Worker(Protocol):
     """Does stages. What it computes comes out the same whoever it is, up to the last bits."""

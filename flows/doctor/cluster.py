@@ -44,10 +44,10 @@ def _room(params: Params) -> Iterator[Check]:
     """Compare what the runners take with what the cluster has in all."""
     import ray
 
-    from flows.ray_cluster import needs
+    from flows.ray_cluster import runner_needs, scorer_needs
 
     asked, there = Counter[str](), ray.cluster_resources()
-    for need in needs(params):
+    for need in (*runner_needs(params.placement), *scorer_needs(params.placement)):
         asked.update({"CPU": need.cpus, "GPU": need.gpus} | ({need.resource: 1} if need.resource else {}))
     short = [
         f"{name} {count:g} of {there.get(name, 0):g}" for name, count in asked.items() if count > there.get(name, 0)

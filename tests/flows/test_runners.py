@@ -19,7 +19,9 @@ from waiting import wait_for
 
 from flows.doctor.cluster import cluster as cluster_checks
 from flows.loop import call_plainly
+from flows.observers import Observer
 from flows.plan import plan
+from flows.ray_cluster import start_here
 from flows.ray_pool import Budget, Pool
 from flows.runners import at_work, runners
 from flows.session import Session
@@ -37,18 +39,15 @@ TWO = ("placement.runner=ray", "placement.num_runners=2")
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """One cluster for the module; each run has runners of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+    start_here(4)
+    yield
+    ray.shutdown()
 
 
-def trained(monkeypatch, home, *overrides, observers=(), rounds=ROUNDS):
+def trained(monkeypatch, home, *overrides, observers=()):
     """A run in a store of its own."""
     monkeypatch.setenv("G2RPO_HOME", str(home))
-    session = Session.of(tiny_params(*rounds, *overrides).model_dump(mode="json"))
+    session = Session.of(tiny_params(*ROUNDS, *overrides).model_dump(mode="json"))
     return session.train(call_plainly, observers=observers)
 
 
@@ -79,7 +78,7 @@ def test_runners_of_their_own_judge_pictures(monkeypatch, tmp_path, local):
     close_runs(local, run)
 
 
-class Killer:
+class Killer(Observer):
     """Kills a runner by SIGKILL at given stages of given rounds, shortly after each has begun."""
 
     def __init__(self, *stages):
@@ -90,12 +89,6 @@ class Killer:
             self.left.remove((stage, number))
             threading.Timer(0.05, kill_one).start()
 
-    def watch(self, run, num_rounds): ...
-    def round_finished(self, number, metrics): ...
-    def evaluated(self, judged): ...
-    def guarded(self, finding): ...
-    def close(self, ending): ...
-
 
 def runner_processes():
     """Those of the module's own cluster, which this process has started."""
@@ -104,7 +97,7 @@ def runner_processes():
 
 def is_runner(process):
     with contextlib.suppress(psutil.Error):
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::Runner")
+        return "".join(process.cmdline()).startswith("ray::Runner")
     return False
 
 
@@ -117,8 +110,7 @@ def kill_one():
 def test_a_runner_killed_in_each_stage_costs_time_and_nothing_else(monkeypatch, tmp_path, local, capsys):
     stages = ["rollout", "complete", "score", "update", "evaluate"]
     killer = Killer(*((stage, 1) for stage in stages))
-    more = ("placement.max_restarts=10", "run.rounds=3")
-    run = trained(monkeypatch, tmp_path / "store", *TWO, *more, observers=[killer])
+    run = trained(monkeypatch, tmp_path / "store", *TWO, "placement.max_restarts=10", observers=[killer])
     assert not killer.left
     assert capsys.readouterr().err.count("a runner is lost and another started") >= 3
     close_runs(local, run.path)
@@ -129,7 +121,7 @@ def test_too_many_lost_runners_end_the_stage_and_say_why(monkeypatch, tmp_path, 
     store = tmp_path / "store"
     with pytest.raises(RunnersLostError, match=r"(?s)placement.max_restarts, got 1; the last: .*same command again"):
         trained(monkeypatch, store, *TWO, "placement.max_restarts=0", observers=[Killer(("update", 1))])
-    assert not runner_processes()
+    wait_for(lambda: not runner_processes(), 30)  # Ray ends them once it is told, a moment later
     close_runs(local, trained(monkeypatch, store, *TWO).path)
 
 
@@ -251,4 +243,4 @@ def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch
 def test_a_guard_stops_a_run_whose_runners_compute_no_numbers(monkeypatch, tmp_path):
     with pytest.raises(GuardStopError, match="is stopped by the guard non_finite after round"):
         trained(monkeypatch, tmp_path / "store", *TWO, "update.learning_rate=1e20")
-    assert not runner_processes()
+    wait_for(lambda: not runner_processes(), 30)  # Ray ends them once it is told, a moment later

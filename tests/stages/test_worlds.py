@@ -1,6 +1,5 @@
 """The update by several processes: DDP and FSDP2 over gloo against one process, and checkpoints between them."""
 
-import pytest
 from closeness import close_policy, close_table
 from random_bases import tiny_latent_params
 from rounds import new_run, run_round
@@ -35,12 +34,6 @@ def close(one, other):
     close_policy(one / "policy", other / "policy")
 
 
-@pytest.fixture(scope="module")
-def lora(tmp_path_factory):
-    """A round of a tiny FLUX.1 with an adapter."""
-    return tiny_latent_params("flux1", "update.learning_rate=1e-3")
-
-
 def rounds(params, monkeypatch, home, number):
     """A run with so many rounds finished, in a store of its own."""
     monkeypatch.setenv("G2RPO_HOME", str(home))
@@ -54,9 +47,9 @@ def alone_params(params):
     return params.model_copy(update={"placement": params.placement.model_copy(update={"runner": "local"})})
 
 
-def test_two_processes_take_the_step_of_one(monkeypatch, tmp_path, lora):
+def test_two_processes_take_the_step_of_one(monkeypatch, tmp_path):
     updates, alone, paces = [], [], []
-    cases = CASES | {"copies of an adapter": (lora, "auto")}
+    cases = CASES | {"copies of an adapter": (tiny_latent_params("flux1", "update.learning_rate=1e-3"), "auto")}
     for number, (params, parallel) in enumerate(cases.values()):
         run = rounds(params, monkeypatch, tmp_path / f"home-{number}", 2)
         updates.append(Update.shared(run, params, 1, tmp_path / f"two-{number}", parallel))

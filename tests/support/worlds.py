@@ -1,13 +1,13 @@
 """Updates by several real processes that meet over gloo."""
 
 import multiprocessing
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import distributed
 
+from flows.prefect_server import free_port
 from g2rpo.world import World
 from stages.job import Job
 from stages.params import Params
@@ -44,9 +44,7 @@ class Update:
 
 def together(size, updates):
     """Have so many processes do updates, one after another."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    address = f"tcp://127.0.0.1:{free_port()}"
     context = multiprocessing.get_context("spawn")
     members = [context.Process(target=_member, args=(World(rank, size), address, updates)) for rank in range(size)]
     for member in members:
