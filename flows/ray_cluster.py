@@ -19,8 +19,8 @@ from stages.placement_params import PlacementParams
 _ELSEWHERE = 600.0  # seconds for a cluster to start a runner: nodes may have to be bought
 _HERE = 60.0
 _ANSWER = 10.0
-_TOLD = ("HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "OMP_WAIT_POLICY")
-"""What runners on other nodes must know too, where it is set."""
+_TOLD = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_WAIT_POLICY")
+"""What runners on other nodes must know too, where it is set. Not the token of the hub: Ray's pages show this."""
 
 
 @dataclass(frozen=True)

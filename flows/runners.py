@@ -20,8 +20,8 @@ def runners(params: Params) -> Worker:
         from flows.ray_runners import RayRunners
     except ImportError as error:
         raise ValueError(
-            f"placement.runner: ray needs Ray, got {error}. Install it, as by `pip install 'g2rpo[ray]'`, or set "
-            "placement.runner to local."
+            f"placement.runner: ray needs Ray, got {error}. Install it, as by `pip install --editable '.[ray]'`, or "
+            "set placement.runner to local."
         ) from error
     return RayRunners(params)
 

@@ -71,7 +71,9 @@ class HackingParams(GuardParams):
     """Rewards that are not trained on fall from their best while the trained one stands above the base."""
 
     standard_errors: Positive
-    """The fall since the best round, in standard errors of the paired difference on the held-out prompts."""
+    """The fall since the best round, in standard errors of the paired difference on the held-out prompts; and"""
+    frac: Positive
+    """as a share of what they had gained by then over the base; over 1 they lie below it."""
 
 
 class DiversityParams(GuardParams):

@@ -25,7 +25,8 @@ def cluster(params: Params) -> Iterator[Check]:
     try:
         from flows.ray_cluster import connect
     except ImportError as error:
-        yield Check("cluster", "fault", f"Ray is not there: {error}", "Install it, as by `pip install 'g2rpo[ray]'`.")
+        remedy = "Install it, as by `pip install --editable '.[ray]'`."
+        yield Check("cluster", "fault", f"Ray is not there: {error}", remedy)
         return
     try:
         joined = connect(params)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +33,22 @@ def fall_in_standard_errors(before: Scores, now: Scores, rewards: Sequence[str])
     A prompt's difference is the mean over the rewards, each in units of its standard deviation over the
     prompts before. Positive where they have fallen; 0 where nothing has changed, or for fewer than 32 prompts.
     """
-    then, after = (np.stack([of[name] for name in rewards], axis=1) for of in (before, now))
-    if len(then) < _FEWEST:
+    lost = _lost(before, now, rewards)
+    if len(lost) < _FEWEST:
         return 0.0
-    units = then.std(axis=0, ddof=1)
-    lost = ((then - after) / np.where(units > 0, units, 1.0)).mean(axis=1)
     mean, error = float(lost.mean()), float(lost.std(ddof=1)) / math.sqrt(len(lost))
     return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+
+
+def share_lost(base: Scores, best: Scores, now: Scores, rewards: Sequence[str]) -> float:
+    """Return how much of what rewards had gained is lost again, in the units of `fall_in_standard_errors`.
+
+        share = (best - now) / (best - base)
+
+    Infinite where they have fallen without having gained anything.
+    """
+    gained, lost = (float(_lost(best, other, rewards).mean()) for other in (base, now))
+    return lost / gained if gained > 0 else math.inf if lost > 0 else 0.0
 
 
 def reward_collapse(history: History) -> str | None:
@@ -67,9 +77,10 @@ def reward_hacking(history: History) -> str | None:
     """Tell of held-out rewards that fall while the trained ones stand above the base.
 
     All rewards of `evaluate.rewards` that are not trained on are taken together, the last evaluation against that of
-    the best round, prompt by prompt.
+    the best round, prompt by prompt. The best of many looks is a lucky one, after which a fall is sure to be found:
+    so it must be a large one too, against what had been gained.
     """
-    trained, by = history.params.score.rewards, history.params.evaluate.choose_by
+    guard, trained, by = history.guards.reward_hacking, history.params.score.rewards, history.params.evaluate.choose_by
     untrained = [name for name in history.params.evaluate.rewards if name not in trained]
     if not untrained or len(history.held_out) < 3:
         return None
@@ -77,14 +88,15 @@ def reward_hacking(history: History) -> str | None:
     best = max(history.held_out, key=lambda number: (history.held_out[number][by].mean(), -number))
     now, then, base = (history.held_out[number] for number in (last, best, 0 if 0 in history.held_out else best))
     risen = [name for name in trained if name in now and now[name].mean() > base[name].mean()]
-    fall = fall_in_standard_errors(then, now, untrained)
-    if not risen or fall <= history.guards.reward_hacking.standard_errors:
+    fall, lost = fall_in_standard_errors(then, now, untrained), share_lost(base, then, now, untrained)
+    if not risen or fall <= guard.standard_errors or lost <= guard.frac:
         return None
     falls = ", ".join(f"{name} {then[name].mean():.3f} -> {now[name].mean():.3f}" for name in untrained)
     rise = ", ".join(f"{name} {base[name].mean():.3f} -> {now[name].mean():.3f}" for name in risen)
+    gain = f"{lost:.0%} of its gain" if lost <= 1 else "more than its gain"
     return (
-        f"What is not trained on has fallen since round {best} ({falls}; {fall:.1f} standard errors), while what is "
-        f"trained on stands above the base ({rise}): the policy learns to please the reward, not to paint better. "
+        f"What is not trained on has lost {gain} since round {best} ({falls}; {fall:.1f} standard errors), while what "
+        f"is trained on stands above the base ({rise}): the policy learns to please the reward, not to paint better. "
         "Lower update.learning_rate, set update.kl_weight, train on several rewards, or keep the best round."
     )
 
@@ -102,6 +114,13 @@ def diversity(history: History) -> str | None:
         "to {:.0%}: the policy comes to paint one picture for every noise, and groups have less to compare. Lower "
         "update.learning_rate, set update.kl_weight, or raise rollout.eta.".format(last / first)
     )
+
+
+def _lost(before: Scores, now: Scores, rewards: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Return what a prompt has lost: the mean over the rewards, in units of their s.d. over the prompts before."""
+    then, after = (np.stack([of[name] for name in rewards], axis=1) for of in (before, now))
+    units = then.std(axis=0, ddof=1)
+    return ((then - after) / np.where(units > 0, units, 1.0)).mean(axis=1)
 
 
 def _below_base(history: History, reward: str) -> float:

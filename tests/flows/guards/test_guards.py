@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from tiny import tiny_params
 
-from flows.guards.course import diversity, fall_in_standard_errors, fallen, reward_collapse, reward_hacking
+from flows.guards.course import (
+    diversity,
+    fall_in_standard_errors,
+    fallen,
+    reward_collapse,
+    reward_hacking,
+    share_lost,
+)
 from flows.guards.history import History
 from flows.guards.numbers import exploding, non_finite, zero_spread
 
@@ -74,6 +81,17 @@ def test_rewards_in_other_units_count_the_same():
     assert scaled == pytest.approx(plain)
 
 
+def test_the_share_of_the_gain_that_is_lost_by_hand():
+    """b has a tenth of a's spread, so ten times its weight: 1 + 10 * 0.2 is lost of a gain of 2 + 10 * 0.4."""
+    spread = np.linspace(0.0, 1.0, 32)
+    best = {"a": spread + 2.0, "b": spread / 10 + 0.4}
+    base, now = {"a": spread, "b": spread / 10}, {"a": spread + 1.0, "b": spread / 10 + 0.2}
+    assert share_lost(base, best, now, ["a", "b"]) == pytest.approx(0.5)
+    assert share_lost(base, best, base, ["a", "b"]) == pytest.approx(1.0)
+    assert share_lost(base, base, best, ["a"]) == 0.0
+    assert share_lost(best, best, now, ["a"]) == float("inf")
+
+
 def judged(trained, held_out):
     """An evaluation of 32 prompts: the mean of judge_a, and that of the three rewards that are not trained on."""
     noise = np.random.default_rng(int(1000 * held_out)).normal(scale=0.01, size=32)
@@ -85,7 +103,7 @@ def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_
     evaluations = {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.55)}
     told = reward_hacking(history([], held_out=evaluations))
     assert told is not None
-    assert "fallen since round 10 (judge_b 0.600 -> 0.550" in told
+    assert "lost 50% of its gain since round 10 (judge_b 0.600 -> 0.550" in told
     assert "judge_a 0.700 -> 0.850" in told
 
 
@@ -94,6 +112,7 @@ def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_
     [
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.61)},  # all rise
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.65, 0.55)},  # all fall: reward_collapse tells
+        {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.58)},  # surely fallen, by a fifth of the gain
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.45)},  # one evaluation tells nothing of a course
     ],
 )

@@ -166,7 +166,7 @@ def test_a_run_that_over_optimises_is_stopped_with_its_best_round_exported(store
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [701, 702, 703])
+@pytest.mark.parametrize("seed", [1, 701, 705])
 def test_at_twice_the_shipped_rate_it_is_caught_and_at_the_shipped_one_left_alone(store, seed):
     caught = shipped(f"run.seed={seed}", "update.learning_rate=3e-4")
     assert "is stopped by the guard reward_hacking" in str(caught.exception)
