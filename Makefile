@@ -35,6 +35,8 @@ bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its l
 	$(BIN)/python benchmarks/granularities.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/runners.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/policy.py --policy flux1 --size tiny --random --seconds 8 --micro-batch 32,96,288
 
 .venv/bin/python:

@@ -73,7 +73,7 @@ def a_round(gpus: int, prompts: int, rates: Rates) -> Round:
     update = ceil(sites / gpus) * learned / sites * ROW / rates.operations
     calls = ceil(ceil(sites / gpus) / params.update.micro_batch)
     rate = rates.within if gpus <= A_NODE else rates.between
-    exchange = (gpus > 1) * (2 * calls * 2 + 4 + 4 * 4) * PARAMETERS / rate  # see docs/performance.md
+    exchange = (gpus > 1) * (calls * (2 * 2 + 4) + 4 * 4) * PARAMETERS / rate  # see docs/performance.md
     storing = 12 * PARAMETERS / rates.disk
     total = painting + update + exchange + storing
     alone = prompts * shard + learned * ROW / rates.operations + storing

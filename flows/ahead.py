@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from flows.stopping import RunnersLostError
 from stages.execute import run_stage
 from stages.params import Params
 from stages.registry import ROUND_STAGES
@@ -26,7 +27,10 @@ class Ahead:
     def of(self, number: int) -> Generator[None]:
         """Surround the update of a round; at the end, the next one is painted, scored and integrated.
 
-        What goes wrong ahead goes wrong again in its turn, and is told then.
+        What goes wrong ahead goes wrong again in its turn, and is told then; too many lost runners are told at once.
+
+        Raises:
+            RunnersLostError: If they were lost on the way.
         """
         if not self.params.placement.staleness or number + 1 >= self.params.run.rounds:
             yield
@@ -34,7 +38,8 @@ class Ahead:
         with ThreadPoolExecutor(1) as aside:
             painting = aside.submit(self._paint, number + 1)
             yield
-            painting.exception()
+            if isinstance(error := painting.exception(), RunnersLostError):
+                raise error
 
     def _paint(self, number: int) -> None:
         for stage in _BEFORE:

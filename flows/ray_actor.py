@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pyarrow as pa
+import ray
 from torch import distributed
 
 from flows.prefect_server import free_port
@@ -54,13 +55,11 @@ class Runner:
 
     def address(self) -> str:
         """Return where a world may meet that this runner leads."""
-        host = socket.gethostbyname(socket.gethostname())
+        host = ray.util.get_node_ip_address()
         return f"tcp://{host}:{free_port(host)}"
 
     def join(self, world: World, address: str) -> None:
-        """Learn as one of a world's processes from now on."""
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        """Learn as one of a world's processes from now on; once in a process's life."""
         if world.size > 1:
             backend = "nccl" if self._resources.device.type == "cuda" else "gloo"
             distributed.init_process_group(

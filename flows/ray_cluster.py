@@ -49,6 +49,8 @@ class Cluster:
         device = "cuda" if need.gpus else "cpu"
         there = params.model_copy(update={"resources": params.resources.model_copy(update={"device": device})})
         told = {name: os.environ[name] for name in _TOLD if name in os.environ} | {"G2RPO_HOME": str(home())}
+        if device == "cpu":  # or torch shares weights over the GPUs that are there
+            told["CUDA_VISIBLE_DEVICES"] = ""
         options: dict[str, Any] = {
             "num_cpus": need.cpus,
             "num_gpus": need.gpus,
@@ -79,7 +81,7 @@ def scorer_needs(asked: PlacementParams) -> list[Need]:
 
 def start_here(num_cpus: int, resources: dict[str, float] | None = None) -> None:
     """Make this machine a cluster, which ends with this process."""
-    _join(num_cpus=num_cpus, resources=resources, include_dashboard=False)
+    _join(address="local", num_cpus=num_cpus, resources=resources, include_dashboard=False)
 
 
 def connect(params: Params) -> Cluster:

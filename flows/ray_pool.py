@@ -17,7 +17,8 @@ Actor = Any
 """Ray's handle of a `flows.ray_actor.Runner`."""
 _POLL = 1.0  # seconds between looks for late tasks
 _LATE = 3.0  # times the median of the tasks of its kind, and
-_LEAST = 30.0  # seconds: a first task loads models
+_LEAST = 30.0  # seconds, and
+_LOADING = 900.0  # for an actor's first task of a kind, which loads models
 
 
 @dataclass(eq=False)
@@ -83,6 +84,7 @@ class Pool:
         self._waiting = deque[Task]()
         self._handed: dict[Any, _Handed] = {}
         self._seconds: dict[str, list[float]] = {}
+        self._loaded = set[tuple[Actor, str]]()
         for _ in range(size):
             self._start()
 
@@ -126,13 +128,17 @@ class Pool:
         named = [actor for actor in first if actor in self._idle]
         return [*named, *(actor for actor in self._idle if actor not in named)][:count]
 
+    def __contains__(self, actor: Actor) -> bool:
+        """Whether an actor is still one of them."""
+        return actor in self._idle or any(handed.actor is actor for handed in self._handed.values())
+
     def replace(self, actor: Actor, reason: str, *, counts: bool = True) -> None:
         """Start another in an actor's place, counting it as lost or not."""
         ray.kill(actor)
         self._forget(actor)
+        self._start()
         if counts:
             self._budget.spend(reason)
-        self._start()
 
     def close(self) -> None:
         """End all."""
@@ -165,13 +171,13 @@ class Pool:
             return self._waiting.popleft()
         for handed in self._handed.values():
             task = handed.task
-            if task and len(task.at) == 1 and not task.done and self._is_late(task, handed.began):
+            if task and len(task.at) == 1 and not task.done and self._is_late(handed.actor, task.kind, handed.began):
                 return task
         return None
 
-    def _is_late(self, task: Task, began: float) -> bool:
-        usual = self._seconds.get(task.kind)
-        return usual is not None and time.monotonic() - began > max(_LEAST, _LATE * median(usual))
+    def _is_late(self, actor: Actor, kind: str, began: float) -> bool:
+        usual, least = self._seconds.get(kind), _LEAST if (actor, kind) in self._loaded else _LOADING
+        return usual is not None and time.monotonic() - began > max(least, _LATE * median(usual))
 
     def _come(self, ref: Any, handed: _Handed) -> None:
         """Take what an actor brings; one that is lost is replaced, and its task goes to another."""
@@ -183,16 +189,20 @@ class Pool:
         except RayTaskError as raised:
             result, error = None, raised.cause or raised
         except RayActorError as lost:
+            if lost.actor_init_failed:
+                raise RunnersLostError(f"Runners are required, and one cannot be made: {_last_line(lost)}") from lost
             if task and not task.done and not task.at:
                 self._waiting.appendleft(task)
+            self._start()  # before the budget's last word: the pool stays as large as it was
             self._budget.spend(told(lost))
-            self._start()
             return
         self._idle.append(handed.actor)
         if task is None:
             if error:
                 raise error
-        elif not task.done:
+            return
+        self._loaded.add((handed.actor, task.kind))
+        if not task.done:
             task.result, task.error, task.done = result, error, True
             self._seconds.setdefault(task.kind, []).append(time.monotonic() - handed.began)
 
@@ -213,6 +223,10 @@ class Pool:
                 f"{ray.available_resources()} free. Add nodes, or lower placement.num_runners, "
                 "placement.gpus_per_runner or placement.cpus_per_runner."
             )
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def told(error: RayActorError) -> str:

@@ -127,10 +127,13 @@ class RayRunners:
         folder, left = job.inputs["completions"], list[int]()
         manifest = read_manifest(folder.parent, STAGES["complete"])
         files = manifest["outputs"]["completions"]["files"] if manifest else {}
+        begun = {shard: task for shard in shards if (task := self._ahead.pop((job.round_number, shard), None))}
+        scorers = self._at_work().scorers
+        for _ in scorers.finished(begun.values()):
+            pass
+        scorers.drop(begun.values())
         for shard in shards:
-            task = self._ahead.pop((job.round_number, shard), None)
-            if task:
-                list(self._at_work().scorers.finished([task]))
+            task = begun.get(shard)
             if task and task.result[0] == files.get(shard_path(folder, shard).name):
                 write_shard(job.outputs["rewards"], shard, REWARDS, task.result[1], stamp=job.stamp)
             else:

@@ -46,6 +46,9 @@ class RayWorld:
             actors = self._pool.take(self._size, first=self._met)
             if actors == self._met:
                 return actors
+            if self._met:
+                self._part()
+                continue
             address = self._together(actors[:1], [lambda actor: actor.address.remote()])
             if address is None:
                 continue
@@ -54,6 +57,12 @@ class RayWorld:
             if self._together(actors, joins) is not None:
                 self._met = actors
                 return actors
+
+    def _part(self) -> None:
+        """Start those anew who knew one that is gone: NCCL may hang where such a group is left."""
+        left, self._met = [actor for actor in self._met if actor in self._pool], []
+        for actor in left:
+            self._pool.replace(actor, "", counts=False)
 
     def _together(self, actors: Sequence[Actor], calls: Sequence[Callable[[Actor], Any]]) -> list[Any] | None:
         """Return what each brings; None if one was lost: then the whole world is started anew."""

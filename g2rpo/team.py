@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from g2rpo.policies.protocol import Condition, Policy
@@ -30,7 +30,7 @@ class Team:
         return policy.velocity(latents, sigma, condition)
 
     def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
-        """Surround forward and backward of a micro-batch: only after the last of a step is the mean taken."""
+        """Surround forward and backward of a micro-batch; the mean is taken after the last of a step at the latest."""
         return nullcontext()
 
 
@@ -55,28 +55,28 @@ class Replicated(Team):
 class Sharded(Team):
     """Each process holds a share of the weights, of the gradient and of the optimizer's moments, in fp32.
 
-    A block's weights are gathered when it is computed, in `dtype`, and let go after.
+    A block's weights are gathered when it is computed, in `dtype`, and let go after. The mean is taken after each
+    micro-batch: a gradient that is kept to oneself until the last one is a whole one, in fp32.
     """
 
     def __init__(self, policy: Policy, world: World, dtype: torch.dtype) -> None:
         super().__init__(world)
-        self._module = shard(policy.module, dtype)
-
-    def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
-        """Keep gradients to oneself until the last."""
-        self._module.set_requires_gradient_sync(last)
-        return nullcontext()
+        shard(policy.module, dtype)
 
 
-def shard(module: Any, dtype: torch.dtype) -> FSDPModule:
-    """Spread the weights of a transformer of diffusers over the world, block by block; done in place."""
+def shard(module: Any, dtype: torch.dtype) -> None:
+    """Spread the weights of a transformer of diffusers over the world, block by block; done in place.
+
+    What lies outside the blocks is let go after a forward too, or a trainer that is made between a forward and its
+    backward would find it whole.
+    """
     lowered = None if dtype is torch.float32 else dtype
     precision = MixedPrecisionPolicy(param_dtype=lowered, reduce_dtype=torch.float32, cast_forward_inputs=False)
     parts: list[torch.nn.Module] = list(module.modules())
     for part in parts:
         if type(part).__name__ in (module._no_split_modules or ()):
             fully_shard(part, mp_policy=precision)
-    return fully_shard(module, mp_policy=precision)
+    fully_shard(module, mp_policy=precision, reshard_after_forward=True)
 
 
 class _Velocity(torch.nn.Module):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -72,7 +73,7 @@ def test_the_example_of_the_environment_names_all_that_is_asked_for_and_no_more(
 def test_the_image_installs_what_is_pinned():
     said = (ROOT / "deploy/Dockerfile").read_text()
     assert "--constraint constraints.txt" in said
-    assert "--editable '.[ray,team]'" in said
+    assert "--editable '.[cluster,team]'" in said
 
 
 def test_job_variables_for_docker_are_those_of_prefects_worker():
@@ -127,7 +128,8 @@ def test_the_pods_of_the_ray_job_are_some_by_the_api_and_run_the_shipped_preset(
         pod["spec"]["containers"][0]["volumeMount"] = []
         with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):
             kubernetes_validate.validate(pod, "1.33", strict=True)
-    words = job["spec"]["entrypoint"].split()
+    assert "ray[default]" in (ROOT / "pyproject.toml").read_text()  # a RayJob wants Ray's job server
+    words = shlex.split(shlex.split(job["spec"]["entrypoint"])[-1])
     params = load_params(ROOT / words[words.index("--params") + 1], [words[words.index("--set") + 1]])
     (workers,) = cluster["workerGroupSpecs"]
     limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import subprocess
 import threading
-import time
 
 import psutil
 import pytest
@@ -22,7 +21,7 @@ from flows.loop import call_plainly
 from flows.observers import Observer
 from flows.plan import plan
 from flows.ray_cluster import start_here
-from flows.ray_pool import Budget, Pool
+from flows.ray_pool import Pool
 from flows.runners import at_work, runners
 from flows.session import Session
 from flows.stopping import GuardStopError, RunnersLostError
@@ -74,8 +73,19 @@ def test_two_runners_make_what_one_process_makes(monkeypatch, tmp_path, local):
 @pytest.mark.slow
 def test_runners_of_their_own_judge_pictures(monkeypatch, tmp_path, local):
     scorers = "placement.scorers={num_runners: 1, gpus_per_runner: 0, resource: null}"
+    given: dict[str, list[Pool]] = {}
+    submit = Pool.submit
+
+    def seen(pool, kind, shard, call):
+        given.setdefault(kind, []).append(pool)
+        return submit(pool, kind, shard, call)
+
+    monkeypatch.setattr(Pool, "submit", seen)
     run = trained(monkeypatch, tmp_path / "store", *TWO, scorers).path
     close_runs(local, run)
+    assert len({id(pool) for pool in given["score"]}) == 1
+    assert given["score"][0] is not given["rollout"][0]
+    assert len(given["score"]) == len(given["complete"])  # scored once, ahead, and not again in its turn
 
 
 class Killer(Observer):
@@ -217,26 +227,6 @@ def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
     values = told.values(3600.0)
     assert values["device_hours"] == pytest.approx(2 * told.seconds / 3600, abs=1e-3)
     assert values["price"] == pytest.approx(2 * told.seconds, abs=0.01)
-
-
-def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch, capsys):
-    class Sleeper:  # within: Ray then sends it whole, the module is not to be found elsewhere
-        def ready(self):
-            return "here"
-
-        def work(self, seconds):
-            time.sleep(seconds)
-
-    monkeypatch.setattr("flows.ray_pool._LEAST", 1.0)
-    pool = Pool(lambda: ray.remote(Sleeper).options(num_cpus=1).remote(), 2, Budget(1), 60)
-    naps = iter([600.0])  # whoever comes first sleeps for longer than anybody waits
-    tasks = [pool.submit("work", shard, lambda actor: actor.work.remote(next(naps, 0.1))) for shard in range(4)]
-    assert sorted(task.shard for task in pool.finished(tasks)) == [0, 1, 2, 3]
-    pool.drop(tasks)
-    assert "it was late with a shard that another has finished" in capsys.readouterr().err
-    more = [pool.submit("work", shard, lambda actor: actor.work.remote(0.1)) for shard in range(4)]
-    assert len(list(pool.finished(more))) == 4
-    pool.close()
 
 
 @pytest.mark.slow

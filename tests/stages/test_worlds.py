@@ -20,6 +20,7 @@ CASES = {
         tiny_params(*THREE, "update.kl_weight=0.5", "update.ema_decay=0.9", "update.num_epochs=2"),
         "fsdp",
     ),
+    "shares, a step for each k": (tiny_params("rollout.steps=[0, 1]", "update.cadence=step"), "fsdp"),
     "copies, a step for each k, uneven micro-batches": (
         tiny_params(*THREE, "rollout.steps=[0, 1]", "update.cadence=step"),
         "ddp",
