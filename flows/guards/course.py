@@ -33,9 +33,9 @@ def fall_in_standard_errors(before: Scores, now: Scores, rewards: Sequence[str])
     A prompt's difference is the mean over the rewards, each in units of its standard deviation over the
     prompts before. Positive where they have fallen; 0 where nothing has changed, or for fewer than 32 prompts.
     """
-    lost = _lost(before, now, rewards)
-    if len(lost) < _FEWEST:
+    if len(before[rewards[0]]) < _FEWEST:
         return 0.0
+    lost = _lost(before, now, rewards)
     mean, error = float(lost.mean()), float(lost.std(ddof=1)) / math.sqrt(len(lost))
     return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
 
@@ -88,8 +88,11 @@ def reward_hacking(history: History) -> str | None:
     best = max(history.held_out, key=lambda number: (history.held_out[number][by].mean(), -number))
     now, then, base = (history.held_out[number] for number in (last, best, 0 if 0 in history.held_out else best))
     risen = [name for name in trained if name in now and now[name].mean() > base[name].mean()]
-    fall, lost = fall_in_standard_errors(then, now, untrained), share_lost(base, then, now, untrained)
-    if not risen or fall <= guard.standard_errors or lost <= guard.frac:
+    fall = fall_in_standard_errors(then, now, untrained)
+    if not risen or fall <= guard.standard_errors:
+        return None
+    lost = share_lost(base, then, now, untrained)
+    if lost <= guard.frac:
         return None
     falls = ", ".join(f"{name} {then[name].mean():.3f} -> {now[name].mean():.3f}" for name in untrained)
     rise = ", ".join(f"{name} {base[name].mean():.3f} -> {now[name].mean():.3f}" for name in risen)

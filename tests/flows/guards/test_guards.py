@@ -113,6 +113,9 @@ def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.61)},  # all rise
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.65, 0.55)},  # all fall: reward_collapse tells
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.58)},  # surely fallen, by a fifth of the gain
+        {
+            n: {name: of[:1] for name, of in judged(0.7 + n / 100, 0.5 - n / 100).items()} for n in (0, 1, 2)
+        },  # one prompt
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.45)},  # one evaluation tells nothing of a course
     ],
 )
