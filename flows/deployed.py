@@ -67,7 +67,7 @@ def train(
         seed: In place of run.seed.
         final: Whether base, best and last policy are judged on `report.split` at the end.
     """
-    _require_few_tries()
+    _begin()
     short = {"run.rounds": rounds, "run.seed": seed}
     chosen = overrides | {name: value for name, value in short.items() if value is not None}
     parsed = _parsed(params, chosen)
@@ -88,6 +88,7 @@ def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "o
     from flows.evaluate import evaluate_run
     from flows.keeping import find_whole
 
+    _begin()
     found = find_whole(run or NEWEST)
     _call_it(f"evaluate-{found.key}")
     own = _parsed(str(found.path / "params.yaml"), {"prompts.path": str(found.prompts)} | overrides)
@@ -104,11 +105,14 @@ def compare(plan: Plan = "presets/compare.yaml", out: str | None = None) -> str:
     """
     from flows.compare.run import compare as bring
 
+    _begin()
     return str(bring(Path(plan), Path(out) if out else None))
 
 
-def _require_few_tries() -> None:
-    """End a flow run that has crashed again and again as Failed, which no automation answers.
+def _begin() -> None:
+    """Label this flow run with the machine, by which a lost process is found, before anything is loaded.
+
+    One that has crashed again and again ends as Failed, which no automation answers.
 
     Raises:
         ValueError: With the number of tries.
@@ -118,6 +122,8 @@ def _require_few_tries() -> None:
             f"A flow run that has crashed {_TRIES} times is not tried again, got try {flow_run.run_count}. Look at its "
             "logs; what it had finished lies in the store, and a new flow run goes on with it."
         )
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(UUID(flow_run.id), {HOST: socket.gethostname()})
 
 
 def _parsed(file: str, overrides: dict[str, Any]) -> Params:
@@ -125,7 +131,6 @@ def _parsed(file: str, overrides: dict[str, Any]) -> Params:
 
 
 def _call_it(name: str) -> None:
-    """Give this flow run the name of what it works on, and the machine's, by which a lost process is found."""
+    """Give this flow run the name of what it works on."""
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(flow_run.id), name=name)
-        client.update_flow_run_labels(UUID(flow_run.id), {HOST: socket.gethostname()})

@@ -34,7 +34,7 @@ def _whole(run: Run) -> dict[str, Any]:
         "seed": params.run.seed,
         "rounds": done,
         "of": params.run.rounds,
-        "state": f"runs, process {holder}" if holder else ended,
+        "state": f"runs, {holder}" if holder else ended,
         "rewards": trained_rewards(metrics[-1]) if metrics else {},
         "best_round": best,
         "best": history.get(best, {}).get(params.evaluate.choose_by),

@@ -44,7 +44,7 @@ class Session:
     run: Run
 
     @classmethod
-    def of(cls, tree: Mapping[str, Any], named: Run | None = None) -> "Session":
+    def of(cls, tree: Mapping[str, Any], named: Run | None = None, *, adopting: bool = True) -> "Session":
         """Return the session of a tree of parameters, after every check that needs no computing.
 
         A run that lies in `outputs/run`, as `dvc pull` brings it, is taken into the store if it is of these
@@ -53,6 +53,7 @@ class Session:
         Args:
             tree: The tree of params.yaml.
             named: The run that they must be those of; it may lie outside the store.
+            adopting: Whether what lies in `outputs/run` is looked at.
 
         Raises:
             ValueError: If the parameters, the device, a reward, the base weights or the held-out prompts
@@ -62,7 +63,7 @@ class Session:
         if named:
             require_same(named, params, worker)
         run = open_run(params, device=worker.device.type)
-        for copy in (EXPORTED, *([named.path] if named else [])):
+        for copy in (*([EXPORTED] if adopting else []), *([named.path] if named else [])):
             if copy != run.path and is_run(copy) and Run(copy).key == run.key:
                 adopt(Run(copy))
         return cls(params, worker, run)
@@ -101,7 +102,7 @@ class Session:
 
     def _rolled_back(self, finding: Finding) -> "Session":
         """Return a session of the run that goes on from the best round with half the learning rate."""
-        best = best_round(self.run, self.run.params())
+        best = best_round(self.run, self.run.params(), below=finding.policy_round)  # or it trips there again
         device = self.worker.device.type
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
         told = f"run {self.run.key} is rolled back to round {best} by the guard {finding.guard}"
@@ -121,6 +122,7 @@ class Session:
     ) -> None:
         run = self.run
         with run.locked(), at_work(self.worker):
+            forget_request(run)
             run.remember(self.params)
             params = run.params()
             self._mend(params)
@@ -128,7 +130,6 @@ class Session:
             _warn_of_other_code(run, links)
             self._encode(params)
             run.begin_session(links)
-            forget_request(run)
             watching = Observers([ConsoleObserver(), LogObserver(), MlflowObserver(params), *observers])
             loop = Loop(run, params, self.worker, call, watching, Guards(run, params, obey=obey))
             with watching.watching(run, params.run.rounds):

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import signal
+import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.stopping import StopAskedError
@@ -16,9 +18,14 @@ def obey_request(run: Run) -> None:
     Raises:
         StopAskedError: If there is a request.
     """
-    if _request(run).is_file():
+    if is_asked_for(run):
         forget_request(run)
-        raise StopAskedError(f"run {run.key} is stopped as asked; give the same command again to go on")
+        raise StopAskedError(told_of_stop(run))
+
+
+def told_of_stop(run: Run) -> str:
+    """Return what a person is told who has asked for it."""
+    return f"run {run.key} is stopped as asked; give the same command again to go on"
 
 
 def forget_request(run: Run) -> None:
@@ -34,21 +41,42 @@ def ask_to_stop(name: str, *, now: bool) -> str:
         now: Whether it shall stop at once, by SIGTERM, rather than at the end of its stage.
 
     Raises:
-        ValueError: If no process of this machine holds the run.
+        ValueError: If no process holds the run, or with `now` one of another machine.
     """
     run = find_run(name)
     holder = held_by(run)
     if holder is None:
-        raise ValueError(f"Run {run.key} must be going on to be stopped, but no process of this machine holds it.")
-    if now:
-        os.kill(holder, signal.SIGTERM)
-        return f"run {run.key}: process {holder} has been told to stop at once; its unfinished shard is made again"
+        raise ValueError(f"Run {run.key} must be going on to be stopped, but no process holds it.")
+    if now and holder.host != socket.gethostname():
+        raise ValueError(
+            f"Run {run.key} must be held by a process of this machine to be stopped at once, got {holder}. Give the "
+            "command there, or without --now: it then stops at the end of its stage."
+        )
     write_text(_request(run), f"{os.getpid()}\n")
-    return f"run {run.key}: process {holder} stops at the end of its stage"
+    if now:
+        os.kill(holder.pid, signal.SIGTERM)
+        return f"run {run.key}: {holder} has been told to stop at once; its unfinished shard is made again"
+    return f"run {run.key}: {holder} stops at the end of its stage"
 
 
-def held_by(run: Run) -> int | None:
-    """Return the process that holds a run, or None if none does."""
+def is_asked_for(run: Run) -> bool:
+    """Whether somebody has asked the run to stop."""
+    return _request(run).is_file()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a run."""
+
+    pid: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.host}"
+
+
+def held_by(run: Run) -> Holder | None:
+    """Return who holds a run, or None if nobody does."""
     path = run.path / "lock"
     if not path.is_file():
         return None
@@ -56,8 +84,8 @@ def held_by(run: Run) -> int | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = handle.read().strip()
-            return int(said) if said.isdigit() else None
+            said = handle.read().split()
+            return Holder(int(said[0]), said[1]) if len(said) == 2 else None
     return None
 
 

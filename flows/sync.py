@@ -39,5 +39,6 @@ def sync(run: Run, params: Params) -> str:
         with answering(tracking_uri(params)):
             for policy_round, split in evaluations:
                 tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
+            tracker.settle(run)
     told = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
     return f"run {run.key}: {told} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"

@@ -25,6 +25,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _KEY_TAG = "g2rpo.run_key"
+_MADE_TAG = "g2rpo.run_made"
+"""When the run was made: one of the same key in another store, or after that one was deleted, is another."""
 
 
 def tracking_uri(params: Params) -> str:
@@ -77,6 +79,12 @@ class MlflowObserver:
             self._evaluations_logged: dict[str, set[int]] = {}
             for number, metrics in enumerate(run.metrics()):
                 self.round_finished(number, metrics)
+
+    def settle(self, run: Run) -> None:
+        """End the MLflow run of a run that nobody holds but still shows as going on, as one that lost MLflow is."""
+        if self._client.get_run(self.run_id).info.status == "RUNNING":
+            whole = run.num_finished >= run.params().run.rounds
+            self._client.set_terminated(self.run_id, status="FINISHED" if whole else "KILLED")
 
     def stage_started(self, stage: str, number: int) -> None:
         """Nothing is logged before a round is whole."""
@@ -148,14 +156,15 @@ class MlflowObserver:
         return [path for path in found if PurePosixPath(path).name.startswith(start)]
 
     def _find(self, run: Run) -> str | None:
-        found = self._client.search_runs([self._experiment()], f"tags.`{_KEY_TAG}` = '{run.key}'", max_results=1)
+        same = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in _identity(run).items())
+        found = self._client.search_runs([self._experiment()], same, max_results=1)
         if not found:
             return None
         self._log_params(run, found[0].info.run_id, found[0].data.params)
         return found[0].info.run_id
 
     def _make(self, run: Run) -> str:
-        tags = {_KEY_TAG: run.key, "mlflow.note.content": note_of(run)}
+        tags = _identity(run) | {"mlflow.note.content": note_of(run)}
         made = self._client.create_run(self._experiment(), run_name=f"g2rpo-{run.key[:8]}", tags=tags)
         self._log_params(run, made.info.run_id, {})
         self._client.log_inputs(made.info.run_id, datasets=dataset_inputs(self._params))
@@ -200,6 +209,10 @@ class MlflowObserver:
 
         now = int(time.time() * 1000)
         self._client.log_batch(self.run_id, [Metric(key, value, now, step) for key, value in metrics.items()])
+
+
+def _identity(run: Run) -> dict[str, str]:
+    return {_KEY_TAG: run.key, _MADE_TAG: f"{run.about['created_at']:.3f}"}
 
 
 @contextmanager

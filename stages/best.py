@@ -23,13 +23,16 @@ def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
     return {n: evaluation_metrics(folder) for n, folder in folders.items()}
 
 
-def best_round(run: Run, params: Params) -> int:
+def best_round(run: Run, params: Params, *, below: int | None = None) -> int:
     """Return the policy round, 0 is the base, of the highest mean of `evaluate.choose_by` on `evaluate.split`.
 
     Of equal ones the earliest; 0 where no evaluation has been made as it is asked for now. A policy that has been
     let go is passed over.
+
+    Args:
+        below: Only rounds before this one count; None: all.
     """
-    return _best(run, params, range(run.num_finished + 1)) or 0
+    return _best(run, params, range(run.num_finished + 1 if below is None else below)) or 0
 
 
 def best_trained_round(run: Run, params: Params) -> int:

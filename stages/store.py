@@ -9,6 +9,7 @@ The key is the fingerprint of all that changes the numbers; rounds, evaluation, 
 
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -201,7 +202,7 @@ class Run:
         What a killed holder has left half written is removed.
 
         Raises:
-            ValueError: If another process holds it; with that process's id.
+            ValueError: If another process holds it; with that process's id and machine.
             StoreWriteError: If the run's folder cannot be written to.
         """
         path = self.path / "lock"
@@ -213,12 +214,12 @@ class Run:
             except BlockingIOError:
                 handle.seek(0)
                 raise ValueError(
-                    f"Run {path.parent.name} must be free, it is held by process {handle.read().strip()}. "
+                    f"Run {path.parent.name} must be free, it is held by process {' of '.join(handle.read().split())}. "
                     "Wait for that process, or stop it."
                 ) from None
             with writing(path):
                 handle.truncate(0)
-                handle.write(f"{os.getpid()}\n")
+                handle.write(f"{os.getpid()}\n{socket.gethostname()}\n")
                 handle.flush()
             sweep(self.path)
             yield

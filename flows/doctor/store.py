@@ -1,6 +1,7 @@
 """The store: runs that are damaged, stopped or half written, and services that have ended."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,10 +44,10 @@ def services() -> Iterator[Check]:
 def _lock(run: Run) -> Iterator[Check]:
     """A lock dies with its holder, so a stale one holds nobody up; it says that the holder was killed."""
     path = run.path / "lock"
-    said = path.read_text().strip() if path.is_file() else ""
-    unfinished = run.num_finished < run.params().run.rounds
-    if unfinished and said.isdigit() and held_by(run) is None and not Path(f"/proc/{said}").exists():
-        told = f"process {said}, which held it, is gone after {run.num_finished} of {run.params().run.rounds} rounds"
+    said = path.read_text().split() if path.is_file() else []
+    unfinished, here = run.num_finished < run.params().run.rounds, said[1:] == [socket.gethostname()]
+    if unfinished and here and held_by(run) is None and not Path(f"/proc/{said[0]}").exists():
+        told = f"process {said[0]}, which held it, is gone after {run.num_finished} of {run.params().run.rounds} rounds"
         remedy = f"Give the same command again, or `g2rpo train --run {run.key[:8]}`: it goes on there."
         yield Check(f"run {run.key[:8]}", "warn", told, remedy)
 

@@ -16,7 +16,8 @@ def ended(run: Run, params: Params, finding: Finding) -> GuardStopError:
     if finding.guard == "disk":  # nothing more is written
         return GuardStopError(f"{head}.\n{finding.told}")
     best = best_round(run, params)
-    lines = (f"{head}.", finding.told, *_kept(run, params, best), *_how_to_go_on(run, finding, best))
+    again = best_round(run, params, below=finding.policy_round)
+    lines = (f"{head}.", finding.told, *_kept(run, params, best), *_how_to_go_on(run, finding, again))
     return GuardStopError("\n".join(lines))
 
 
@@ -43,9 +44,9 @@ def _judged(run: Run, params: Params, best: int) -> list[str]:
     return [f"On the {params.report.split} captions, from the base to it: {means}."]
 
 
-def _how_to_go_on(run: Run, finding: Finding, best: int) -> list[str]:
+def _how_to_go_on(run: Run, finding: Finding, again: int) -> list[str]:
     action = f"--set guards.{finding.guard}.action="
-    more = [f"  on from round {best} with half the learning rate: {action}rollback"]
+    more = [f"  on from round {again} with half the learning rate: {action}rollback"]
     return [
         "The same command goes on with",
         f"  on all the same: {action}warn",

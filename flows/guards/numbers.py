@@ -26,7 +26,7 @@ def exploding(history: History) -> str | None:
     if len(norms) <= _EARLIER:
         return None
     usual, times = median(norms[:-1]), history.guards.exploding.times
-    if not norms[-1] > times * usual:
+    if usual == 0 or not norms[-1] > times * usual:  # 0: groups without a difference, of which zero_spread tells
         return None
     return (
         f"The gradient's norm is {norms[-1]:.3g}, {norms[-1] / usual:.3g} times its median of {usual:.3g}: the policy "

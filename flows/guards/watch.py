@@ -22,7 +22,7 @@ GUARDS: Mapping[str, Callable[[History], str | None]] = {
 """By their names in the section `guards`. Each is a function of what lies on disk, so that the same command, given
 again, finds the same."""
 
-_GRAVEST: tuple[Action, ...] = ("stop", "rollback", "warn", "ignore")
+_GRAVEST: tuple[Action, ...] = ("stop", "rollback", "warn")
 
 
 class Guards:
@@ -42,8 +42,9 @@ class Guards:
     def look(self) -> list[Finding]:
         """Return what is found now and has not been told, the gravest first."""
         history = self._history()
-        found = [self._finding(name, told) for name, guard in GUARDS.items() if (told := guard(history))]
-        new = [finding for finding in found if finding.guard not in self._told and finding.action != "ignore"]
+        on = [(name, guard) for name, guard in GUARDS.items() if self._action(name) != "ignore"]
+        found = [self._finding(name, told) for name, guard in on if (told := guard(history))]
+        new = [finding for finding in found if finding.guard not in self._told]
         self._told = {finding.guard for finding in found}
         return sorted(new, key=lambda finding: _GRAVEST.index(finding.action))
 
@@ -52,7 +53,7 @@ class Guards:
         return self._finding("non_finite", f"{error} If it is the policy that has come apart: {CALMER}")
 
     def _finding(self, name: str, told: str) -> Finding:
-        action: Action = getattr(self._params.guards, name).action
+        action = self._action(name)
         parent = self._run.parent
         made = parent["generation"] if parent else 0
         if action == "rollback" and made >= self._params.guards.max_rollbacks:
@@ -60,6 +61,9 @@ class Guards:
         if action in ("stop", "rollback") and not self._obey:
             action = "warn"
         return Finding(name, self._run.num_finished, told, action)
+
+    def _action(self, name: str) -> Action:
+        return getattr(self._params.guards, name).action
 
     def _history(self) -> History:
         run, split = self._run, self._params.evaluate.split

@@ -1,6 +1,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -110,6 +111,6 @@ def test_a_second_start_of_a_run_is_refused_until_the_first_is_killed(trained, g
         os.killpg(holder.pid, signal.SIGKILL)
         holder.wait()
     assert second.returncode == 2
-    assert f"it is held by process {holder.pid}." in second.stderr
+    assert f"it is held by process {holder.pid} of {socket.gethostname()}." in second.stderr
     g2rpo.train()
     assert tables(g2rpo.run_folder()) == tables(trained.run_folder())

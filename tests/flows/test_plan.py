@@ -1,9 +1,14 @@
 """What `g2rpo plan` tells is what `g2rpo train` then does."""
 
 import json
+import shutil
 
 import pytest
+from tiny import tiny_params
 
+from flows.loop import call_plainly
+from flows.plan import plan
+from flows.session import EXPORTED, Session
 from stages.metrics import finished_manifest
 from stages.registry import EVALUATE
 from stages.store import Run
@@ -48,6 +53,15 @@ def test_evaluations_and_bytes_of_a_plan_are_those_of_the_run_and_the_store_stay
     left = planned(g2rpo, *WORDS, "run.rounds=7", options=("--no-measure",))
     assert (left["rounds_finished"], left["rounds_to_do"], left["seconds"]) == (5, 2, None)
     assert left["evaluations"]["judging"] == 2 * told["evaluations"]["best"]  # the policies after 6 and 7
+
+
+def test_a_plan_measures_where_a_finished_run_of_these_parameters_lies_in_outputs(monkeypatch, tmp_path):
+    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)  # `dvc pull` would bring it here
+    params = tiny_params("run.rounds=1")
+    Session.of(params.model_dump(mode="json")).train(call_plainly, final=False, out=EXPORTED)
+    shutil.rmtree(tmp_path / "store")
+    assert plan(params, measure=True).seconds > 0
 
 
 def test_a_plan_refuses_what_training_would_refuse(g2rpo):

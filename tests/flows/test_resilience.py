@@ -11,7 +11,7 @@ import psutil
 import pytest
 from command_line import CommandLine
 from tiny import ROOT, tables
-from tracking import steps_of
+from tracking import shown, steps_of
 from waiting import wait_for
 
 from flows.prefect_server import free_port, prefect_server
@@ -89,3 +89,4 @@ def test_an_mlflow_server_that_dies_or_hangs_is_done_without_and_shown_later(g2r
         synced = g2rpo("sync", **known)
     assert synced.returncode == 0, synced.stderr
     assert steps_of(g2rpo.store)["reward/judge_a/mean"] == list(range(1, 11))
+    assert shown(g2rpo.store)[1].info.status == "FINISHED"

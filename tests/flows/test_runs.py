@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import socket
 import subprocess
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 from tiny import ROOT
 from waiting import wait_for
@@ -53,16 +55,39 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
     with subprocess.Popen(command, **words) as training:
         wait_for(lambda: g2rpo.rounds() >= 2, 120)
         key = g2rpo.run_folder().name
-        assert f"process {training.pid} stops at the end of its stage" in g2rpo("stop", "--run", key).stdout
+        assert "stops at the end of its stage" in (asked := g2rpo("stop", "--run", key).stdout)
+        assert f"process {training.pid} of {socket.gethostname()}" in asked
         _, told = training.communicate(timeout=60)
     assert training.returncode == 130
     assert f"run {key} is stopped as asked; give the same command again to go on" in told
     done = g2rpo.rounds()
     assert 2 <= done < 40
     assert verify(Run(g2rpo.run_folder())) == []
-    assert "no process of this machine holds it" in g2rpo("stop", "--run", key).stderr
+    assert "no process holds it" in g2rpo("stop", "--run", key).stderr
     assert json.loads(g2rpo("list", "--json").stdout)[0]["state"] == "stopped"
     g2rpo.train(f"run.rounds={done + 1}", "evaluate.every=99")
+    assert g2rpo.rounds() == done + 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_at_once_is_cancelled_at_prefect(g2rpo, prefect_api):
+    command = g2rpo.train_command("run.rounds=400", "evaluate.every=999")
+    words = {"cwd": ROOT, "env": g2rpo.environment | {"PREFECT_API_URL": prefect_api}, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **words) as training:
+        wait_for(lambda: g2rpo.rounds() >= 1, 120)
+        run = Run(g2rpo.run_folder())
+        (run.path / "lock").write_text(f"{training.pid}\nelsewhere\n")
+        told = g2rpo("stop", "--run", run.key, "--now").stderr
+        assert f"got process {training.pid} of elsewhere. Give the command there" in told
+        (run.path / "lock").write_text(f"{training.pid}\n{socket.gethostname()}\n")
+        assert "has been told to stop at once" in g2rpo("stop", "--run", run.key, "--now").stdout
+        _, told = training.communicate(timeout=60)
+    assert training.returncode == 130
+    assert f"run {run.key} is stopped as asked" in told
+    flow_run = requests.get(f"{prefect_api}/flow_runs/{run.links['prefect_flow_run_id']}", timeout=60).json()
+    assert flow_run["state"]["type"] == "CANCELLED"
+    done = g2rpo.rounds()
+    g2rpo.train(f"run.rounds={done + 1}", "evaluate.every=999")  # the request is used up
     assert g2rpo.rounds() == done + 1
 
 

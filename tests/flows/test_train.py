@@ -1,10 +1,14 @@
 import json
+import shutil
 import urllib.request
 
 import pytest
-from tiny import tables
+from mlflow.tracking import MlflowClient
+from tiny import tables, tiny_params
 from tracking import shown
 
+from flows.loop import call_plainly
+from flows.session import Session
 from stages.metrics import same_numbers
 from stages.store import Run
 
@@ -74,6 +78,18 @@ def test_mlflow_shows_each_step_of_a_run_once(trained):
     images = client.list_artifacts(run.info.run_id, "images")
     steps = sorted(image.path.split("/")[-1].split("+")[:3] for image in images if image.path.endswith(".png"))
     assert steps == [["held_out_test", "step", n] for n in "02"] + [["held_out_tuning", "step", n] for n in "012"]
+
+
+def test_a_run_that_was_deleted_and_made_anew_is_another_in_mlflow(monkeypatch, tmp_path):
+    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
+    for _ in range(2):
+        session = Session.of(tiny_params("run.rounds=1").model_dump(mode="json"))
+        session.train(call_plainly, final=False)
+        shutil.rmtree(session.run.path)
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'store/mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("g2rpo").experiment_id])
+    assert [run.data.tags["g2rpo.run_key"] for run in runs] == [session.run.path.name] * 2
+    assert all("reward/judge_a/mean" in run.data.metrics for run in runs)
 
 
 def test_mlflow_numbers_are_those_of_the_store(trained):

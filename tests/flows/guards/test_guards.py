@@ -137,6 +137,7 @@ def test_a_gradient_explodes_against_the_median_of_the_earlier_rounds():
     assert exploding(history([*five, {"update/grad_norm": 40.1}], limit)) is not None
     assert exploding(history([*five, {"update/grad_norm": 39.9}], limit)) is None
     assert exploding(history([*five[:4], {"update/grad_norm": 400.0}], limit)) is None
+    assert exploding(history(column("update/grad_norm", 0.0, 0.0, 0.3, 0.0, 0.0, 0.5), limit)) is None
 
 
 def test_groups_without_spread_are_told_after_that_many_rounds_in_a_row():

@@ -93,6 +93,7 @@ def test_a_stopped_run_exports_its_best_round_and_tells_how_to_go_on(store):
     (run,) = stored_runs()
     best = best_round(run, run.params())
     assert best > 0  # or what follows says nothing
+    assert best_round(run, run.params(), below=best) < best  # where a rollback goes that has tripped there
     told = str(train(*words).exception)
     folder = store / "exports" / f"{run.key[:8]}-r{best:04d}"
     assert (folder / "README.md").is_file()
