@@ -18,4 +18,5 @@ exec mlflow server --app-name basic-auth \
     --backend-store-uri "${MLFLOW_STORE:?database of the runs}" \
     --artifacts-destination "${MLFLOW_ARTIFACTS:?where artifacts lie}" \
     --allowed-hosts "${MLFLOW_ALLOWED_HOSTS:?hosts by which it is called}" \
+    --cors-allowed-origins "${MLFLOW_ALLOWED_ORIGINS:-}" \
     --host "${MLFLOW_HOST:-127.0.0.1}" --port "${MLFLOW_PORT:-5000}"

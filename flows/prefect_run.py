@@ -7,11 +7,14 @@ from typing import Any
 from httpx import HTTPError
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, State
 
 from flows.prefect_observer import PrefectObserver
+from flows.prefect_server import login_refused
 from flows.session import Session
+from flows.stop_request import is_asked_for, told_of_stop
 from flows.stopping import StopAskedError
 from stages.execute import Done
 
@@ -55,6 +58,10 @@ def trained_here(session: Session, *, final: bool, out: Path | None = None) -> s
         ended = session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
     except StopAskedError as asked:
         return Cancelled(message=str(asked))
+    except TerminationSignal:
+        if not is_asked_for(session.run):
+            raise
+        return Cancelled(message=told_of_stop(session.run))  # Crashed, an automation would start it again
     _ENDED[session.run.key] = ended
     return ended
 
@@ -64,14 +71,17 @@ def train_as_flow(key: str, params: dict[str, Any], final: bool, out: str | None
 
     Raises:
         StopAskedError: If `g2rpo stop` has asked for it; the flow run is Cancelled.
+        ValueError: If the API refuses the login.
     """
     _ENDED.pop(key, None)
     try:
         state = train_flow(key, params, final, out, return_state=True)
-    except HTTPError:
-        if key not in _ENDED:
-            raise
-        return _ENDED[key]  # the server is gone, the run is done
+    except HTTPError as error:
+        if key in _ENDED:
+            return _ENDED[key]  # the server is gone, the run is done
+        if refused := login_refused(error):
+            raise refused from None
+        raise
     if state.is_cancelled():
         raise StopAskedError(state.message)
     return state.result()

@@ -40,6 +40,19 @@ def end_with_parent(by: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
 
 
+def login_refused(error: Exception) -> ValueError | None:
+    """Return what to tell a person if an error is that a Prefect API refuses the login, or else None."""
+    from httpx import HTTPStatusError
+
+    if not isinstance(error, HTTPStatusError) or error.response.status_code not in (401, 403):
+        return None
+    got = "another login" if "Authorization" in error.request.headers else "none"
+    return ValueError(
+        f"The Prefect API requires the login that its server was started with, got {got}: it answers "
+        f"{error.response.status_code} at {error.request.url}. Set PREFECT_API_AUTH_STRING to name:password."
+    )
+
+
 @contextmanager
 def prefect_server(folder: Path) -> Generator[str]:
     """Start a server whose database and log lie in `folder`, yield the URL of its API, stop it at the end.

@@ -230,7 +230,8 @@ def answering(uri: str) -> Generator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise ValueError(
             f"MLflow must be able to show the run at {uri}, got: {str(error).splitlines()[0]}. Make room, or "
-            "correct tracking.uri or MLFLOW_TRACKING_URI; then give the same command again. Nothing is lost."
+            "correct tracking.uri, MLFLOW_TRACKING_URI, or the login (MLFLOW_TRACKING_USERNAME, "
+            "MLFLOW_TRACKING_PASSWORD); then give the same command again. Nothing is lost."
         ) from error
 
 

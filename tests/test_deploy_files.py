@@ -8,6 +8,7 @@ import sys
 
 import jsonschema
 import kubernetes_validate
+import pathspec
 import pytest
 import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -17,6 +18,7 @@ from stages.params_file import load_params
 
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 POOL = json.loads((ROOT / "deploy/kubernetes-pool.json").read_text())
+DOCKER_POOL = json.loads((ROOT / "deploy/docker-pool.json").read_text())
 SECRET = re.compile(r"PASSWORD|SECRET|AUTH|ACCESS_KEY")
 
 
@@ -76,10 +78,41 @@ def test_the_image_installs_what_is_pinned():
     assert "--editable '.[cluster,team]'" in said
 
 
+def test_no_password_comes_into_the_image():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    anchored = [f"/{line}" for line in lines if line and not line.startswith("#")]  # git's patterns hold at any depth
+    left_out = pathspec.GitIgnoreSpec.from_lines(anchored).match_file
+    for name in (".env", ".env.local", "deploy/.env", ".dvc/config.local", ".dvc/cache/files/md5/00", ".dvc/tmp/lock"):
+        assert left_out(name), name
+    for name in ("deploy/env.example", "deploy/mlflow.sh", ".dvc/config", "constraints.txt", "flows/cli.py"):
+        assert not left_out(name), name
+
+
+def test_no_deployment_has_a_password_which_prefect_would_show_in_clear():
+    for deployment, said in variants().items():
+        variables = said["work_pool"]["job_variables"]
+        assert not [name for name in variables["env"] if SECRET.search(name)], deployment
+        assert "prefect.blocks" not in json.dumps(variables), deployment
+
+
+def test_the_pool_for_docker_asks_prefects_worker_for_what_it_knows():
+    WorkPoolCreate(name="g2rpo-docker", type="docker", base_job_template=DOCKER_POOL)
+    known, own = worker_schema("docker")["properties"], DOCKER_POOL["variables"]["properties"]
+    assert {name: said["type"] for name, said in own.items()} == {name: known[name]["type"] for name in own}
+    assert DOCKER_POOL["job_configuration"] == {name: f"{{{{ {name} }}}}" for name in own}
+    for schema in (worker_schema("docker"), DOCKER_POOL["variables"]):
+        defaults = {name: said["default"] for name, said in own.items() if "default" in said}
+        jsonschema.validate(defaults, schema | {"additionalProperties": False})
+    secret = own["env"]["default"]["MLFLOW_TRACKING_PASSWORD"]
+    block = re.fullmatch(r"\{\{ prefect\.blocks\.secret\.([a-z0-9-]+) \}\}", secret)[1]
+    assert f'save("{block}"' in (ROOT / "docs/team.md").read_text()
+
+
 def test_job_variables_for_docker_are_those_of_prefects_worker():
     schema = worker_schema("docker")
     variables = variants()["nightly-docker"]["work_pool"]["job_variables"]
     jsonschema.validate(variables, schema | {"additionalProperties": False})
+    jsonschema.validate(variables, DOCKER_POOL["variables"] | {"additionalProperties": False})
     with pytest.raises(jsonschema.ValidationError, match="volumes|image"):
         jsonschema.validate(variables | {"volumes": "store:/store"}, schema)
 

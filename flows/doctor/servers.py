@@ -6,16 +6,42 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from flows.doctor.check import Check
 from stages.params import Params
 
 _SECONDS = 5
+_REFUSED = (401, 403)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A server that is asked. Example: name "mlflow", url "http://127.0.0.1:5000", remedy "Start it."."""
+
+    name: str
+    url: str
+    authorization: str
+    """The header of that name, or an empty text."""
+    variables: str
+    """The environment's variables of the login."""
+    remedy: str
+    """What to do if it does not answer."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server said to a request. Example: status 200, text "3.8.8"; status None if it does not answer."""
+
+    status: int | None
+    text: str = ""
 
 
 def prefect() -> Iterator[Check]:
     """Ask the API that is configured, and look for flow runs without a process."""
+    from prefect.settings import get_current_settings
+
     from flows.services.service import stored
     from flows.train import prefect_api
 
@@ -24,9 +50,10 @@ def prefect() -> Iterator[Check]:
     if api is None:
         yield Check("prefect", "ok", "no API is configured: runs are plain calls")
         return
-    said = _ask(f"{api}/admin/version", os.environ.get("PREFECT_API_AUTH_STRING", ""))
+    login = get_current_settings().api.auth_string
     remedy = "Start it, correct PREFECT_API_URL, or unset it to run without."
-    found = _compared("prefect", api, said, remedy)
+    header = _basic(login.get_secret_value() if login else "")
+    found = _found(_Server("prefect", api, header, "PREFECT_API_AUTH_STRING", remedy), "/admin/version")
     yield found
     if found.state != "fault":
         yield from _zombies(api)
@@ -34,6 +61,8 @@ def prefect() -> Iterator[Check]:
 
 def mlflow(params: Params) -> Iterator[Check]:
     """Ask the tracking server that is configured."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
     from flows.tracking import tracking_uri
 
     uri = tracking_uri(params)
@@ -41,8 +70,12 @@ def mlflow(params: Params) -> Iterator[Check]:
         yield Check("mlflow", "ok", uri)
         return
     remedy = "Start it, or correct tracking.uri or MLFLOW_TRACKING_URI."
-    login = [os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD")]
-    yield _compared("mlflow", uri, _ask(f"{uri.rstrip('/')}/version", ":".join(login)), remedy)
+    login, token = read_mlflow_creds(), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    basic = _basic(f"{login.username or ''}:{login.password or ''}")
+    header = f"Bearer {token}" if token and not basic else basic
+    named = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    server = _Server("mlflow", uri.rstrip("/"), header, named, remedy)
+    yield _found(server, "/version", "/api/2.0/mlflow/experiments/search?max_results=1")  # anyone is told its version
 
 
 def hub(params: Params) -> Iterator[Check]:
@@ -72,30 +105,43 @@ def _zombies(api: str) -> Iterator[Check]:
             yield Check(f"flow run {run.name}", "fault", told, remedy)
 
 
-def _compared(name: str, address: str, said: str | None, remedy: str) -> Check:
-    own = version(name)
-    if said is None:
-        return Check(name, "fault", f"nothing answers at {address}", remedy)
-    if not said:
-        return Check(name, "warn", f"{address} does not tell its version: it asks for a password", "Log in as it asks.")
-    if said != own:
-        told = f"{address} is of version {said}, this package's is {own}"
-        return Check(name, "fault", told, f"pip install {name}=={said} here, or {own} there: both must be alike.")
-    return Check(name, "ok", f"{address}, version {said}")
+def _found(server: _Server, version_path: str, *paths: str) -> Check:
+    """Return whether a server is of this package's version, and answers at more paths with this login."""
+    name, own = server.name, version(server.name)
+    said = _ask(server, version_path)
+    if said.status == 200 and said.text != own:
+        told = f"{server.url} is of version {said.text}, this package's is {own}"
+        return Check(name, "fault", told, f"pip install {name}=={said.text} here, or {own} there: both must be alike.")
+    for path in (version_path, *paths):
+        answer = said if path == version_path else _ask(server, path)
+        if answer.status is None:
+            return Check(name, "fault", f"nothing answers at {server.url}", server.remedy)
+        if answer.status in _REFUSED:
+            told = f"{server.url} refuses the login, or that there is none: it answers {answer.status} at {path}"
+            return Check(name, "fault", told, f"Set {server.variables} to a login of this server.")
+        if answer.status != 200:
+            told = f"{server.url} does not answer as {name} does: {answer.status} at {path}"
+            return Check(name, "fault", told, server.remedy)
+    return Check(name, "ok", f"{server.url}, version {said.text}")
 
 
-def _ask(url: str, login: str) -> str | None:
-    """Return the version that a server tells; None if it does not answer, an empty text if it refuses to tell."""
-    token = base64.b64encode(login.encode()).decode()
-    request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"} if login.strip(":") else {})
+def _basic(login: str) -> str:
+    """Return the header for name:password, or an empty text for none."""
+    return f"Basic {base64.b64encode(login.encode()).decode()}" if login.strip(":") else ""
+
+
+def _ask(server: _Server, path: str) -> _Answer:
+    """Return the status and the text, or the JSON text's value, of a server's answer."""
+    headers = {"Authorization": server.authorization} if server.authorization else {}
+    request = urllib.request.Request(f"{server.url}{path}", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
             text = answer.read().decode()
-    except urllib.error.HTTPError:
-        return ""
+    except urllib.error.HTTPError as error:
+        return _Answer(error.code)
     except OSError:
-        return None
+        return _Answer(None)
     try:
-        return str(json.loads(text))
+        return _Answer(200, str(json.loads(text)))
     except ValueError:
-        return text.strip()
+        return _Answer(200, text.strip())

@@ -79,7 +79,7 @@ def test_what_killed_processes_have_left_in_the_store(store, trained):
     run = store / "runs" / trained.run_folder().name
     shutil.copytree(trained.run_folder(), run)
     (run / "HEAD").write_text("1\n")
-    (run / "lock").write_text(f"{GONE}\n")
+    (run / "lock").write_text(f"{GONE}\n{socket.gethostname()}\n")
     (run / "rounds" / "0001" / f".score.json.{GONE}.tmp").touch()
     (store / "runs" / "0123456789abcdef").mkdir()
     services = store / "services"
@@ -97,10 +97,10 @@ def test_what_killed_processes_have_left_in_the_store(store, trained):
 
 
 @contextmanager
-def server_of_version(version):
+def server_of_version(version, status=200):
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(version).encode())
 
@@ -128,6 +128,24 @@ def test_servers_of_another_version(store, monkeypatch):
         found = doctor()
     for name in ("prefect", "mlflow"):
         told(found, name, "fault", "is of version 2.0.1", f"pip install {name}==2.0.1 here")
+
+
+@pytest.mark.parametrize(
+    ("status", "parts"),
+    [
+        (401, {"prefect": ["refuses the login", "401", "Set PREFECT_API_AUTH_STRING"]}),
+        (403, {"mlflow": ["refuses the login", "403", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"]}),
+        (404, {"prefect": ["does not answer as prefect does: 404 at /admin/version", "correct PREFECT_API_URL"]}),
+        (502, {"mlflow": ["does not answer as mlflow does: 502 at /version", "correct tracking.uri"]}),
+    ],
+)
+def test_a_refused_login_is_told_from_another_refusal(store, monkeypatch, status, parts):
+    with server_of_version("", status) as url, temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        found = doctor()
+    for name, words in parts.items():
+        told(found, name, "fault", *words)
+        assert ("login" in found[name]["told"] + found[name]["remedy"]) == (status in (401, 403))
 
 
 def test_gated_weights_without_a_token(store, tmp_path, monkeypatch):

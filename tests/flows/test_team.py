@@ -1,5 +1,6 @@
 """Servers with logins, as docker-compose.yaml has them, here as processes: what a member of a team does with them."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.workers.base import BaseJobConfiguration
 from services import overrides_of
 from tiny import ROOT
 from waiting import wait_for
@@ -19,6 +22,8 @@ from flows.services.service import answers
 pytestmark = pytest.mark.slow
 
 LOGIN = ("lead", "a-long-password")
+NAME = "gpu.example:5000"
+"""By which a team calls MLflow."""
 
 
 @contextmanager
@@ -32,23 +37,29 @@ def running(command, environment, health):
             os.killpg(process.pid, 15)
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    """Both servers; the variables that a member of the team sets."""
-    folder, ports = tmp_path_factory.mktemp("team"), [free_port(), free_port()]
-    prefect, mlflow = (f"http://127.0.0.1:{port}" for port in ports)
-    by_script = {
+def script_environment(folder, port):
+    """All that deploy/mlflow.sh takes."""
+    return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_STORE": f"sqlite:///{folder / 'mlflow.db'}",
         "MLFLOW_USERS": f"sqlite:///{folder / 'users.db'}",
         "MLFLOW_ARTIFACTS": str(folder / "artifacts"),
-        "MLFLOW_ALLOWED_HOSTS": f"127.0.0.1:{ports[1]}",
-        "MLFLOW_PORT": str(ports[1]),
+        "MLFLOW_ALLOWED_HOSTS": f"127.0.0.1:{port},{NAME}",
+        "MLFLOW_ALLOWED_ORIGINS": f"http://{NAME}",
+        "MLFLOW_PORT": str(port),
         "MLFLOW_AUTH_ADMIN_USERNAME": LOGIN[0],
         "MLFLOW_AUTH_ADMIN_PASSWORD": LOGIN[1],
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """Both servers; the variables that a member of the team sets."""
+    folder, ports = tmp_path_factory.mktemp("team"), [free_port(), free_port()]
+    prefect, mlflow = (f"http://127.0.0.1:{port}" for port in ports)
+    by_script = script_environment(folder, ports[1])
     by_prefect = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_API_AUTH_STRING": ":".join(LOGIN)}
     start = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports[0])]
     with ExitStack() as both:
@@ -73,10 +84,83 @@ def test_nothing_is_told_without_a_login_or_to_another_host(servers):
     assert requests.post(flows, json={}, auth=LOGIN, timeout=60).status_code == 200
 
 
-def test_without_a_password_mlflow_does_not_start():
-    done = subprocess.run(["deploy/mlflow.sh"], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("api", ["api", "ajax-api"])
+def test_mlflows_page_works_under_the_teams_name_and_no_page_from_elsewhere_does(servers, api):
+    runs = f"{servers['MLFLOW_TRACKING_URI']}/{api}/2.0/mlflow/runs/search"
+
+    def status(origin):
+        headers = {"Host": NAME, "Origin": origin}
+        return requests.post(runs, json={"experiment_ids": ["0"]}, auth=LOGIN, headers=headers, timeout=60).status_code
+
+    assert status(f"http://{NAME}") == 200
+    assert status("http://evil.example") == 403
+
+
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        ("MLFLOW_AUTH_ADMIN_PASSWORD", "password of the administrator"),
+        ("MLFLOW_FLASK_SERVER_SECRET_KEY", "a long random text"),
+    ],
+)
+def test_without_a_password_mlflow_does_not_start(tmp_path, left_out, told):
+    environment = script_environment(tmp_path, free_port())
+    del environment[left_out]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run(
+        ["deploy/mlflow.sh"],
+        cwd=ROOT,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode != 0
-    assert "database of the users" in done.stderr
+    assert f"{left_out}: {told}" in done.stderr
+
+
+@pytest.mark.parametrize(("login", "got"), [(None, "got none"), ("lead:wrong", "got another login")])
+def test_a_refused_login_at_prefect_ends_in_words_not_in_a_traceback(g2rpo, servers, login, got):
+    own = {name: value for name, value in servers.items() if name.startswith("PREFECT_API_URL")}
+    own |= {"PREFECT_API_AUTH_STRING": login} if login else {}
+    done = g2rpo(*g2rpo.train_command()[3:], **own)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert got in done.stderr
+    assert "Set PREFECT_API_AUTH_STRING to name:password" in done.stderr
+
+
+def test_doctor_names_each_login_that_is_refused(g2rpo, servers):
+    said = g2rpo("doctor", **servers | {"PREFECT_API_AUTH_STRING": "", "MLFLOW_TRACKING_PASSWORD": "wrong"}).stdout
+    assert "Set PREFECT_API_AUTH_STRING" in said
+    assert "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
+
+
+def test_a_container_is_given_mlflows_password_and_the_deployment_does_not_have_it(g2rpo, servers):
+    text = (ROOT / "docs/team.md").read_text()
+    commands = text.split("pip install prefect-docker\n")[1].split("    prefect worker")[0]
+    environment = g2rpo.environment | servers
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["sh", "-ec", commands], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def stored(path):
+        return requests.get(f"{servers['PREFECT_API_URL']}/{path}", auth=LOGIN, timeout=60).json()
+
+    deployment, pool = stored("deployments/name/train/nightly-docker"), stored("work_pools/g2rpo-docker")
+    assert deployment["job_variables"]["env"]["MLFLOW_TRACKING_USERNAME"] == LOGIN[0]
+    assert LOGIN[1] not in json.dumps([deployment, pool])
+    settings = {
+        PREFECT_API_URL: servers["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: servers["PREFECT_API_AUTH_STRING"],
+    }
+    template, values = pool["base_job_template"], deployment["job_variables"]
+    with temporary_settings(settings):  # as a worker does when a flow run starts
+        given = asyncio.run(BaseJobConfiguration.from_template_and_values(template, values))
+    assert given.env == values["env"] | {"MLFLOW_TRACKING_PASSWORD": LOGIN[1]}
 
 
 def test_a_worker_of_a_member_serves_the_teams_servers_and_down_leaves_them(g2rpo, servers, trained):
