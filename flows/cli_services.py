@@ -20,20 +20,23 @@ def up(
     params: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
     *,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Deploy anew what a configured Prefect API has already, from this folder.")
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay until the worker ends or is stopped, as a container wants it.")
     ] = False,
 ) -> None:
     """Start Prefect's server, MLflow's, the deployments of prefect.yaml and a worker, on the loopback.
 
-    What runs already is left as it is; a server that is configured elsewhere is used. They go on when the terminal is
-    closed, until `g2rpo down`.
+    What runs already is left as it is; a server that is configured elsewhere is used, and what others have deployed to
+    it stays as it is unless --deploy is given. They go on when the terminal is closed, until `g2rpo down`.
     """
     parsed = checked(params, overrides)
     from flows.services.service import folder
     from flows.services.up import stay, up
 
-    found = up(parsed, Path.cwd(), lambda line: print(line, file=sys.stderr, flush=True))
+    found = up(parsed, Path.cwd(), lambda line: print(line, file=sys.stderr, flush=True), anew=deploy)
     print(f"Prefect  {found.prefect_api.removesuffix('/api')}")
     print(f"MLflow   {found.mlflow}")
     print(f"logs     {folder()}")

@@ -1,24 +1,31 @@
 """Up and down: Prefect's server, MLflow's server, work pool, deployments and worker, those that lack."""
 
+import fcntl
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.answers import require_answer
 from flows.mlflow_database import make_database
 from flows.prefect_server import free_port
 from flows.services.deploy import POOL, deploy
-from flows.services.service import Service, plain_environment, start, stop, stored
+from flows.services.service import Service, folder, plain_environment, start, stop, stored
 from flows.tracking import tracking_uri
 from flows.train import prefect_api
+from stages.files import make_folder
 from stages.home import home
 from stages.params import Params
 
 NAMES = ("prefect", "mlflow", "worker")
 """In the order in which they are started; they are stopped in the other."""
+
+_TRACKING = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True)
@@ -31,28 +38,33 @@ class Addresses:
     @property
     def environment(self) -> dict[str, str]:
         """As variables of the environment."""
-        return {"PREFECT_API_URL": self.prefect_api, "MLFLOW_TRACKING_URI": self.mlflow}
+        return {"PREFECT_API_URL": self.prefect_api, _TRACKING: self.mlflow}
 
 
-def up(params: Params, project: Path, say: Callable[[str], None]) -> Addresses:
-    """Start what is not running yet, and return the addresses.
+def up(params: Params, project: Path, say: Callable[[str], None], *, anew: bool = False) -> Addresses:
+    """Start what is not running yet, and return the addresses. A second call waits until the first has ended.
 
     A server that is configured elsewhere, by PREFECT_API_URL or the active profile, by tracking.uri or
-    MLFLOW_TRACKING_URI, is used and neither started nor stopped.
+    MLFLOW_TRACKING_URI, is used and neither started nor stopped. One that has died comes back at its address if that
+    is free; a worker that was started with other addresses is started anew.
 
     Args:
         params: Whose section `tracking` says where runs are shown.
         project: The folder of prefect.yaml, from which deployed flows run.
         say: Is given a line for each step.
+        anew: Whether deployments that a configured Prefect API has already are deployed from this folder.
 
     Raises:
         ValueError: If one does not come up; what this call has started is stopped then.
     """
     begun: list[Service] = []
 
-    def running(name: str, make: Callable[[], Service]) -> Service:
+    def running(name: str, make: Callable[[], Service], told: Mapping[str, str] | None = None) -> Service:
         service = stored(name)
-        if service and service.running:
+        if service and service.running and _moved(service, told):
+            say(f"{name} works with other servers, it is stopped: a flow run that it has begun goes on later")
+            stop(service)
+        elif service and service.running:
             say(f"{name} is running: {service.url or f'process {service.pid}'}")
             return service
         say(f"{name} is being started")
@@ -61,14 +73,16 @@ def up(params: Params, project: Path, say: Callable[[str], None]) -> Addresses:
         say(f"{name} is up: {service.url or f'process {service.pid}'}")
         return service
 
-    try:
-        found = Addresses(_prefect(running, say), _mlflow(params, running, say))
-        deploy(project, found.prefect_api, say)
-        running("worker", lambda: _worker(found, project))
-    except BaseException:
-        for service in reversed(begun):
-            stop(service)
-        raise
+    with _one_at_a_time(say):
+        try:
+            configured = _configured_prefect()
+            found = Addresses(_prefect(configured, running, say), _mlflow(params, running, say))
+            deploy(project, found.prefect_api, say, anew=anew or configured is None)
+            running("worker", lambda: _worker(found, project), found.environment)
+        except BaseException:
+            for service in reversed(begun):
+                stop(service)
+            raise
     return found
 
 
@@ -108,6 +122,53 @@ def down() -> list[str]:
     return running
 
 
+@contextmanager
+def _one_at_a_time(say: Callable[[str], None]) -> Generator[None]:
+    """Hold the lock of the services' folder; it is let go when this process ends, however it ends."""
+    make_folder(folder())
+    with (folder() / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another g2rpo up is at it: this one waits until it has ended")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _moved(service: Service, told: Mapping[str, str] | None) -> bool:
+    """Whether a service works with other addresses than the present ones; an older file of it does not say."""
+    return bool(service.told and told and service.told != told)
+
+
+def _place(name: str) -> int:
+    """Return the port for a server that is not running: its last one if nobody listens there, else a free one.
+
+    What its last processes have left is ended first: it may hold the port, and answer at it for nobody.
+    """
+    last = stored(name)
+    if last is None:
+        return free_port()
+    stop(last)
+    port = urlsplit(last.url).port
+    return port if port and _is_free(port) else free_port()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, after connections that just ended
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _configured_prefect() -> str | None:
+    """Return the API that is configured; None too if it is that of this store, as `g2rpo status --env` exports it."""
+    api, own = prefect_api(), stored("prefect")
+    return None if own and api == f"{own.url}/api" else api
+
+
 def _served(params: Params) -> bool:
     return tracking_uri(params).startswith("http")
 
@@ -115,19 +176,18 @@ def _served(params: Params) -> bool:
 Running = Callable[[str, Callable[[], Service]], Service]
 
 
-def _prefect(running: Running, say: Callable[[str], None]) -> str:
-    api = prefect_api()
-    if api:
-        require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to have one started")
-        say(f"prefect is configured: {api}")
-        return api
+def _prefect(configured: str | None, running: Running, say: Callable[[str], None]) -> str:
+    if configured:
+        require_answer(f"{configured}/health", "the Prefect API", "unset PREFECT_API_URL to have one started")
+        say(f"prefect is configured: {configured}")
+        return configured
 
     def make() -> Service:
-        port = free_port()
+        port = _place("prefect")
         url = f"http://127.0.0.1:{port}"
         patient = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # SQLite locks; an event that is lost fires no automation
         own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_UI_API_URL": f"{url}/api"}
-        environment = plain_environment() | own | patient
+        environment = {k: v for k, v in plain_environment().items() if k != "PREFECT_API_URL"} | own | patient
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         return start("prefect", command, environment, url=url, health=f"{url}/api/health")
 
@@ -135,20 +195,23 @@ def _prefect(running: Running, say: Callable[[str], None]) -> str:
 
 
 def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str:
-    uri = tracking_uri(params)
-    if _served(params):
+    uri, own = tracking_uri(params), stored("mlflow")
+    if own and own.told and uri == own.url:  # as `g2rpo status --env` exports it
+        uri = own.told[_TRACKING]
+    if uri.startswith("http"):
         require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
         say(f"mlflow is configured: {uri}")
         return uri
 
     def make() -> Service:
-        port = free_port()
+        port = _place("mlflow")
         url = f"http://127.0.0.1:{port}"
         make_database(uri)
-        environment = plain_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        told = {_TRACKING: uri}
+        environment = plain_environment() | told | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         places = ["--backend-store-uri", uri, "--artifacts-destination", str(home().resolve() / "mlartifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *places]
-        return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health")
+        return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", told=told)
 
     return running("mlflow", make).url
 
@@ -161,7 +224,8 @@ def _worker(found: Addresses, project: Path) -> Service:
     environment |= {"PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
     words = ["--pool", POOL, "--type", "process", "--name", f"g2rpo-{port}", "--with-healthcheck"]
     command = [sys.executable, "-m", "prefect", "worker", "start", *words]
-    return start("worker", command, environment | {"PWD": str(project)}, url="", health=health)
+    environment |= {"PWD": str(project)}
+    return start("worker", command, environment, url="", health=health, told=found.environment)
 
 
 def _prefect_home() -> Path:

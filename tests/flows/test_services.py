@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import socket
+import subprocess
 
 import psutil
 import pytest
@@ -10,7 +12,7 @@ import requests
 from command_line import CommandLine
 from processes import processes_with
 from services import Up, overrides_of
-from tiny import tables
+from tiny import ROOT, tables
 from waiting import wait_for
 
 LONGER = ("run.rounds=20", "evaluate.every=99")
@@ -57,6 +59,66 @@ def test_up_again_starts_nothing_that_runs(up):
     said = up.start().stderr
     assert {name: service["pid"] for name, service in up.services().items()} == before
     assert "prefect is running" in said
+
+
+def test_an_mlflow_that_is_killed_comes_back_where_the_worker_looks_for_it(up):
+    before = up.services()
+    os.kill(before["mlflow"]["pid"], signal.SIGKILL)
+    up.start()
+    after = up.services()
+    assert after["mlflow"]["pid"] != before["mlflow"]["pid"]
+    assert after["mlflow"]["url"] == before["mlflow"]["url"]
+    assert after["worker"]["pid"] == before["worker"]["pid"]
+    assert _servers_of(after["worker"]) == up.environment
+
+
+@pytest.mark.slow
+def test_a_worker_is_started_anew_when_a_server_comes_back_elsewhere(up):
+    before = up.services()
+    _kill(before["mlflow"])
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(before["mlflow"]["url"].rpartition(":")[2])))
+        other.listen()
+        said = up.start().stderr
+    after = up.services()
+    assert "worker works with other servers" in said
+    assert after["mlflow"]["url"] != before["mlflow"]["url"]
+    assert not psutil.pid_exists(before["worker"]["pid"])
+    assert _servers_of(after["worker"]) == up.environment
+
+
+def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(up):
+    before = up.services()
+    _kill(before["mlflow"])
+    done = up.g2rpo("up", **up.environment)
+    assert done.returncode == 0, done.stderr
+    assert up.services()["mlflow"]["url"] == before["mlflow"]["url"]
+    assert "deployments are as prefect.yaml says" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start_one(up):
+    _kill(up.services()["mlflow"])
+    words = {"env": up.g2rpo.environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    words |= {"cwd": ROOT}
+    with subprocess.Popen(up.g2rpo.command("up"), **words) as ended:
+        assert any("mlflow is being started" in line for line in ended.stderr)
+        wait_for(lambda: up.services()["mlflow"]["running"], 60)
+        begun = psutil.Process(up.services()["mlflow"]["pid"])
+        ended.terminate()
+        ended.communicate(timeout=60)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert not begun.is_running()
+    with (
+        subprocess.Popen(up.g2rpo.command("up"), **words) as one,
+        subprocess.Popen(up.g2rpo.command("up"), **words) as two,
+    ):
+        said = [each.communicate(timeout=240)[1] for each in (one, two)]
+    assert [one.returncode, two.returncode] == [0, 0], said
+    assert sum("mlflow is being started" in told for told in said) == 1
+    assert sum("mlflow is running" in told for told in said) == 1
+    up.start()
 
 
 def test_schedules_are_shipped_inactive_and_runs_wait_for_each_other(up):
@@ -165,6 +227,21 @@ def test_down_leaves_nothing_running(up):
             requests.get(address, timeout=5)
     assert "was not started by g2rpo up" in up.g2rpo("status").stdout
     assert up.g2rpo("down").stdout == "nothing was running\n"
+
+
+def _kill(service):
+    """Kill a service with all that it has started."""
+    top = psutil.Process(service["pid"])
+    tree = [top, *top.children(recursive=True)]
+    for process in tree:
+        process.kill()
+    assert not psutil.wait_procs(tree, timeout=30)[1]
+
+
+def _servers_of(worker):
+    """The addresses that a worker's process has in its environment."""
+    environment = psutil.Process(worker["pid"]).environ()
+    return {name: environment[name] for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
 
 
 def _process_of(up, flow_run):
