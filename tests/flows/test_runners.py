@@ -219,6 +219,7 @@ def test_a_cluster_that_does_not_answer_is_told_before_anything_is_waited_for(tm
     assert "ray start --head" in told.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
     told = plan(tiny_params(*TWO), measure=True)

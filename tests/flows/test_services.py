@@ -88,6 +88,7 @@ def test_a_worker_is_started_anew_when_a_server_comes_back_elsewhere(up):
     assert _servers_of(after["worker"]) == up.environment
 
 
+@pytest.mark.slow
 def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(up):
     before = up.services()
     _kill(before["mlflow"])
