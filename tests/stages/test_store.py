@@ -93,7 +93,8 @@ def test_a_second_process_is_refused_with_the_id_of_the_first(store):
     )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, cwd=ROOT) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match=f"held by process {holder.pid} of {socket.gethostname()}. Wait"), run.locked():
+        told = f"held by process {holder.pid} of {socket.gethostname()}. Wait"
+        with pytest.raises(ValueError, match=told), run.locked():
             pass
         holder.kill()
     with run.locked():  # a lock dies with its holder
