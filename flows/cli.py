@@ -48,7 +48,7 @@ def train(
         typer.Option("--run", help="Go on with this run, by its own parameters if --params is not given; or refuse."),
     ] = None,
     export: Annotated[Path | None, typer.Option(help="Folder to link the run into when it is done.")] = None,
-    final: Annotated[bool, typer.Option(help="Judge base and last policy on report.split at the end.")] = True,
+    final: Annotated[bool, typer.Option(help="Judge base, best and last policy on report.split at the end.")] = True,
 ) -> None:
     """Align a policy: bring the run of these parameters to run.rounds, going on where it stopped.
 
@@ -79,7 +79,7 @@ def evaluate(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder of tables and metrics.json.")] = Path("outputs/evaluation"),
 ) -> None:
-    """Judge the base and the last policy of a run as the sections evaluate and report say."""
+    """Judge base, best and last policy of a run as the sections evaluate and report say."""
     parsed = chosen_for(run, params, overrides)
     from flows.evaluate import evaluate_run
 
