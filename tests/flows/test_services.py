@@ -1,5 +1,7 @@
 """Up, a deployment by a real worker, a schedule, refusals, crashes, down: with the real servers."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -100,13 +102,20 @@ def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(
 
 @pytest.mark.slow
 def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start_one(up):
-    _kill(up.services()["mlflow"])
+    killed, stored = up.services()["mlflow"], up.g2rpo.store / "services/mlflow.json"
+    _kill(killed)
+
+    def anew():  # read from its file: by the time that `g2rpo status` tells of it, it may be up
+        with contextlib.suppress(OSError, ValueError):
+            return (pid := json.loads(stored.read_text())["pid"]) != killed["pid"] and pid
+        return False
+
     words = {"env": up.g2rpo.environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     words |= {"cwd": ROOT}
     with subprocess.Popen(up.g2rpo.command("up"), **words) as ended:
         assert any("mlflow is being started" in line for line in ended.stderr)
-        wait_for(lambda: up.services()["mlflow"]["running"], 60)
-        begun = psutil.Process(up.services()["mlflow"]["pid"])
+        wait_for(anew, 60)
+        begun = psutil.Process(anew())
         ended.terminate()
         ended.communicate(timeout=60)
     assert ended.returncode == 128 + signal.SIGTERM
