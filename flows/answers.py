@@ -3,6 +3,9 @@
 import urllib.error
 import urllib.request
 
+REFUSED = (401, 403)
+"""Statuses by which a server refuses a login, or that there is none."""
+
 _SECONDS = 10
 
 

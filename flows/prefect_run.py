@@ -14,7 +14,7 @@ from prefect.states import Cancelled, State
 from flows.prefect_observer import PrefectObserver
 from flows.prefect_server import login_refused
 from flows.session import Session
-from flows.stop_request import is_asked_for, told_of_stop
+from flows.stop_request import obey_request
 from flows.stopping import StopAskedError
 from stages.execute import Done
 
@@ -55,13 +55,13 @@ def trained_here(session: Session, *, final: bool, out: Path | None = None) -> s
     """Train within the present flow run; return the run's key, or Cancelled if `g2rpo stop` has asked for it."""
     links = {"prefect_flow_run_id": str(flow_run.id)}
     try:
-        ended = session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
+        try:
+            ended = session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
+        except TerminationSignal:
+            obey_request(session.run)  # asked to stop at once: Crashed, an automation would start it again
+            raise
     except StopAskedError as asked:
         return Cancelled(message=str(asked))
-    except TerminationSignal:
-        if not is_asked_for(session.run):
-            raise
-        return Cancelled(message=told_of_stop(session.run))  # Crashed, an automation would start it again
     _ENDED[session.run.key] = ended
     return ended
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from flows.answers import REFUSED
+
 _START_SECONDS = 90
 _PR_SET_PDEATHSIG = 1  # of prctl, from linux/prctl.h
 
@@ -44,7 +46,7 @@ def login_refused(error: Exception) -> ValueError | None:
     """Return what to tell a person if an error is that a Prefect API refuses the login, or else None."""
     from httpx import HTTPStatusError
 
-    if not isinstance(error, HTTPStatusError) or error.response.status_code not in (401, 403):
+    if not isinstance(error, HTTPStatusError) or error.response.status_code not in REFUSED:
         return None
     got = "another login" if "Authorization" in error.request.headers else "none"
     return ValueError(

@@ -18,14 +18,9 @@ def obey_request(run: Run) -> None:
     Raises:
         StopAskedError: If there is a request.
     """
-    if is_asked_for(run):
+    if _request(run).is_file():
         forget_request(run)
-        raise StopAskedError(told_of_stop(run))
-
-
-def told_of_stop(run: Run) -> str:
-    """Return what a person is told who has asked for it."""
-    return f"run {run.key} is stopped as asked; give the same command again to go on"
+        raise StopAskedError(f"run {run.key} is stopped as asked; give the same command again to go on")
 
 
 def forget_request(run: Run) -> None:
@@ -59,14 +54,9 @@ def ask_to_stop(name: str, *, now: bool) -> str:
     return f"run {run.key}: {holder} stops at the end of its stage"
 
 
-def is_asked_for(run: Run) -> bool:
-    """Whether somebody has asked the run to stop."""
-    return _request(run).is_file()
-
-
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a run."""
+    """A process that holds a run, or has held it."""
 
     pid: int
     host: str
@@ -84,9 +74,15 @@ def held_by(run: Run) -> Holder | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = handle.read().split()
-            return Holder(int(said[0]), said[1]) if len(said) == 2 else None
+            return last_holder(run)
     return None
+
+
+def last_holder(run: Run) -> Holder | None:
+    """Return who holds a run or was the last to hold it; None if its lock does not say."""
+    path = run.path / "lock"
+    said = path.read_text().split() if path.is_file() else []
+    return Holder(int(said[0]), said[1]) if len(said) == 2 else None
 
 
 def _request(run: Run) -> Path:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from flows.answers import REFUSED
 from flows.doctor.check import Check
 from stages.params import Params
 
 _SECONDS = 5
-_REFUSED = (401, 403)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _found(server: _Server, version_path: str, *paths: str) -> Check:
         answer = said if path == version_path else _ask(server, path)
         if answer.status is None:
             return Check(name, "fault", f"nothing answers at {server.url}", server.remedy)
-        if answer.status in _REFUSED:
+        if answer.status in REFUSED:
             told = f"{server.url} refuses the login, or that there is none: it answers {answer.status} at {path}"
             return Check(name, "fault", told, f"Set {server.variables} to a login of this server.")
         if answer.status != 200:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.doctor.check import Check
 from flows.services.service import stored
-from flows.stop_request import held_by
+from flows.stop_request import held_by, last_holder
 from stages.home import home
 from stages.own_files import damaged_own_files
 from stages.store import Run
@@ -43,11 +43,11 @@ def services() -> Iterator[Check]:
 
 def _lock(run: Run) -> Iterator[Check]:
     """A lock dies with its holder, so a stale one holds nobody up; it says that the holder was killed."""
-    path = run.path / "lock"
-    said = path.read_text().split() if path.is_file() else []
-    unfinished, here = run.num_finished < run.params().run.rounds, said[1:] == [socket.gethostname()]
-    if unfinished and here and held_by(run) is None and not Path(f"/proc/{said[0]}").exists():
-        told = f"process {said[0]}, which held it, is gone after {run.num_finished} of {run.params().run.rounds} rounds"
+    last, done, rounds = last_holder(run), run.num_finished, run.params().run.rounds
+    if last is None or last.host != socket.gethostname():
+        return
+    if done < rounds and held_by(run) is None and not Path(f"/proc/{last.pid}").exists():
+        told = f"process {last.pid}, which held it, is gone after {done} of {rounds} rounds"
         remedy = f"Give the same command again, or `g2rpo train --run {run.key[:8]}`: it goes on there."
         yield Check(f"run {run.key[:8]}", "warn", told, remedy)
 

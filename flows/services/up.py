@@ -90,7 +90,8 @@ def addresses(params: Params) -> Addresses | None:
     """Return where the servers are, those of `up` or the configured ones; None where either lacks."""
     prefect, mlflow = stored("prefect"), stored("mlflow")
     api = prefect_api() or (f"{prefect.url}/api" if prefect and prefect.running else None)
-    shown = tracking_uri(params) if _served(params) else (mlflow.url if mlflow and mlflow.running else None)
+    uri = tracking_uri(params)
+    shown = uri if _served(uri) else (mlflow.url if mlflow and mlflow.running else None)
     return Addresses(api, shown) if api and shown else None
 
 
@@ -169,8 +170,8 @@ def _configured_prefect() -> str | None:
     return None if own and api == f"{own.url}/api" else api
 
 
-def _served(params: Params) -> bool:
-    return tracking_uri(params).startswith("http")
+def _served(uri: str) -> bool:
+    return uri.startswith("http")
 
 
 Running = Callable[[str, Callable[[], Service]], Service]
@@ -198,7 +199,7 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
     uri, own = tracking_uri(params), stored("mlflow")
     if own and own.told and uri == own.url:  # as `g2rpo status --env` exports it
         uri = own.told[_TRACKING]
-    if uri.startswith("http"):
+    if _served(uri):
         require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
         say(f"mlflow is configured: {uri}")
         return uri

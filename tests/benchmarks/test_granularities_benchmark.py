@@ -1,9 +1,6 @@
-import io
-import json
-from contextlib import redirect_stdout
-
 import pandas as pd
 import pytest
+from benchmark_output import last_line_of
 from granularities import main
 
 TINY = ["--sets", "1,2", "--num-steps", "4", "--prompts", "2", "--group-size", "2", "--turns", "2"]
@@ -11,11 +8,10 @@ TINY = ["--sets", "1,2", "--num-steps", "4", "--prompts", "2", "--group-size", "
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory):
-    table, told = tmp_path_factory.mktemp("costs") / "costs.csv", io.StringIO()
-    with pytest.MonkeyPatch.context() as changed, redirect_stdout(told):
+    table = tmp_path_factory.mktemp("costs") / "costs.csv"
+    with pytest.MonkeyPatch.context() as changed:
         changed.setenv("G2RPO_HOME", "set back at the end")
-        main([*TINY, "--csv", str(table)])
-    last = json.loads(told.getvalue().splitlines()[-1])
+        last = last_line_of(main, *TINY, "--csv", str(table))
     assert pd.read_csv(table).to_dict("records") == last["costs"]
     return {(cost["rule"], cost["granularities"]): cost for cost in last["costs"]}
 

@@ -1,22 +1,16 @@
-import io
-import json
-from contextlib import redirect_stdout
-
 import pytest
 import ray
+from benchmark_output import last_line_of
 from runners import PAINTING, main
 
 
 @pytest.mark.slow
 def test_the_sides_take_turns_and_every_ratio_is_told(monkeypatch):
     monkeypatch.setenv("G2RPO_HOME", "set back at the end")
-    told = io.StringIO()
     try:
-        with redirect_stdout(told):
-            main(["--prompts", "4", "--turns", "1", "--rounds", "1"])
+        last = last_line_of(main, "--prompts", "4", "--turns", "1", "--rounds", "1")
     finally:
         ray.shutdown()
-    last = json.loads(told.getvalue().splitlines()[-1])
     assert last["seconds"].keys() == {"here", "one", "two", "two, in order"}
     assert all(seconds[name] > 0 for seconds in last["seconds"].values() for name in PAINTING)
     whole = {side: sum(seconds.values()) for side, seconds in last["seconds"].items()}

@@ -1,17 +1,11 @@
-import io
-import json
-from contextlib import redirect_stdout
-
 import pytest
+from benchmark_output import last_line_of
 from scaling import main
 from tiny import ROOT
 
 
 def scaled(*words):
-    told = io.StringIO()
-    with redirect_stdout(told):
-        main(words)
-    return json.loads(told.getvalue().splitlines()[-1])["rounds"]
+    return last_line_of(main, *words)["rounds"]
 
 
 def test_the_documentation_shows_what_the_command_prints():

@@ -1,5 +1,6 @@
 import pytest
 from command_line import CommandLine
+from services import Up
 
 from flows.prefect_server import prefect_server
 
@@ -22,3 +23,11 @@ def prefect_api(tmp_path_factory):
     """A real Prefect server on the loopback."""
     with prefect_server(tmp_path_factory.mktemp("prefect") / "home") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    """What `g2rpo up` starts, in a store of the module's own."""
+    servers = Up(CommandLine(tmp_path_factory.mktemp("up") / "store"))
+    yield servers
+    servers.g2rpo("down")

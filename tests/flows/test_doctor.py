@@ -11,13 +11,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running
+from processes import GONE
 from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.prefect_run import train_flow
 from flows.services.zombies import HOST
-
-GONE = 4_194_305  # above the largest process id of Linux
 
 
 @pytest.fixture

@@ -13,18 +13,11 @@ import pytest
 import requests
 from command_line import CommandLine
 from processes import processes_with
-from services import Up, overrides_of
+from services import overrides_of
 from tiny import ROOT, tables
 from waiting import wait_for
 
 LONGER = ("run.rounds=20", "evaluate.every=99")
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    servers = Up(CommandLine(tmp_path_factory.mktemp("up") / "store"))
-    yield servers
-    servers.g2rpo("down")
 
 
 @pytest.fixture

@@ -6,16 +6,8 @@ from threading import Thread
 import pytest
 import requests
 from command_line import CommandLine
-from services import Up
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    servers = Up(CommandLine(tmp_path_factory.mktemp("up") / "store"))
-    yield servers
-    servers.g2rpo("down")
 
 
 @pytest.fixture

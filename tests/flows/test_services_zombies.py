@@ -7,12 +7,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
+from processes import GONE
 
 from flows import deployed
 from flows.services.zombies import HOST, crash, zombies
-
-GONE = 2**22 + 1
-"""No process of Linux has such an id."""
 
 
 @pytest.mark.parametrize("flow", [deployed.train, deployed.evaluate, deployed.compare], ids=lambda flow: flow.name)

@@ -3,6 +3,9 @@
 import contextlib
 from pathlib import Path
 
+GONE = 2**22 + 1
+"""Above the largest process id of Linux."""
+
 
 def processes_with(entry):
     """Ids of the processes that have an entry in their environment."""

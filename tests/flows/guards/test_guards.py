@@ -99,6 +99,10 @@ def judged(trained, held_out):
     return {"judge_a": np.full(32, trained), "judge_b": scored, "rule_soft": scored, "rule_strict": scored}
 
 
+def of_one_prompt(scores):
+    return {name: of[:1] for name, of in scores.items()}
+
+
 def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_are_reward_hacking():
     evaluations = {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.55)}
     told = reward_hacking(history([], held_out=evaluations))
@@ -113,9 +117,7 @@ def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.61)},  # all rise
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.65, 0.55)},  # all fall: reward_collapse tells
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.58)},  # surely fallen, by a fifth of the gain
-        {
-            n: {name: of[:1] for name, of in judged(0.7 + n / 100, 0.5 - n / 100).items()} for n in (0, 1, 2)
-        },  # one prompt
+        {n: of_one_prompt(judged(0.7 + n / 100, 0.5 - n / 100)) for n in range(3)},  # of it nothing can be told
         {0: judged(0.7, 0.5), 10: judged(0.8, 0.45)},  # one evaluation tells nothing of a course
     ],
 )
