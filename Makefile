@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow lint docs repro bench clean
+.PHONY: demo test test-slow golden lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
@@ -16,6 +16,9 @@ test: lint ## lint, types, import contracts, tests
 
 test-slow: .venv/dev-installed ## the longer proofs
 	$(BIN)/python -m pytest $(THREE) -m slow
+
+golden: .venv/dev-installed ## record the golden runs anew; REASON="why numbers are to change"
+	$(BIN)/python tests/golden/record.py $(REASON)
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check
