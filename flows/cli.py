@@ -225,7 +225,7 @@ def build(
     log: Annotated[Path | None, typer.Option(help="File to write the build log to.")] = None,
 ) -> None:
     """Train the base policy and the judges of the embedded world again, as the shipped ones were."""
-    from g2rpo.shapes.build import build
+    from g2rpo.shapes_build.build import build
 
     build(out, log=log)
 

@@ -10,7 +10,7 @@ import ray
 from torch import distributed
 
 from flows.prefect_server import free_port
-from g2rpo.world import World
+from g2rpo.distributed.group import World
 from stages.files import file_digest
 from stages.job import Job
 from stages.params import Params

@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from flows.ray_pool import Actor, Pool, told
-from g2rpo.world import World
+from g2rpo.distributed.group import World
 from stages.job import Job
 from stages.worker import Spent
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from g2rpo.distributed.group import World
 from g2rpo.losses import clipped_surrogate
 from g2rpo.policies.protocol import Condition
 from g2rpo.sampler import branch_transition
@@ -20,7 +21,6 @@ from g2rpo.sde import SDE, Transition, log_prob, transition_kl
 from g2rpo.trainer import Trainer
 from g2rpo.types import Index, Indices, Latents, Rewards
 from g2rpo.velocity import VelocityField
-from g2rpo.world import World
 
 Cadence = Literal["iteration", "step"]
 

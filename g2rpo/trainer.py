@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from g2rpo.sharding import held_like, whole
+from g2rpo.distributed.fsdp import held_like, whole
 
 
 @dataclass(frozen=True)

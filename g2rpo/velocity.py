@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from g2rpo.distributed.gradients import Team
 from g2rpo.policies.protocol import Condition, Policy
-from g2rpo.team import Team
 from g2rpo.types import Index, Latents, Levels
 
 

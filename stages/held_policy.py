@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from g2rpo.distributed.fsdp import held_like
 from g2rpo.policies.protocol import Policy
-from g2rpo.sharding import held_like
 from stages.policy_files import read_weights
 from stages.policy_state import policy_state
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from g2rpo.sharding import whole
-from g2rpo.team import Replicated, Sharded, Team
+from g2rpo.distributed.fsdp import whole
+from g2rpo.distributed.gradients import Replicated, Sharded, Team
+from g2rpo.distributed.group import World
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
-from g2rpo.world import World
 from stages.held_policy import HeldPolicy
 from stages.policy_files import read_optimizer
 from stages.policy_state import policy_state

@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from g2rpo.sharding import whole
+from g2rpo.distributed.fsdp import whole
 from g2rpo.trainer import Trainer
 from stages.files import atomic_folder, file_digest, write_json
 from stages.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyState, policy_state, state_digest

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from g2rpo.distributed.group import ALONE, World
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
-from g2rpo.world import ALONE, World
 from stages.base_model import base_model, encoder_digest
 from stages.device import chosen_device
 from stages.embeddings import Embeddings

@@ -54,21 +54,6 @@ def captions(split: str = "all") -> tuple[str, ...]:
     return tuple(text for text in everything if text in chosen)
 
 
-@cache
-def _positions() -> dict[str, int]:
-    return {text: index for index, text in enumerate(captions("all"))}
-
-
-def caption_index(text: str) -> int:
-    """Return the place of a caption in `captions("all")`, in 0..728.
-
-    Raises:
-        ValueError: If the text is none of the 729 captions.
-    """
-    scene_of(text)
-    return _positions()[text]
-
-
 def scene_of(text: str) -> Scene:
     """Return the scene that a caption describes.
 

@@ -1,6 +1,5 @@
 """Reading a picture back: pixels to colours, colours to connected parts, parts to coloured shapes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -154,8 +153,3 @@ def _nearest_shape(alpha: Reals, x: Reals, y: Reals) -> tuple[NDArray[np.int64],
     misfit = (total[:, None] - 2 * inside @ templates.T + energy[None]) / energy[None]
     best = misfit.argmin(axis=1)
     return shape[best], misfit[np.arange(len(alpha)), best]
-
-
-def describe(things: Sequence[Found]) -> str:
-    """Return the things in words, for messages: "red circle, blue ?"; "nothing" for none."""
-    return ", ".join(f"{thing.colour} {thing.shape or '?'}" for thing in things) or "nothing"

@@ -21,7 +21,7 @@ from g2rpo.rewards.protocol import RewardError
 from g2rpo.rewards.remote import load_remote
 from g2rpo.rewards.shapes import load_reward
 from g2rpo.shapes.captions import captions
-from g2rpo.shapes.figures import render_images
+from g2rpo.shapes_build.figures import render_images
 from stages.reward_sources import reward_digest
 
 TOKEN = "the-token"

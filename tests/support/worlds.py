@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from flows.prefect_server import free_port
-from g2rpo.world import World
+from g2rpo.distributed.group import World
 from stages.job import Job
 from stages.params import Params
 from stages.registry import STAGES

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from g2rpo.shapes.captions import captions, scene_of
-from g2rpo.shapes.near_misses import near_misses
-from g2rpo.shapes.parser import MIN_AREA, Found, describe, parse
+from g2rpo.shapes.parser import MIN_AREA, Found, parse
 from g2rpo.shapes.renderer import BACKGROUND, PALETTE, SIDE, coverage, render
 from g2rpo.shapes.rule import COLOUR_CREDIT, Verdict, verify
 from g2rpo.shapes.scenes import SHAPES
+from g2rpo.shapes_build.near_misses import near_misses
+
+
+def describe(things):
+    """The things in words, as "red circle, blue ?"; "nothing" for none."""
+    return ", ".join(f"{thing.colour} {thing.shape or '?'}" for thing in things) or "nothing"
 
 
 def drawn(*things: tuple[str, str, float, float], radius: float = 3.0) -> np.ndarray:

@@ -8,8 +8,8 @@ from torch.nn import functional
 from g2rpo.rewards import shapes as rewards
 from g2rpo.rewards.shapes import REWARDS, load_reward
 from g2rpo.shapes.captions import captions, tokens
-from g2rpo.shapes.figures import render_images, truth_figures
 from g2rpo.shapes.judges import load_judge, new_judge
+from g2rpo.shapes_build.figures import render_images, truth_figures
 
 JUDGES = ("judge_a", "judge_b")
 TEXTS = captions()[::9]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.shapes.captions import captions
-from g2rpo.shapes.sheet import SHEET_CAPTIONS, draw_sheet
+from g2rpo.shapes_build.sheet import SHEET_CAPTIONS, draw_sheet
 
 
 def test_a_sheet_is_a_png_of_held_out_captions(tmp_path: Path):

@@ -11,8 +11,8 @@ from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import ode_step
 from g2rpo.shapes.captions import captions, scene_of
-from g2rpo.shapes.near_misses import near_misses
 from g2rpo.shapes.renderer import render
+from g2rpo.shapes_build.near_misses import near_misses
 from g2rpo.types import Images
 
 NUM_STEPS = 8

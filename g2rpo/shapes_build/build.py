@@ -13,11 +13,11 @@ from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.rewards.shapes import RULES, JudgeReward, RuleReward
 from g2rpo.shapes.base import save_base
 from g2rpo.shapes.captions import SPLITS
-from g2rpo.shapes.digests import digest_file, fingerprint
-from g2rpo.shapes.figures import base_figures, truth_figures
 from g2rpo.shapes.judges import load_judge, save_judge
-from g2rpo.shapes.train_base import BaseRecipe, threads_and_seed, train_base
-from g2rpo.shapes.train_judges import JUDGE_RECIPES, JudgeRecipe, train_judge
+from g2rpo.shapes_build.digests import digest_file, fingerprint
+from g2rpo.shapes_build.figures import base_figures, truth_figures
+from g2rpo.shapes_build.train_base import BaseRecipe, threads_and_seed, train_base
+from g2rpo.shapes_build.train_judges import JUDGE_RECIPES, JudgeRecipe, train_judge
 
 LOG_NAME = "build.json"
 FIGURES_SEED = 4

@@ -11,9 +11,9 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from g2rpo.distributed.group import ALONE, World
 from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.types import Latents, Levels
-from g2rpo.world import ALONE, World
 
 
 class Team:

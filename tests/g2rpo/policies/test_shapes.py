@@ -11,8 +11,8 @@ from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.rewards.shapes import load_reward
 from g2rpo.shapes.base import patchify, to_images, to_latents, unpatchify
 from g2rpo.shapes.captions import captions
-from g2rpo.shapes.figures import render_images, sample_images
 from g2rpo.shapes.shipped import shipped_weights
+from g2rpo.shapes_build.figures import render_images, sample_images
 
 TEXTS = (
     "a red circle",

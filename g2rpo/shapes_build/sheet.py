@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from g2rpo.policies.shapes import ShapesPolicy
 from g2rpo.rewards.shapes import load_reward
 from g2rpo.shapes.captions import captions
-from g2rpo.shapes.figures import NUM_STEPS, SHIFT, render_images, sample_images
+from g2rpo.shapes_build.figures import NUM_STEPS, SHIFT, render_images, sample_images
 
 COLUMNS = 8
 SHEET_CAPTIONS = tuple(text for kind in (captions("test")[:11:3], captions("test")[11::7]) for text in kind)[:24]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from g2rpo.shapes.base import BaseModel, flux_velocity, new_base, to_latents
 from g2rpo.shapes.captions import captions, scene_of, tokens
-from g2rpo.shapes.digests import digest_bytes, digest_state, fingerprint
 from g2rpo.shapes.renderer import Pictures, render
+from g2rpo.shapes_build.digests import digest_bytes, digest_state, fingerprint
 
 
 @dataclass(frozen=True)

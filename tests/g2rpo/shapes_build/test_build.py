@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from g2rpo.shapes.base import load_base
-from g2rpo.shapes.build import LOG_NAME, Recipes, build
 from g2rpo.shapes.captions import captions, scene_of
-from g2rpo.shapes.digests import digest_file, digest_state, fingerprint
 from g2rpo.shapes.judges import Judge, load_judge
-from g2rpo.shapes.near_misses import near_misses
 from g2rpo.shapes.shipped import shipped_weights
-from g2rpo.shapes.train_base import BaseRecipe, base_batch, data_digest, rate_at, threads_and_seed, train_base
-from g2rpo.shapes.train_judges import JUDGE_RECIPES, contrastive_loss, judge_batch
+from g2rpo.shapes_build.build import LOG_NAME, Recipes, build
+from g2rpo.shapes_build.digests import digest_file, digest_state, fingerprint
+from g2rpo.shapes_build.near_misses import near_misses
+from g2rpo.shapes_build.train_base import BaseRecipe, base_batch, data_digest, rate_at, threads_and_seed, train_base
+from g2rpo.shapes_build.train_judges import JUDGE_RECIPES, contrastive_loss, judge_batch
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from g2rpo.shapes.captions import captions, scene_of, tokens
-from g2rpo.shapes.digests import digest_bytes
 from g2rpo.shapes.judges import Judge, new_judge
-from g2rpo.shapes.near_misses import near_misses
 from g2rpo.shapes.renderer import render
-from g2rpo.shapes.train_base import threads_and_seed
+from g2rpo.shapes_build.digests import digest_bytes
+from g2rpo.shapes_build.near_misses import near_misses
+from g2rpo.shapes_build.train_base import threads_and_seed
 
 
 @dataclass(frozen=True)

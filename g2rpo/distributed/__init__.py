@@ -1,0 +1,1 @@
+"""Processes that learn one policy together: their group, their gradients, their shares of weights."""
