@@ -221,7 +221,7 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
 
 def same_weights(bare: Bare, folder: Path) -> None:
     """Assert that a stored policy holds the weights of the bare loop, bit for bit."""
-    from stages.policy_files import read_weights
+    from stages.disk.policy_files import read_weights
 
     stored, own = read_weights(folder, averaged=False), bare.trainer.weights()
     assert all(torch.equal(stored[name], own[name]) for name in own), "Both loops must learn the same."

@@ -30,7 +30,7 @@ def main() -> None:
     from flows.loop import call_plainly
     from flows.session import Session
     from flows.tracking import MlflowObserver
-    from stages.files import atomic, file_digest
+    from stages.disk.files import atomic, file_digest
     from stages.metrics import round_metrics
     from stages.registry import ROUND_STAGES
     from stages.verify import verify

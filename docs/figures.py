@@ -12,7 +12,7 @@ from flows.cli_options import checked
 from flows.loop import call_plainly
 from flows.session import Session
 from g2rpo.rewards.pictures import to_uint8
-from stages.tables import read_table, tensor, where
+from stages.disk.tables import read_table, tensor, where
 
 IMAGES = Path(__file__).parent / "images"
 COLOURS = {1: "#3f51b5", 2: "#009688", 3: "#e65100"}

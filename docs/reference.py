@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from flows.cli import app
-from stages import tables
+from stages.disk import tables
 from stages.params import Params
 
 ROOT = Path(__file__).parent.parent

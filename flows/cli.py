@@ -17,7 +17,7 @@ from flows.cli_runs import runs
 from flows.cli_services import services
 from flows.cli_signal import signals
 from flows.stopping import GUARDED, GuardStopError, RunnersLostError, end_without_server, stoppable
-from stages.files import StoreWriteError
+from stages.disk.files import StoreWriteError
 
 app = typer.Typer(
     name="g2rpo",

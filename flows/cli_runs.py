@@ -16,7 +16,7 @@ runs = typer.Typer()
 def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the runs of the store, the newest first."""
     from flows.listing import listed
-    from stages.home import home
+    from stages.disk.root import home
 
     rows = listed()
     if as_json:

@@ -14,7 +14,7 @@ from flows.report import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
 from flows.stopping import GUARDED
 from flows.tracking import tracking_uri
-from stages.home import home
+from stages.disk.root import home
 from stages.lineage import youngest
 from stages.params import Params
 from stages.params_file import written

@@ -11,7 +11,7 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from stages.best import best_round, held_out_history
-from stages.files import atomic, write_text
+from stages.disk.files import atomic, write_text
 from stages.metrics import evaluation_metrics, trained_rewards
 from stages.store import Run, find_run
 

@@ -7,9 +7,9 @@ from flows.report import FinalEvaluations, Report, measure, write_report
 from flows.runners import at_work, runners
 from flows.tracking import MlflowObserver, require_tracking
 from stages.base_model import policy_digest
+from stages.disk.files import write_json
 from stages.evaluate import held_out
 from stages.execute import execute
-from stages.files import write_json
 from stages.params import Params, for_report
 from stages.registry import EVALUATE
 from stages.reward_sources import check_rewards

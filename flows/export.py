@@ -9,9 +9,9 @@ from flows.model_registry import Registration, register
 from flows.tracking import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.best import best_trained_round
-from stages.files import atomic_folder
+from stages.disk.files import atomic_folder
+from stages.disk.policy_state import missing_files
 from stages.params import Params
-from stages.policy_state import missing_files
 from stages.resources import Resources
 from stages.store import Run, find_run
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.files import atomic_folder
+from stages.disk.files import atomic_folder
 from stages.prompt_files import PromptList, read_file
 from stages.prompt_layouts import find_split, layouts, read_any
 from stages.prompt_lists import write_list

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from stages.disk.root import home
 from stages.exchange import adopt, is_run
-from stages.home import home
 from stages.own_files import damaged_own_files
 from stages.retention import prune
 from stages.store import Run, find_run

@@ -10,10 +10,10 @@ from flows.guards.watch import Guards
 from flows.observers import Judged, Observers
 from flows.stop_request import obey_request
 from stages.best import best_round
+from stages.disk.policy_state import missing_files
 from stages.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
 from stages.params import Params, for_report
-from stages.policy_state import missing_files
 from stages.registry import EVALUATE, ROUND_STAGES, Stage
 from stages.repair import make_inputs
 from stages.retention import prune

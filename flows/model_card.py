@@ -15,12 +15,12 @@ from flows.methods import Published, published
 from flows.pictures import before_after, curves
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
 from stages.best import best_trained_round, held_out_history
-from stages.files import write_text
+from stages.disk.files import write_text
+from stages.disk.policy_state import policy_state
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params import Params, for_report
 from stages.params_file import load_params
-from stages.policy_state import policy_state
 from stages.prompt_lists import full_list
 from stages.registry import EVALUATE
 from stages.store import Run

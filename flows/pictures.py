@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.best import held_out_history
-from stages.files import atomic
+from stages.disk.files import atomic
+from stages.disk.tables import read_table, tensor, where
 from stages.params import Params
 from stages.store import Run
-from stages.tables import read_table, tensor, where
 
 _EDGE = 64
 """Pixels to which small pictures are enlarged, by whole factors; larger ones keep their size."""

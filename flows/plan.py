@@ -8,9 +8,9 @@ from typing import Any
 from flows.session import ready
 from flows.trial import Trial, try_out
 from stages.budget import judging_evaluations, round_evaluations
+from stages.disk.root import home
 from stages.execute import is_done
 from stages.fingerprint import Fingerprint
-from stages.home import home
 from stages.manifest import LATENTS, PRUNABLE
 from stages.params import Params, for_report
 from stages.params_file import load_params

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from stages.files import file_digest, value_digest
+from stages.disk.files import file_digest, value_digest
 
 _DVC = {"DVC_EXP_NAME": "dvc_experiment", "DVC_EXP_BASELINE_REV": "dvc_baseline"}
 """What DVC tells the commands of an experiment."""

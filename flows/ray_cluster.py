@@ -12,7 +12,7 @@ import ray
 
 from flows.ray_actor import Runner
 from flows.ray_pool import Actor
-from stages.home import home
+from stages.disk.root import home
 from stages.params import Params
 from stages.placement_params import PlacementParams
 

@@ -14,12 +14,12 @@ from flows.ray_pool import Actor, Budget, Pool, Task
 from flows.ray_world import RayWorld
 from stages.base_model import base_model
 from stages.device import run_device
+from stages.disk.tables import REWARDS, shard_path, write_shard
 from stages.evaluate import pending
 from stages.job import Job
 from stages.manifest import read_manifest
 from stages.params import Params
 from stages.registry import EVALUATE, POLICY_INPUTS, STAGES, Stage
-from stages.tables import REWARDS, shard_path, write_shard
 from stages.worker import Spent
 
 

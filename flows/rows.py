@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.files import atomic
+from stages.disk.files import atomic
 
 Row = dict[str, Any]
 Rows = list[Row]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
-from stages.files import make_folder
-from stages.home import home
+from stages.disk.files import make_folder
+from stages.disk.root import home
 from stages.metrics import trained_rewards
 from stages.store import Run
 

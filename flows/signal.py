@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from flows.rows import Row, Rows, distinct, grouped, pick
-from stages.files import atomic, write_text
+from stages.disk.files import atomic, write_text
 from stages.signal import ALL, agreement_table, spread_table, stored_rewards
 from stages.store import Run, find_run
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.stopping import StopAskedError
-from stages.files import write_text
+from stages.disk.files import write_text
 from stages.store import Run, find_run
 
 

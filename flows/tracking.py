@@ -16,7 +16,7 @@ from flows.pictures import Kept, grid
 from flows.tracking_notes import dataset_inputs, note_of, tags_of
 from flows.tracking_tables import evaluation_table
 from flows.tracking_view import TAG, note_of_experiment, view_of
-from stages.home import home
+from stages.disk.root import home
 from stages.params import Params
 from stages.store import Run
 

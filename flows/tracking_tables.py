@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.tables import read_table
+from stages.disk.tables import read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame

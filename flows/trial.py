@@ -13,7 +13,7 @@ from flows.guards.finding import Finding
 from flows.loop import call_plainly
 from flows.observers import Ending, Judged
 from flows.session import Session
-from stages.home import home
+from stages.disk.root import home
 from stages.metrics import finished_manifest
 from stages.params import Params
 from stages.registry import EVALUATE, ROUND_STAGES

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.protocol import Condition, Pretrained, TextEncoder
-from stages.files import value_digest
-from stages.tables import EMBEDDINGS, arrow, read_shard, write_shard
+from stages.disk.files import value_digest
+from stages.disk.tables import EMBEDDINGS, arrow, read_shard, write_shard
 
 _HELD = 256  # texts whose embeddings stay in memory, on the CPU: 1.1 GB for FLUX.1
 _AS_INTEGERS = {torch.bfloat16: torch.int16}  # Parquet knows no bfloat16

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
-from stages.home import home
+from stages.disk.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
+from stages.disk.root import home
 from stages.store import Run
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages.files import value_digest
+from stages.disk.files import value_digest
 from stages.origins import run_origins
 from stages.params import Params
 from stages.registry import effective

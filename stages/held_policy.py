@@ -8,8 +8,8 @@ from torch import Tensor
 
 from g2rpo.distributed.fsdp import held_like
 from g2rpo.policies.protocol import Policy
-from stages.policy_files import read_weights
-from stages.policy_state import policy_state
+from stages.disk.policy_files import read_weights
+from stages.disk.policy_state import policy_state
 
 _AS_LOADED = "as loaded"
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from stages.files import FileState, file_digest, value_digest, write_text
-from stages.home import home
+from stages.disk.files import FileState, file_digest, value_digest, write_text
+from stages.disk.root import home
 from stages.section import FileSource, Source
 
 _TWICE = ["*.fp16.*"]  # variants of weights that are there in full

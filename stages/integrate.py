@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from g2rpo.advantages import IntegrationRule, Key, integrate, spread_floors, summands
+from stages.disk.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
 from stages.integrate_params import IntegrateParams
 from stages.job import Job
 from stages.resources import Resources
-from stages.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
 
 
 def run(job: Job, resources: Resources) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.disk.tables import read_shard, read_table, shard_numbers, shard_stamp
 from stages.params import Params
-from stages.tables import read_shard, read_table, shard_numbers, shard_stamp
 
 
 @dataclass(frozen=True)

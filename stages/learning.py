@@ -12,9 +12,9 @@ from g2rpo.distributed.gradients import Replicated, Sharded, Team
 from g2rpo.distributed.group import World
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
+from stages.disk.policy_files import read_optimizer
+from stages.disk.policy_state import policy_state
 from stages.held_policy import HeldPolicy
-from stages.policy_files import read_optimizer
-from stages.policy_state import policy_state
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ The child has its parent's parameters and one more entry in `update.halved_after
 parent's, bit for bit, and are linked rather than made again; from its own parameters alone it comes out the same.
 """
 
+from stages.disk.files import link_or_copy, make_folder, writing
+from stages.disk.root import home
 from stages.exchange import files_of, round_of
-from stages.files import link_or_copy, make_folder, writing
 from stages.fingerprint import Fingerprint
-from stages.home import home
 from stages.params import Params
 from stages.store import Run, stored_runs, write_about
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from stages.disk.tables import read_table
 from stages.manifest import read_manifest
 from stages.registry import ROUND_STAGES, Stage
 from stages.store import Run
-from stages.tables import read_table
 
 
 def round_metrics(run: Run, number: int) -> dict[str, float]:

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from stages.damage import Damage
-from stages.files import read_json, read_sealed
-from stages.home import home
+from stages.disk.files import read_json, read_sealed
+from stages.disk.policy_state import STATE
+from stages.disk.root import home
+from stages.disk.tables import shard_path, shard_stamp
 from stages.params import Params
 from stages.params_file import load_params
-from stages.policy_state import STATE
 from stages.prompt_lists import list_digest, with_prompts
 from stages.store import Run
-from stages.tables import shard_path, shard_stamp
 
 
 def damaged_own_files(run: Run) -> list[Damage]:

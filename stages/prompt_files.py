@@ -22,8 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.files import value_digest
-from stages.tables import read_shard, shard_stamp
+from stages.disk.files import value_digest
+from stages.disk.tables import read_shard, shard_stamp
 
 TEXT_FIELDS = ("prompt", "text", "caption")
 """Where a row may hold its text; exactly one of them must be there."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.files import FileState
+from stages.disk.files import FileState
 from stages.prompt_files import READERS, PromptList, read_file
 
 _NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>{'|'.join(READERS)})")

@@ -6,11 +6,11 @@ from itertools import combinations
 from pathlib import Path
 
 from g2rpo.shapes.captions import captions, tokens
-from stages.files import FileState
+from stages.disk.files import FileState
+from stages.disk.tables import TEXTS, arrow, write_shard
 from stages.params import Params
 from stages.prompt_files import PromptList
 from stages.prompt_layouts import find_split, read_split
-from stages.tables import TEXTS, arrow, write_shard
 
 _KEPT = 8  # lists in memory: three splits of a source, and as many of a run's own copy
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages.damage import Damage
+from stages.disk.files import link_or_copy, writing
+from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.execute import run_stage
-from stages.files import link_or_copy, writing
 from stages.fingerprint import Fingerprint
 from stages.manifest import let_go, manifest_path, missing_outputs, read_manifest, write_manifest
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
 from stages.params import Params, for_report
-from stages.policy_state import STATE, missing_files, write_base
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.sharing import mending_shared
 from stages.store import WRITER, Run, write_about

@@ -20,10 +20,10 @@ from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
 from stages.base_model import base_model, encoder_digest
 from stages.device import chosen_device
+from stages.disk.files import value_digest
+from stages.disk.root import home
 from stages.embeddings import Embeddings
-from stages.files import value_digest
 from stages.held_policy import HeldPolicy
-from stages.home import home
 from stages.job import Job
 from stages.learning import Learning, Networks
 from stages.memory import begin_peak, peak_bytes

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from stages.files import writing
+from stages.disk.files import writing
+from stages.disk.policy_state import policy_state
 from stages.manifest import LATENTS, PRUNABLE, bury, let_go
 from stages.params import Params
-from stages.policy_state import policy_state
 from stages.store import Run
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from g2rpo.shapes.shipped import judge_path
-from stages.files import value_digest
+from stages.disk.files import value_digest
 from stages.hub import files_digest, local_file, local_folder, weights_digest
 from stages.params import Params
 from stages.reward_params import HpsParams, RemoteParams

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from stages.disk.tables import REWARDS, arrow, check_parents, tensor, write_shard
 from stages.job import Job
 from stages.judging import judge
 from stages.resources import Resources
-from stages.tables import REWARDS, arrow, check_parents, tensor, write_shard
 
 
 def run(job: Job, resources: Resources) -> None:

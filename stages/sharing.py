@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from stages.damage import Damage
-from stages.files import writing
+from stages.disk.files import writing
 
 _REPEATABLE = (".parquet", ".safetensors")
 """Files that come out again with the same bytes; a manifest tells seconds and does not."""

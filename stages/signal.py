@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from stages.disk.tables import read_table
 from stages.store import Run
-from stages.tables import read_table
 
 ALL = "all"
 """In a column of keys: all of them together."""

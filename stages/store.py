@@ -18,12 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
+from stages.disk.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
+from stages.disk.policy_state import write_base
+from stages.disk.root import home
 from stages.fingerprint import Fingerprint
-from stages.home import home
 from stages.params import Params
 from stages.params_file import load_params, written
-from stages.policy_state import write_base
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 

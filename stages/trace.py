@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from stages.disk.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
 from stages.manifest import missing_outputs
 from stages.metrics import finished_manifest
 from stages.registry import ROUND_STAGES
 from stages.store import Run
-from stages.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
 
 
 def trace_prompt(run: Run, number: int, prompt_id: str) -> str:

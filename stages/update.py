@@ -15,11 +15,8 @@ from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
 from g2rpo.trainer import OptimizerSettings
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import trained_steps
-from stages.job import Job
-from stages.params import Params, UpdateParams
-from stages.policy_files import write_policy
-from stages.resources import Resources
-from stages.tables import (
+from stages.disk.policy_files import write_policy
+from stages.disk.tables import (
     OLD_LOG_PROBS,
     UPDATES,
     arrow,
@@ -29,6 +26,9 @@ from stages.tables import (
     tensor,
     write_shard,
 )
+from stages.job import Job
+from stages.params import Params, UpdateParams
+from stages.resources import Resources
 
 _BRANCH = ["prompt_id", "window", "branch"]
 _SITE = ["prompt_id", "origin", "step"]

@@ -11,8 +11,8 @@ from flows.observers import Judged
 from flows.runners import at_work
 from flows.session import Session
 from flows.tracking import MlflowObserver
+from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.execute import execute, is_done, run_stage
-from stages.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.registry import EVALUATE
 from stages.store import Run
 

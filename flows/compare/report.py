@@ -38,7 +38,7 @@ from flows.compare.tables import (
     tuning_table,
 )
 from flows.rows import Row, Rows, pick, write_csv
-from stages.files import make_folder, write_json, write_text
+from stages.disk.files import make_folder, write_json, write_text
 
 _FORMATS = ("html", "md")
 _CURVES = (

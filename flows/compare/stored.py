@@ -11,17 +11,17 @@ from flows.compare.plan import slug
 from flows.rows import Rows, column, grouped
 from stages.base_model import policy_digest
 from stages.device import run_device
+from stages.disk.files import file_digest, value_digest
+from stages.disk.policy_state import missing_files
+from stages.disk.root import home
+from stages.disk.tables import read_table
 from stages.execute import is_done
-from stages.files import file_digest, value_digest
 from stages.fingerprint import ALGORITHM_VERSION, Fingerprint
-from stages.home import home
 from stages.manifest import all_there, read_manifest
 from stages.origins import stage_origins
 from stages.params import Params
-from stages.policy_state import missing_files
 from stages.registry import EVALUATE
 from stages.store import Run
-from stages.tables import read_table
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.doctor.check import Check
-from stages.home import home
+from stages.disk.root import home
 from stages.params import Params
 
 _ALIKE = ("torch", "diffusers", "ray")

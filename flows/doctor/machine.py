@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.doctor.check import Check
-from stages.home import home
+from stages.disk.root import home
 from stages.params import Params
 
 

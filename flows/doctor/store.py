@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.doctor.check import Check
 from flows.services.service import stored
 from flows.stop_request import held_by, last_holder
-from stages.home import home
+from stages.disk.root import home
 from stages.own_files import damaged_own_files
 from stages.store import Run
 

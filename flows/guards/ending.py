@@ -4,7 +4,7 @@ from flows.export import export_run
 from flows.guards.finding import Finding
 from flows.stopping import GuardStopError
 from stages.best import best_round
-from stages.home import home
+from stages.disk.root import home
 from stages.metrics import evaluation_metrics
 from stages.params import Params
 from stages.store import Run

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from stages.disk.tables import read_table, where
 from stages.guard_params import GuardsParams
 from stages.params import Params
-from stages.tables import read_table, where
 
 Scores = Mapping[str, np.ndarray[Any, Any]]
 """Of an evaluation: the scores of each reward, in the order of its prompts, which is the same in each evaluation."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from stages.files import make_folder, read_json, write_json
-from stages.home import home
+from stages.disk.files import make_folder, read_json, write_json
+from stages.disk.root import home
 
 _START_SECONDS = 120
 _END_SECONDS = 30

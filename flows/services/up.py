@@ -18,8 +18,8 @@ from flows.services.deploy import POOL, deploy
 from flows.services.service import Service, folder, plain_environment, start, stop, stored
 from flows.tracking import tracking_uri
 from flows.train import prefect_api
-from stages.files import make_folder
-from stages.home import home
+from stages.disk.files import make_folder
+from stages.disk.root import home
 from stages.params import Params
 
 NAMES = ("prefect", "mlflow", "worker")

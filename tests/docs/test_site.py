@@ -13,7 +13,7 @@ import yaml
 from tiny import ROOT
 
 from flows.cli import app
-from stages import tables
+from stages.disk import tables
 
 
 @pytest.fixture(scope="module")

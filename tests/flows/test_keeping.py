@@ -10,7 +10,7 @@ from tracking import images_of, shown, steps_of, values_of
 from flows.keeping import adopted, pruned, verified
 from flows.stage_alone import run_alone
 from flows.sync import synced
-from stages.home import home
+from stages.disk.root import home
 from stages.store import Run
 
 

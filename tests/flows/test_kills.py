@@ -9,7 +9,7 @@ import pytest
 from kills import At, Killer, Within, files, outcome
 from tiny import ROOT, tables
 
-from stages.files import read_sealed
+from stages.disk.files import read_sealed
 from stages.registry import ROUND_STAGES
 
 STAGES = [stage.name for stage in ROUND_STAGES]

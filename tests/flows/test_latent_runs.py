@@ -5,8 +5,8 @@ import subprocess
 import pytest
 from tiny import ROOT
 
+from stages.disk.tables import read_table
 from stages.store import Run
-from stages.tables import read_table
 from stages.verify import verify
 
 FAMILIES = {"tiny-flux": "flux1", "tiny-sd3": "sd3.5"}

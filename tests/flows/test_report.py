@@ -5,7 +5,7 @@ from PIL import Image
 from processes import processes_with
 
 from flows.pictures import grid
-from stages.tables import read_table
+from stages.disk.tables import read_table
 
 
 def test_a_demo_leaves_figures_pictures_and_no_process(g2rpo, tmp_path):

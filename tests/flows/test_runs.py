@@ -12,8 +12,8 @@ from PIL import Image
 from tiny import ROOT
 from waiting import wait_for
 
+from stages.disk.tables import read_table
 from stages.store import Run
-from stages.tables import read_table
 from stages.verify import verify
 
 

@@ -9,8 +9,8 @@ from scipy import stats
 from tiny import tiny_params
 
 from flows.signal import setting_names, signal_of_runs
+from stages.disk.tables import read_table
 from stages.retention import prune
-from stages.tables import read_table
 
 MIX = (
     "rollout.method=mix_grpo",

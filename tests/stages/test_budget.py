@@ -8,7 +8,7 @@ from rounds import new_run, run_round
 from tiny import tiny_params
 
 from stages.budget import method_evaluations, round_evaluations, rounds_within
-from stages.files import read_json
+from stages.disk.files import read_json
 from stages.registry import ROUND_STAGES
 
 OPTIONS = {

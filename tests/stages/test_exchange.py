@@ -4,8 +4,8 @@ import pytest
 from damage import bring_to_the_end, flip, linked_copy, numbers, replace
 from tiny import tables, tiny_params
 
+from stages.disk.files import StoreWriteError
 from stages.exchange import adopt, export, is_run
-from stages.files import StoreWriteError
 from stages.retention import prune
 from stages.store import Run, stored_runs
 from stages.verify import verify

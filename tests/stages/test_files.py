@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from stages.files import (
+from stages.disk.files import (
     StoreWriteError,
     atomic,
     atomic_folder,

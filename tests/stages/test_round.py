@@ -6,13 +6,13 @@ from rounds import new_run, run_round
 from tiny import tables, tiny_params
 
 from g2rpo.tree import evaluations_per_prompt
+from stages.disk.files import read_json
+from stages.disk.policy_state import policy_state
+from stages.disk.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
 from stages.execute import run_stage
-from stages.files import read_json
 from stages.metrics import round_metrics
-from stages.policy_state import policy_state
 from stages.registry import ROUND_STAGES, STAGES
 from stages.resources import Resources
-from stages.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
 
 
 def test_every_table_has_its_keys_and_every_row_its_parents(finished):

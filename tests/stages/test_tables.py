@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.tables import (
+from stages.disk.tables import (
     ANCHORS,
     PROMPTS,
     SHARED,

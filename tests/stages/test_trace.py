@@ -1,6 +1,6 @@
 import pytest
 
-from stages.tables import read_table
+from stages.disk.tables import read_table
 from stages.trace import trace_prompt
 
 

@@ -1,12 +1,12 @@
 from damage import flip, replace
 from tiny import tiny_params
 
+from stages.disk.files import file_digest
+from stages.disk.tables import shard_path
 from stages.execute import run_stage
-from stages.files import file_digest
 from stages.registry import STAGES
 from stages.retention import prune
 from stages.store import Run
-from stages.tables import shard_path
 from stages.verify import verify
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from stages.tables import read_table, tensor
+from stages.disk.tables import read_table, tensor
 
 TOLERANCE = 1e-5
 MAGNIFIED = 10 * TOLERANCE

@@ -6,7 +6,7 @@ import shutil
 from flows.guards.watch import Guards
 from flows.loop import Loop, call_plainly
 from flows.observers import Observers
-from stages.files import read_sealed, write_sealed
+from stages.disk.files import read_sealed, write_sealed
 from stages.metrics import same_numbers
 from stages.repair import repair
 from stages.store import Run

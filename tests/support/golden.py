@@ -18,8 +18,8 @@ from rounds import new_run
 from safetensors.torch import load_file
 from tiny import tiny_params
 
+from stages.disk.tables import read_table, tensor
 from stages.metrics import same_numbers
-from stages.tables import read_table, tensor
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = METHODS | {"g2rpo": (*G2RPO, "complete.granularities=[1, 2]")}

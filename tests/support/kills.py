@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from tiny import ROOT, tables
 from tracking import of_the_run
 
-from stages.files import read_sealed
+from stages.disk.files import read_sealed
 from stages.metrics import same_numbers
 from stages.store import Run
 from stages.verify import verify

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from g2rpo.distributed.fsdp import whole
 from g2rpo.trainer import Trainer
-from stages.files import atomic_folder, file_digest, write_json
-from stages.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyState, policy_state, state_digest
+from stages.disk.files import atomic_folder, file_digest, write_json
+from stages.disk.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyState, policy_state, state_digest
 
 
 def write_policy(folder: Path, trainer: Trainer, *, leads: bool = True) -> None:

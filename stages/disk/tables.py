@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.files import atomic
+from stages.disk.files import atomic
 
 TENSOR = "tensor"
 """A column of Arrow's fixed_shape_tensor, fp32 (pictures: uint8); its shape is that of the data."""

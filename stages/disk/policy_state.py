@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.files import read_json, value_digest, write_json
+from stages.disk.files import read_json, value_digest, write_json
 
 STATE = "state.json"
 WEIGHTS, AVERAGE, OPTIMIZER = "weights.safetensors", "average.safetensors", "optimizer.safetensors"

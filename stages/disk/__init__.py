@@ -1,0 +1,1 @@
+"""What lies on disk: the root of the store, whole files, tables, policies."""
