@@ -31,7 +31,7 @@ RECIPE = (
 
 
 def shipped(*overrides: str):
-    from stages.params_file import load_params
+    from stages.params.file import load_params
 
     small = ["evaluate.every=1000", "evaluate.num_prompts=1", "report.num_prompts=1", "report.num_noises=1"]
     return load_params(ROOT / "params.yaml", [*small, *RECIPE, "resources.device=cpu", *overrides])
@@ -154,7 +154,7 @@ class Bare:
 
     def go_on(self, first: int, rounds: int) -> None:
         """Do some rounds, and judge what came of them as often as the loop over stages does."""
-        from stages.params import for_report
+        from stages.params.record import for_report
 
         for number in range(first, first + rounds):
             self.round(number)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.budget import round_evaluations
-from stages.params_file import load_params
+from stages.params.file import load_params
 
 PRESET = Path(__file__).parents[1] / "presets/flux1-dev-hps-clip-8gpu.yaml"
 ROW = 37.28e12  # operations of an evaluation at 720 x 720

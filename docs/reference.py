@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from flows.cli import app
 from stages.disk import tables
-from stages.params import Params
+from stages.params.record import Params
 
 ROOT = Path(__file__).parent.parent
 

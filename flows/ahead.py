@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flows.stopping import RunnersLostError
 from stages.execute import run_stage
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import ROUND_STAGES
 from stages.store import Run
 from stages.worker import Worker

@@ -42,7 +42,7 @@ def _examined(file: Path, overrides: list[str]) -> list["Check"]:
 
     found = looked("packages", packages)
     try:
-        from stages.params_file import load_params
+        from stages.params.file import load_params
 
         parsed = load_params(file, overrides)
     except Exception as error:

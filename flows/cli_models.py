@@ -13,7 +13,7 @@ models = typer.Typer()
 @models.command("params")
 def print_params(params: ParamsFile = Path("params.yaml"), overrides: Overrides = None) -> None:
     """Print the parameters of a preset in full: a params.yaml of its own, as DVC needs one."""
-    from stages.params_file import written
+    from stages.params.file import written
 
     print(written(checked(params, overrides)), end="")
 

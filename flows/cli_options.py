@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from stages.params import Params
+    from stages.params.record import Params
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter file. [default: the run's own]")]
@@ -31,6 +31,6 @@ def chosen_for(run: str, file: Path | None, overrides: list[str] | None) -> "Par
 
 def checked(file: Path, overrides: list[str] | None) -> "Params":
     """Return the parameters, before the heavy imports of a command: a typing error is told at once."""
-    from stages.params_file import load_params
+    from stages.params.file import load_params
 
     return load_params(file, overrides or [])

@@ -16,8 +16,8 @@ from flows.stopping import GUARDED
 from flows.tracking import tracking_uri
 from stages.disk.root import home
 from stages.lineage import youngest
-from stages.params import Params
-from stages.params_file import written
+from stages.params.file import written
+from stages.params.record import Params
 
 
 def run_demo(params: Params, out: Path) -> None:

@@ -14,8 +14,8 @@ from pydantic import Field
 from flows.prefect_run import trained_here
 from flows.services.zombies import HOST
 from flows.session import Session
-from stages.params import Params
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import Params
 from stages.store import NEWEST
 
 _TRIES = 6

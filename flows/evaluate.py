@@ -10,7 +10,7 @@ from stages.base_model import policy_digest
 from stages.disk.files import write_json
 from stages.evaluate import held_out
 from stages.execute import execute
-from stages.params import Params, for_report
+from stages.params.record import Params, for_report
 from stages.registry import EVALUATE
 from stages.reward_sources import check_rewards
 from stages.store import Run, find_run

@@ -11,7 +11,7 @@ from g2rpo.policies.publishing import PUBLISHERS
 from stages.best import best_trained_round
 from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files
-from stages.params import Params
+from stages.params.record import Params
 from stages.resources import Resources
 from stages.store import Run, find_run
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.params import Params
+from stages.params.record import Params
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from stages.disk.files import write_text
 from stages.disk.policy_state import policy_state
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
-from stages.params import Params, for_report
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import Params, for_report
 from stages.prompt_lists import full_list
 from stages.registry import EVALUATE
 from stages.store import Run

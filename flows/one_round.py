@@ -10,7 +10,7 @@ from stages.base_model import policy_digest
 from stages.disk.policy_state import STATE, write_base
 from stages.execute import execute
 from stages.hub import files_digest
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import POLICY_INPUTS, ROUND_STAGES
 from stages.resources import Resources
 from stages.store import WRITER

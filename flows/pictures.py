@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from stages.best import held_out_history
 from stages.disk.files import atomic
 from stages.disk.tables import read_table, tensor, where
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run
 
 _EDGE = 64

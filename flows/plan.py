@@ -12,8 +12,8 @@ from stages.disk.root import home
 from stages.execute import is_done
 from stages.fingerprint import Fingerprint
 from stages.manifest import LATENTS, PRUNABLE
-from stages.params import Params, for_report
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import Params, for_report
 from stages.registry import EVALUATE
 from stages.retention import rounds_kept
 from stages.store import Run

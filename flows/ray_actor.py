@@ -14,7 +14,7 @@ from g2rpo.distributed.group import World
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
 from stages.job import Job
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import STAGES
 from stages.resources import Resources
 from stages.score import scored

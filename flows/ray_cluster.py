@@ -13,8 +13,8 @@ import ray
 from flows.ray_actor import Runner
 from flows.ray_pool import Actor
 from stages.disk.root import home
-from stages.params import Params
-from stages.placement_params import PlacementParams
+from stages.params.placement import PlacementParams
+from stages.params.record import Params
 
 _ELSEWHERE = 600.0  # seconds for a cluster to start a runner: nodes may have to be bought
 _HERE = 60.0

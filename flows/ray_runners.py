@@ -18,7 +18,7 @@ from stages.disk.tables import REWARDS, shard_path, write_shard
 from stages.evaluate import pending
 from stages.job import Job
 from stages.manifest import read_manifest
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import EVALUATE, POLICY_INPUTS, STAGES, Stage
 from stages.worker import Spent
 

@@ -15,7 +15,7 @@ from stages.best import best_round, held_out_history
 from stages.disk.files import write_json, write_text
 from stages.disk.tables import read_table
 from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import STAGES
 from stages.store import Run
 

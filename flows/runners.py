@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from stages.params import Params
+from stages.params.record import Params
 from stages.resources import Resources
 from stages.worker import Worker
 

@@ -8,7 +8,7 @@ import uvicorn
 from flows.reward_app import Served, reward_app
 from g2rpo.rewards.remote import check_token, is_loopback
 from stages.device import chosen_device
-from stages.params import Params
+from stages.params.record import Params
 from stages.reward_sources import check_rewards, load_reward, reward_digest
 
 _MAX_CONNECTIONS = 64

@@ -22,8 +22,8 @@ from stages.evaluate import held_out
 from stages.exchange import adopt, export, is_run
 from stages.fingerprint import Fingerprint
 from stages.lineage import begin_child, child_params
-from stages.params import Params, for_report
-from stages.params_file import parse_params
+from stages.params.file import parse_params
+from stages.params.record import Params, for_report
 from stages.prompts import check_prompts, drawn_texts
 from stages.repair import repair
 from stages.reward_sources import check_names, check_rewards

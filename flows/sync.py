@@ -2,7 +2,7 @@
 
 from flows.observers import Judged
 from flows.tracking import MlflowObserver, answering, require_tracking, tracking_uri
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run, find_run, stored_runs
 
 

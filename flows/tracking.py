@@ -17,7 +17,7 @@ from flows.tracking_notes import dataset_inputs, note_of, tags_of
 from flows.tracking_tables import evaluation_table
 from flows.tracking_view import TAG, note_of_experiment, view_of
 from stages.disk.root import home
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from stages.params import Params
+from stages.params.record import Params
 from stages.prompt_lists import full_list
 from stages.store import Run
 

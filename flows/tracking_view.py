@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from stages.params import Params
+from stages.params.record import Params
 
 KEY = "g2rpo"
 """Names the view in the link: MLflow keeps a shared view as a tag of the experiment."""

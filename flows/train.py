@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.answers import require_answer
 from flows.loop import call_plainly
 from flows.session import Session
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run, find_run
 
 

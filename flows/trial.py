@@ -15,7 +15,7 @@ from flows.observers import Ending, Judged
 from flows.session import Session
 from stages.disk.root import home
 from stages.metrics import finished_manifest
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import EVALUATE, ROUND_STAGES
 from stages.store import Run
 

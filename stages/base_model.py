@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from g2rpo.policies.families import FAMILIES, pretrained
 from g2rpo.shapes.shipped import shipped_base
 from stages.hub import files_digest, local_folder
-from stages.params import Params
-from stages.policy_params import ShapesParams
+from stages.params.policy import ShapesParams
+from stages.params.record import Params
 
 if TYPE_CHECKING:
     from g2rpo.policies.protocol import Pretrained

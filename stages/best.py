@@ -3,7 +3,7 @@
 from stages.disk.policy_state import missing_files
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import EVALUATE
 from stages.store import Run
 

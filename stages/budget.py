@@ -7,7 +7,7 @@ from itertools import count
 
 from g2rpo.tree import completion_tree
 from g2rpo.windows import Window, trained_steps
-from stages.params import Params
+from stages.params.record import Params
 from stages.prompts import noise_seeds
 
 

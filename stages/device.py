@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.params import Params
+from stages.params.record import Params
 
 
 def chosen_device(wanted: str) -> torch.device:

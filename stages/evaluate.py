@@ -20,7 +20,7 @@ from g2rpo.velocity import VelocityField
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
 from stages.job import Job
 from stages.judging import judge
-from stages.params import Params
+from stages.params.record import Params
 from stages.prompt_lists import prompt_list
 from stages.resources import Resources
 

@@ -15,7 +15,7 @@ from stages.disk.tables import shard_evaluations, shard_numbers, shard_path, sha
 from stages.job import Job
 from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
 from stages.origins import stage_origins
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import POLICY_INPUTS, Stage
 from stages.store import WRITER, Run
 from stages.worker import Worker

@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.disk.files import value_digest
 from stages.origins import run_origins
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import effective
 
 ALGORITHM_VERSION = 5

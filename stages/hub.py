@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.disk.files import FileState, file_digest, value_digest, write_text
 from stages.disk.root import home
-from stages.section import FileSource, Source
+from stages.params.section import FileSource, Source
 
 _TWICE = ["*.fp16.*"]  # variants of weights that are there in full
 _LARGE = 64 * 2**20  # bytes from which on a digest is kept, since to read the file again takes long

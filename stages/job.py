@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.disk.tables import read_shard, read_table, shard_numbers, shard_stamp
-from stages.params import Params
+from stages.params.record import Params
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from stages.disk.files import link_or_copy, make_folder, writing
 from stages.disk.root import home
 from stages.exchange import files_of, round_of
 from stages.fingerprint import Fingerprint
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run, stored_runs, write_about
 
 

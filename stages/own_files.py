@@ -9,8 +9,8 @@ from stages.disk.files import read_json, read_sealed
 from stages.disk.policy_state import STATE
 from stages.disk.root import home
 from stages.disk.tables import shard_path, shard_stamp
-from stages.params import Params
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import Params
 from stages.prompt_lists import list_digest, with_prompts
 from stages.store import Run
 

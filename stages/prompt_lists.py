@@ -8,7 +8,7 @@ from pathlib import Path
 from g2rpo.shapes.captions import captions, tokens
 from stages.disk.files import FileState
 from stages.disk.tables import TEXTS, arrow, write_shard
-from stages.params import Params
+from stages.params.record import Params
 from stages.prompt_files import PromptList
 from stages.prompt_layouts import find_split, read_split
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.job import Job
-from stages.params import Params
-from stages.placement_params import PlacementParams
+from stages.params.placement import PlacementParams
+from stages.params.record import Params
 
 Model = Literal["network", "base", "decoder", "rewards"]
 """What a stage may compute with: the network that paints (and learns, unless that lies in shares), the base's own where

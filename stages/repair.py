@@ -12,7 +12,7 @@ from stages.fingerprint import Fingerprint
 from stages.manifest import let_go, manifest_path, missing_outputs, read_manifest, write_manifest
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
-from stages.params import Params, for_report
+from stages.params.record import Params, for_report
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.sharing import mending_shared
 from stages.store import WRITER, Run, write_about

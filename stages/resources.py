@@ -27,7 +27,7 @@ from stages.held_policy import HeldPolicy
 from stages.job import Job
 from stages.learning import Learning, Networks
 from stages.memory import begin_peak, peak_bytes
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import Model, Stage
 from stages.reward_sources import load_reward
 from stages.worker import Spent

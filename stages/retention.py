@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.disk.files import writing
 from stages.disk.policy_state import policy_state
 from stages.manifest import LATENTS, PRUNABLE, bury, let_go
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from g2rpo.shapes.shipped import judge_path
 from stages.disk.files import value_digest
 from stages.hub import files_digest, local_file, local_folder, weights_digest
-from stages.params import Params
-from stages.reward_params import HpsParams, RemoteParams
-from stages.section import ConfigSource, FileSource, Source
+from stages.params.record import Params
+from stages.params.rewards import HpsParams, RemoteParams
+from stages.params.section import ConfigSource, FileSource, Source
 
 if TYPE_CHECKING:
     import torch

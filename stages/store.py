@@ -22,8 +22,8 @@ from stages.disk.files import make_folder, read_sealed, sweep, write_sealed, wri
 from stages.disk.policy_state import write_base
 from stages.disk.root import home
 from stages.fingerprint import Fingerprint
-from stages.params import Params
-from stages.params_file import load_params, written
+from stages.params.file import load_params, written
+from stages.params.record import Params
 from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 

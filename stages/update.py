@@ -27,7 +27,7 @@ from stages.disk.tables import (
     write_shard,
 )
 from stages.job import Job
-from stages.params import Params, UpdateParams
+from stages.params.record import Params, UpdateParams
 from stages.resources import Resources
 
 _BRANCH = ["prompt_id", "window", "branch"]

@@ -12,7 +12,7 @@ from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import read_shard, shard_numbers, shard_path
 from stages.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
 from stages.own_files import damaged_own_files
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.store import WRITER, Run
 

@@ -14,7 +14,7 @@ import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 from tiny import ROOT
 
-from stages.params_file import load_params
+from stages.params.file import load_params
 
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 POOL = json.loads((ROOT / "deploy/kubernetes-pool.json").read_text())

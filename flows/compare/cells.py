@@ -10,11 +10,11 @@ from typing import Any
 from flows.compare.plan import Method, Plan, Values, slug, told
 from stages.budget import rounds_within
 from stages.evaluate import held_out
-from stages.params import Params, for_report
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import Params, for_report
+from stages.params.yaml import read_extending
 from stages.prompts import check_prompts
 from stages.reward_sources import check_names
-from stages.yaml_files import read_extending
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from stages.section import Count, Section, refuse_repeats
-from stages.yaml_files import read_mapping, with_floats
+from stages.params.section import Count, Section, refuse_repeats
+from stages.params.yaml import read_mapping, with_floats
 
 BASE = "base"
 """What tables call the policy before any training."""

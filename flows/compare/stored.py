@@ -19,7 +19,7 @@ from stages.execute import is_done
 from stages.fingerprint import ALGORITHM_VERSION, Fingerprint
 from stages.manifest import all_there, read_manifest
 from stages.origins import stage_origins
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import EVALUATE
 from stages.store import Run
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flows.doctor.check import Check
 from stages.disk.root import home
-from stages.params import Params
+from stages.params.record import Params
 
 _ALIKE = ("torch", "diffusers", "ray")
 _SECONDS = 60

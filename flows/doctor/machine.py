@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.doctor.check import Check
 from stages.disk.root import home
-from stages.params import Params
+from stages.params.record import Params
 
 
 def device(params: Params) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from flows.answers import REFUSED
 from flows.doctor.check import Check
-from stages.params import Params
+from stages.params.record import Params
 
 _SECONDS = 5
 

@@ -6,7 +6,7 @@ from flows.stopping import GuardStopError
 from stages.best import best_round
 from stages.disk.root import home
 from stages.metrics import evaluation_metrics
-from stages.params import Params
+from stages.params.record import Params
 from stages.store import Run
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.guard_params import Action
+from stages.params.guards import Action
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from stages.disk.tables import read_table, where
-from stages.guard_params import GuardsParams
-from stages.params import Params
+from stages.params.guards import GuardsParams
+from stages.params.record import Params
 
 Scores = Mapping[str, np.ndarray[Any, Any]]
 """Of an evaluation: the scores of each reward, in the order of its prompts, which is the same in each evaluation."""

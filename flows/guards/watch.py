@@ -8,8 +8,8 @@ from flows.guards.history import History, Scores, scores
 from flows.guards.machine import disk, time
 from flows.guards.numbers import CALMER, clip_frac, exploding, kl, non_finite, ratio, zero_spread
 from stages.best import judged_alike
-from stages.guard_params import Action
-from stages.params import Params
+from stages.params.guards import Action
+from stages.params.record import Params
 from stages.store import Run
 
 GUARDS: Mapping[str, Callable[[History], str | None]] = {

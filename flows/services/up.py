@@ -20,7 +20,7 @@ from flows.tracking import tracking_uri
 from flows.train import prefect_api
 from stages.disk.files import make_folder
 from stages.disk.root import home
-from stages.params import Params
+from stages.params.record import Params
 
 NAMES = ("prefect", "mlflow", "worker")
 """In the order in which they are started; they are stopped in the other."""

@@ -11,13 +11,13 @@ from random_bases import random_model, tiny_latent_params
 
 from stages.base_model import base_model, policy_digest
 from stages.hub import files_digest, local_file, local_folder
+from stages.params.section import FileSource, Source
 from stages.reward_sources import check_rewards, reward_digest
-from stages.section import FileSource, Source
 
 ASK = """
 import sys
 from stages.hub import local_folder
-from stages.section import Source
+from stages.params.section import Source
 try:
     print(local_folder(Source(path=sys.argv[1], revision=sys.argv[2]), ["*.json", "unet/*"], key="policy"))
 except ValueError as error:

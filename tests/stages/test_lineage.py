@@ -4,7 +4,7 @@ from rounds import new_run
 from tiny import tables, tiny_params
 
 from stages.lineage import begin_child, child_params
-from stages.params_file import load_params, written
+from stages.params.file import load_params, written
 from stages.registry import STAGES
 from stages.update import learning_rate
 from stages.verify import verify

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.params import for_report
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import for_report
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 

@@ -10,7 +10,7 @@ from random_bases import PRESETS, tiny_latent_params
 from tiny import ROOT
 
 from g2rpo.tree import completion_tree
-from stages.params_file import load_params, written
+from stages.params.file import load_params, written
 
 SHIPPED = sorted(path for path in (ROOT / "presets").rglob("*.yaml") if "\nextends: " in path.read_text())
 HANG_ON_NOTHING = {"methods", "compare"}

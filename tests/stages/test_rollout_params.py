@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny import ROOT
 
-from stages.params_file import load_params
+from stages.params.file import load_params
 
 SHIPPED = ROOT / "params.yaml"
 PLAIN = (

@@ -9,7 +9,7 @@ from tiny import ROOT
 
 from g2rpo.random_models import write_random_model
 from g2rpo.sampler import complete
-from stages.params_file import load_params
+from stages.params.file import load_params
 from stages.resources import Resources
 
 PROMPT = "a red fox in the snow"

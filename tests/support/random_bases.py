@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from tiny import ROOT
 
 from g2rpo.random_models import write_random_model
-from stages.params_file import load_params
+from stages.params.file import load_params
 
 _FOLDER = TemporaryDirectory(prefix="g2rpo-random-")
 

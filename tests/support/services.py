@@ -10,8 +10,8 @@ import yaml
 from tiny import ROOT, TINY
 from waiting import wait_for
 
+from stages.params.yaml import with_floats
 from stages.store import Run
-from stages.yaml_files import with_floats
 
 
 def overrides_of(*words):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stages.params import Params
-from stages.params_file import load_params
+from stages.params.file import load_params
+from stages.params.record import Params
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from torch import distributed
 from flows.prefect_server import free_port
 from g2rpo.distributed.group import World
 from stages.job import Job
-from stages.params import Params
+from stages.params.record import Params
 from stages.registry import STAGES
 from stages.resources import Resources
 

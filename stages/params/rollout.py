@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from g2rpo.windows import Window, drawn_steps, one_step_windows, sliding_window, whole_window
-from stages.section import Count, Positive, Section, refuse_repeats
+from stages.params.section import Count, Positive, Section, refuse_repeats
 
 Step = Annotated[int, Field(ge=0)]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.section import Count, NotNegative, Section
+from stages.params.section import Count, NotNegative, Section
 
 
 class ScorersParams(Section):

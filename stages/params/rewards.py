@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.section import ConfigSource, Count, FileSource, Positive, Section, Source
+from stages.params.section import ConfigSource, Count, FileSource, Positive, Section, Source
 
 
 class HpsParams(Section):

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from stages.params import Params
-from stages.section import Section
-from stages.yaml_files import read_extending, with_floats
+from stages.params.record import Params
+from stages.params.section import Section
+from stages.params.yaml import read_extending, with_floats
 
 _TAGS = ("family", "kind", "method")
 """Keys that say which of several records a section is."""

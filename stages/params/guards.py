@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import Count, Positive, Section
+from stages.params.section import Count, Positive, Section
 
 Severity = Literal["ignore", "warn", "stop"]
 Action = Literal["ignore", "warn", "stop", "rollback"]

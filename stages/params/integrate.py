@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import NotNegative, Positive, Section
+from stages.params.section import NotNegative, Positive, Section
 
 
 class IntegrateParams(Section):

@@ -8,13 +8,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from g2rpo.strides import completion_path
-from stages.guard_params import GuardsParams
-from stages.integrate_params import IntegrateParams
-from stages.placement_params import PlacementParams
-from stages.policy_params import PolicyParams
-from stages.reward_params import RewardParams
-from stages.rollout_params import RolloutParams
-from stages.section import Count, Fraction, NotNegative, Positive, Section, refuse_repeats
+from stages.params.guards import GuardsParams
+from stages.params.integrate import IntegrateParams
+from stages.params.placement import PlacementParams
+from stages.params.policy import PolicyParams
+from stages.params.rewards import RewardParams
+from stages.params.rollout import RolloutParams
+from stages.params.section import Count, Fraction, NotNegative, Positive, Section, refuse_repeats
 
 
 class RunParams(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.section import Count, Positive, Section, Source
+from stages.params.section import Count, Positive, Section, Source
 
 Pixels = Annotated[int, Field(ge=16, multiple_of=16)]
 
