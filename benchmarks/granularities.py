@@ -26,8 +26,8 @@ import torch
 from memory import peak
 from overhead import shipped
 
+from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
-from stages.registry import STAGES
 from stages.resources import Resources
 from stages.store import open_run
 

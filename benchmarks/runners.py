@@ -26,12 +26,12 @@ from flows.observers import Observer
 from flows.ray_cluster import start_here
 from flows.ray_runners import RayRunners
 from flows.session import Session
+from stages.contract.declared_stages import STAGES
+from stages.contract.executor import Worker
+from stages.contract.job import Job
 from stages.execute import run_stage
-from stages.job import Job
-from stages.registry import STAGES
 from stages.resources import Resources
 from stages.store import open_run
-from stages.worker import Worker
 
 PAINTING = ("rollout", "complete", "score")
 WARM = 2  # rounds that load models and are not counted

@@ -30,9 +30,9 @@ def main() -> None:
     from flows.loop import call_plainly
     from flows.session import Session
     from flows.tracking import MlflowObserver
+    from stages.contract.declared_stages import ROUND_STAGES
     from stages.disk.files import atomic, file_digest
     from stages.metrics import round_metrics
-    from stages.registry import ROUND_STAGES
     from stages.verify import verify
 
     params = shipped(f"run.rounds={ROUNDS}")

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from flows.stopping import RunnersLostError
+from stages.contract.declared_stages import ROUND_STAGES
+from stages.contract.executor import Worker
 from stages.execute import run_stage
 from stages.params.record import Params
-from stages.registry import ROUND_STAGES
 from stages.store import Run
-from stages.worker import Worker
 
 _BEFORE = ROUND_STAGES[:-1]  # all but the update
 

@@ -10,15 +10,15 @@ from flows.guards.watch import Guards
 from flows.observers import Judged, Observers
 from flows.stop_request import obey_request
 from stages.best import best_round
+from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
+from stages.contract.executor import Worker
 from stages.disk.policy_state import missing_files
 from stages.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
 from stages.params.record import Params, for_report
-from stages.registry import EVALUATE, ROUND_STAGES, Stage
 from stages.repair import make_inputs
 from stages.retention import prune
 from stages.store import Run
-from stages.worker import Worker
 
 StageCall = Callable[[str, int, Callable[[], Done]], Done]
 """Calls a stage: its name, its round, and what does the work."""

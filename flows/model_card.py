@@ -15,6 +15,7 @@ from flows.methods import Published, published
 from flows.pictures import before_after, curves
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
 from stages.best import best_trained_round, held_out_history
+from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_text
 from stages.disk.policy_state import policy_state
 from stages.manifest import read_manifest
@@ -22,7 +23,6 @@ from stages.metrics import evaluation_metrics
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
 from stages.prompt_lists import full_list
-from stages.registry import EVALUATE
 from stages.store import Run
 
 _PARAMETERS = (

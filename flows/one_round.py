@@ -7,11 +7,11 @@ from pathlib import Path
 
 from g2rpo.policies.families import FAMILIES
 from stages.base_model import policy_digest
+from stages.contract.declared_stages import POLICY_INPUTS, ROUND_STAGES
 from stages.disk.policy_state import STATE, write_base
 from stages.execute import execute
 from stages.hub import files_digest
 from stages.params.record import Params
-from stages.registry import POLICY_INPUTS, ROUND_STAGES
 from stages.resources import Resources
 from stages.store import WRITER
 

@@ -8,13 +8,13 @@ from typing import Any
 from flows.session import ready
 from flows.trial import Trial, try_out
 from stages.budget import judging_evaluations, round_evaluations
+from stages.contract.declared_stages import EVALUATE
 from stages.disk.root import home
 from stages.execute import is_done
 from stages.fingerprint import Fingerprint
 from stages.manifest import LATENTS, PRUNABLE
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
-from stages.registry import EVALUATE
 from stages.retention import rounds_kept
 from stages.store import Run
 

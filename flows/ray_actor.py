@@ -11,14 +11,14 @@ from torch import distributed
 
 from flows.prefect_server import free_port
 from g2rpo.distributed.group import World
+from stages.contract.declared_stages import STAGES
+from stages.contract.executor import Spent
+from stages.contract.job import Job
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
-from stages.job import Job
 from stages.params.record import Params
-from stages.registry import STAGES
 from stages.resources import Resources
 from stages.score import scored
-from stages.worker import Spent
 
 _PATIENCE = timedelta(minutes=30)  # of a process for the others of its world; a dead one is noticed at once
 

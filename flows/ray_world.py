@@ -9,8 +9,8 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flows.ray_pool import Actor, Pool, told
 from g2rpo.distributed.group import World
-from stages.job import Job
-from stages.worker import Spent
+from stages.contract.executor import Spent
+from stages.contract.job import Job
 
 _LAST_WORDS = 10.0  # seconds for the others of a world to fail, or to end, once one has failed
 

@@ -3,9 +3,9 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from stages.contract.executor import Worker
 from stages.params.record import Params
 from stages.resources import Resources
-from stages.worker import Worker
 
 
 def runners(params: Params) -> Worker:

@@ -18,6 +18,7 @@ from flows.runners import at_work, runners
 from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking
 from stages.best import best_round
+from stages.contract.executor import Worker
 from stages.evaluate import held_out
 from stages.exchange import adopt, export, is_run
 from stages.fingerprint import Fingerprint
@@ -29,7 +30,6 @@ from stages.repair import repair
 from stages.reward_sources import check_names, check_rewards
 from stages.store import Run, open_run
 from stages.verify import verify
-from stages.worker import Worker
 
 EXPORTED = Path("outputs/run")
 """Where dvc.yaml has a run lie outside the store."""

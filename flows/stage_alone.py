@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from flows.runners import at_work
 from flows.session import open_stored
+from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
-from stages.registry import STAGES
 from stages.repair import make_inputs
 from stages.store import find_run
 

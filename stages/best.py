@@ -1,10 +1,10 @@
 """The best round of a run, chosen on the tuning captions, so that the test captions are left for the report."""
 
+from stages.contract.declared_stages import EVALUATE
 from stages.disk.policy_state import missing_files
 from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params.record import Params
-from stages.registry import EVALUATE
 from stages.store import Run
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.registry import Stage
+from stages.contract.declared_stages import Stage
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from g2rpo.rewards.pictures import to_uint8
 from g2rpo.sampler import complete
 from g2rpo.seeding import noise
 from g2rpo.velocity import VelocityField
+from stages.contract.job import Job
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
-from stages.job import Job
 from stages.judging import judge
 from stages.params.record import Params
 from stages.prompt_lists import prompt_list

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.contract.declared_stages import POLICY_INPUTS, Stage
+from stages.contract.executor import Worker
+from stages.contract.job import Job
 from stages.disk.files import sweep
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
-from stages.job import Job
 from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
 from stages.origins import stage_origins
 from stages.params.record import Params
-from stages.registry import POLICY_INPUTS, Stage
 from stages.store import WRITER, Run
-from stages.worker import Worker
 
 
 @dataclass(frozen=True)

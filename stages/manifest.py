@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from stages.contract.declared_stages import Stage
 from stages.disk.files import file_digest, read_sealed, value_digest, write_sealed
 from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import shard_numbers, shard_path
-from stages.registry import Stage
 
 LATENTS = ("anchors", "transitions", "completions")
 PRUNABLE = frozenset((*LATENTS, "policy"))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from stages.contract.declared_stages import ROUND_STAGES, Stage
 from stages.disk.tables import read_table
 from stages.manifest import read_manifest
-from stages.registry import ROUND_STAGES, Stage
 from stages.store import Run
 
 

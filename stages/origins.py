@@ -1,9 +1,9 @@
 """Digests of what a run is made from and has not made itself: base weights, rewards, lists of prompts."""
 
 from stages.base_model import policy_digest
+from stages.contract.declared_stages import Stage
 from stages.params.record import Params
 from stages.prompt_lists import list_digest
-from stages.registry import Stage
 from stages.reward_sources import reward_digest
 
 

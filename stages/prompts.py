@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from g2rpo.positions import position_seed
+from stages.contract.job import Job
 from stages.disk.tables import PROMPTS, arrow, write_shard
-from stages.job import Job
 from stages.params.record import Params
 from stages.prompt_lists import check_apart, full_list, prompt_list
 from stages.resources import Resources

@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
+from stages.contract.executor import Worker
 from stages.damage import Damage
 from stages.disk.files import link_or_copy, writing
 from stages.disk.policy_state import STATE, missing_files, write_base
@@ -13,11 +15,9 @@ from stages.manifest import let_go, manifest_path, missing_outputs, read_manifes
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
 from stages.params.record import Params, for_report
-from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.sharing import mending_shared
 from stages.store import WRITER, Run, write_about
 from stages.verify import verify
-from stages.worker import Worker
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, worker: Worker) -> None:

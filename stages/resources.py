@@ -19,18 +19,18 @@ from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
 from stages.base_model import base_model, encoder_digest
+from stages.contract.declared_stages import Model, Stage
+from stages.contract.executor import Spent
+from stages.contract.job import Job
 from stages.device import chosen_device
 from stages.disk.files import value_digest
 from stages.disk.root import home
 from stages.embeddings import Embeddings
 from stages.held_policy import HeldPolicy
-from stages.job import Job
 from stages.learning import Learning, Networks
 from stages.memory import begin_peak, peak_bytes
 from stages.params.record import Params
-from stages.registry import Model, Stage
 from stages.reward_sources import load_reward
-from stages.worker import Spent
 
 
 class Resources:

@@ -17,8 +17,8 @@ from g2rpo.seeding import noise
 from g2rpo.types import Latents
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import Window
+from stages.contract.job import Job
 from stages.disk.tables import ANCHORS, SHARED, TRANSITIONS, arrow, check_parents, write_shard
-from stages.job import Job
 from stages.resources import Resources
 
 

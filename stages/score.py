@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, check_parents, tensor, write_shard
-from stages.job import Job
 from stages.judging import judge
 from stages.resources import Resources
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.disk.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
 from stages.disk.policy_state import write_base
 from stages.disk.root import home
@@ -25,7 +26,6 @@ from stages.fingerprint import Fingerprint
 from stages.params.file import load_params, written
 from stages.params.record import Params
 from stages.prompt_lists import with_prompts, write_prompt_lists
-from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 
 _SHORTEST = 4  # characters of a key by which a run may be named
 

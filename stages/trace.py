@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from stages.contract.declared_stages import ROUND_STAGES
 from stages.disk.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
 from stages.manifest import missing_outputs
 from stages.metrics import finished_manifest
-from stages.registry import ROUND_STAGES
 from stages.store import Run
 
 

@@ -15,6 +15,7 @@ from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
 from g2rpo.trainer import OptimizerSettings
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import trained_steps
+from stages.contract.job import Job
 from stages.disk.policy_files import write_policy
 from stages.disk.tables import (
     OLD_LOG_PROBS,
@@ -26,7 +27,6 @@ from stages.disk.tables import (
     tensor,
     write_shard,
 )
-from stages.job import Job
 from stages.params.record import Params, UpdateParams
 from stages.resources import Resources
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.damage import Damage
 from stages.disk.files import file_digest, read_sealed, value_digest
 from stages.disk.policy_state import STATE, policy_state
@@ -13,7 +14,6 @@ from stages.disk.tables import read_shard, shard_numbers, shard_path
 from stages.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
 from stages.own_files import damaged_own_files
 from stages.params.record import Params
-from stages.registry import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.store import WRITER, Run
 
 _AS_WRITTEN = "the manifest must be as it was written"

@@ -11,9 +11,9 @@ from flows.observers import Judged
 from flows.runners import at_work
 from flows.session import Session
 from flows.tracking import MlflowObserver
+from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.execute import execute, is_done, run_stage
-from stages.registry import EVALUATE
 from stages.store import Run
 
 

@@ -9,8 +9,8 @@ import pytest
 from kills import At, Killer, Within, files, outcome
 from tiny import ROOT, tables
 
+from stages.contract.declared_stages import ROUND_STAGES
 from stages.disk.files import read_sealed
-from stages.registry import ROUND_STAGES
 
 STAGES = [stage.name for stage in ROUND_STAGES]
 MANIFEST = {stage: At(rf"os.rename .*/runs/.*/{stage}\.json$") for stage in (*STAGES, "evaluate")}

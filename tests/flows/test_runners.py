@@ -25,10 +25,10 @@ from flows.ray_pool import Pool
 from flows.runners import at_work, runners
 from flows.session import Session
 from flows.stopping import GuardStopError, RunnersLostError
+from stages.contract.declared_stages import STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table, tensor
 from stages.metrics import finished_manifest
-from stages.registry import STAGES
 from stages.verify import verify
 
 ROUNDS = ("run.rounds=3", "prompts.num_prompts=8")

@@ -10,9 +10,9 @@ from random_bases import tiny_latent_params
 
 from g2rpo.policies.families import pretrained
 from stages.base_model import base_model
+from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
 from stages.prompts import drawn_texts
-from stages.registry import STAGES
 from stages.resources import Resources
 from stages.store import open_run
 

@@ -5,13 +5,13 @@ from rounds import new_run, run_round
 from tiny import tiny_params
 
 from g2rpo.shapes.captions import captions
+from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import read_json, write_json
 from stages.disk.policy_state import state_digest
 from stages.disk.tables import read_table
 from stages.evaluate import held_out
 from stages.execute import execute, run_stage
 from stages.metrics import evaluation_metrics
-from stages.registry import EVALUATE
 from stages.resources import Resources
 
 

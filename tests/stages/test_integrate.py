@@ -8,12 +8,12 @@ import pytest
 from rounds import new_run, run_round
 from tiny import tiny_params
 
+from stages.contract.declared_stages import STAGES
+from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, read_table, shard_path, write_shard
 from stages.execute import run_stage
 from stages.integrate import integration_rule, run
-from stages.job import Job
 from stages.metrics import round_metrics
-from stages.registry import STAGES
 from stages.resources import Resources
 from stages.trace import trace_prompt
 

@@ -10,12 +10,12 @@ from tiny import tables
 
 from g2rpo.rewards.protocol import RewardError
 from stages.budget import round_evaluations
+from stages.contract.declared_stages import EVALUATE, STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table
 from stages.execute import run_stage
 from stages.fingerprint import Fingerprint
 from stages.metrics import round_metrics
-from stages.registry import EVALUATE, STAGES
 from stages.resources import Resources
 
 FAMILIES = ["flux1", "sd3.5"]

@@ -9,9 +9,9 @@ from g2rpo.schedule import shifted_sigmas
 from g2rpo.sde import transition
 from g2rpo.seeding import noise
 from stages import update
+from stages.contract.declared_stages import STAGES
 from stages.disk.tables import SHARED, TABLES, check_parents, read_table, tensor
 from stages.execute import run_stage
-from stages.registry import STAGES
 
 GROUP, PROMPTS, T = 3, 4, 6
 SIGMAS = shifted_sigmas(T, 2.0)

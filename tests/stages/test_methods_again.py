@@ -8,10 +8,10 @@ from methods import METHODS
 from rounds import new_run, run_round
 from tiny import tables, tiny_params
 
+from stages.contract.declared_stages import STAGES
 from stages.disk.tables import read_table, tensor
 from stages.execute import run_stage
 from stages.metrics import round_metrics
-from stages.registry import STAGES
 from stages.resources import Resources
 from stages.trace import trace_prompt
 

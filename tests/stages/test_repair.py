@@ -6,10 +6,10 @@ from cases import FORGED, HURT
 from damage import bring_to_the_end, edit, flip, numbers
 from tiny import tables, tiny_params
 
+from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest, value_digest
 from stages.disk.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
 from stages.execute import run_stage
-from stages.registry import STAGES
 from stages.repair import make_inputs, repair
 from stages.resources import Resources
 from stages.retention import prune

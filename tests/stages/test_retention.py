@@ -4,9 +4,9 @@ import pytest
 from damage import bring_to_the_end, linked_copy, numbers
 from tiny import tables, tiny_params
 
+from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
 from stages.manifest import bury
-from stages.registry import STAGES
 from stages.repair import make_inputs
 from stages.retention import prune
 from stages.store import Run

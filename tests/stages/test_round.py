@@ -6,12 +6,12 @@ from rounds import new_run, run_round
 from tiny import tables, tiny_params
 
 from g2rpo.tree import evaluations_per_prompt
+from stages.contract.declared_stages import ROUND_STAGES, STAGES
 from stages.disk.files import read_json
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
 from stages.execute import run_stage
 from stages.metrics import round_metrics
-from stages.registry import ROUND_STAGES, STAGES
 from stages.resources import Resources
 
 

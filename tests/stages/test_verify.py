@@ -1,10 +1,10 @@
 from damage import flip, replace
 from tiny import tiny_params
 
+from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
 from stages.execute import run_stage
-from stages.registry import STAGES
 from stages.retention import prune
 from stages.store import Run
 from stages.verify import verify

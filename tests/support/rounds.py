@@ -1,7 +1,7 @@
 """Runs and rounds made in this process, without the flow."""
 
+from stages.contract.declared_stages import ROUND_STAGES
 from stages.execute import run_stage
-from stages.registry import ROUND_STAGES
 from stages.resources import Resources
 from stages.store import open_run
 

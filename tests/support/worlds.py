@@ -9,9 +9,9 @@ from torch import distributed
 
 from flows.prefect_server import free_port
 from g2rpo.distributed.group import World
-from stages.job import Job
+from stages.contract.declared_stages import STAGES
+from stages.contract.job import Job
 from stages.params.record import Params
-from stages.registry import STAGES
 from stages.resources import Resources
 
 _LONGEST = 300  # seconds

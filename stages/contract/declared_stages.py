@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stages.job import Job
+from stages.contract.job import Job
 from stages.params.placement import PlacementParams
 from stages.params.record import Params
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import torch
 
-from stages.job import Job
-from stages.registry import Stage
+from stages.contract.declared_stages import Stage
+from stages.contract.job import Job
 
 
 @dataclass(frozen=True)
