@@ -6,13 +6,13 @@ from flows.observers import Judged
 from flows.report import FinalEvaluations, Report, measure, write_report
 from flows.runners import at_work, runners
 from flows.tracking import MlflowObserver, require_tracking
-from stages.base_model import policy_digest
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_json
 from stages.evaluate import held_out
 from stages.execute import execute
 from stages.params.record import Params, for_report
-from stages.reward_sources import check_rewards
+from stages.sources.base_model import policy_digest
+from stages.sources.rewards import check_rewards
 from stages.store import Run, find_run
 
 

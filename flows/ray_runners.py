@@ -12,15 +12,15 @@ from typing import Any
 from flows.ray_cluster import Cluster, Need, connect, runner_needs, scorer_needs
 from flows.ray_pool import Actor, Budget, Pool, Task
 from flows.ray_world import RayWorld
-from stages.base_model import base_model
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES, Stage
 from stages.contract.executor import Spent
 from stages.contract.job import Job
-from stages.device import run_device
 from stages.disk.tables import REWARDS, shard_path, write_shard
 from stages.evaluate import pending
 from stages.manifest import read_manifest
 from stages.params.record import Params
+from stages.sources.base_model import base_model
+from stages.sources.device import run_device
 
 
 @dataclass(frozen=True)

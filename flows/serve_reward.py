@@ -7,9 +7,9 @@ import uvicorn
 
 from flows.reward_app import Served, reward_app
 from g2rpo.rewards.remote import check_token, is_loopback
-from stages.device import chosen_device
 from stages.params.record import Params
-from stages.reward_sources import check_rewards, load_reward, reward_digest
+from stages.sources.device import chosen_device
+from stages.sources.rewards import check_rewards, load_reward, reward_digest
 
 _MAX_CONNECTIONS = 64
 _STOP_SECONDS = 30  # for the requests that are being answered when it is told to stop

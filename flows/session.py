@@ -27,7 +27,7 @@ from stages.params.file import parse_params
 from stages.params.record import Params, for_report
 from stages.prompts import check_prompts, drawn_texts
 from stages.repair import repair
-from stages.reward_sources import check_names, check_rewards
+from stages.sources.rewards import check_names, check_rewards
 from stages.store import Run, open_run
 from stages.verify import verify
 

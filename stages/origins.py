@@ -1,10 +1,10 @@
 """Digests of what a run is made from and has not made itself: base weights, rewards, lists of prompts."""
 
-from stages.base_model import policy_digest
 from stages.contract.declared_stages import Stage
 from stages.params.record import Params
 from stages.prompt_lists import list_digest
-from stages.reward_sources import reward_digest
+from stages.sources.base_model import policy_digest
+from stages.sources.rewards import reward_digest
 
 
 def stage_origins(stage: Stage, params: Params) -> dict[str, str]:

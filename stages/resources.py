@@ -18,11 +18,9 @@ from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
-from stages.base_model import base_model, encoder_digest
 from stages.contract.declared_stages import Model, Stage
 from stages.contract.executor import Spent
 from stages.contract.job import Job
-from stages.device import chosen_device
 from stages.disk.files import value_digest
 from stages.disk.root import home
 from stages.embeddings import Embeddings
@@ -30,7 +28,9 @@ from stages.held_policy import HeldPolicy
 from stages.learning import Learning, Networks
 from stages.memory import begin_peak, peak_bytes
 from stages.params.record import Params
-from stages.reward_sources import load_reward
+from stages.sources.base_model import base_model, encoder_digest
+from stages.sources.device import chosen_device
+from stages.sources.rewards import load_reward
 
 
 class Resources:

@@ -14,7 +14,7 @@ from stages.params.file import load_params
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
 from stages.prompts import check_prompts
-from stages.reward_sources import check_names
+from stages.sources.rewards import check_names
 
 
 @dataclass(frozen=True)

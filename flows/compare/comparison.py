@@ -8,7 +8,7 @@ from flows.compare.cells import cells_of, require_distinct
 from flows.compare.machine import machine
 from flows.compare.plan import Plan, load_plan
 from flows.compare.stored import Placed
-from stages.device import run_device
+from stages.sources.device import run_device
 
 
 @dataclass(frozen=True)

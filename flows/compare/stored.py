@@ -9,9 +9,7 @@ from typing import Any
 from flows.compare.cells import Cell, final_params
 from flows.compare.plan import slug
 from flows.rows import Rows, column, grouped
-from stages.base_model import policy_digest
 from stages.contract.declared_stages import EVALUATE
-from stages.device import run_device
 from stages.disk.files import file_digest, value_digest
 from stages.disk.policy_state import missing_files
 from stages.disk.root import home
@@ -21,6 +19,8 @@ from stages.fingerprint import ALGORITHM_VERSION, Fingerprint
 from stages.manifest import all_there, read_manifest
 from stages.origins import stage_origins
 from stages.params.record import Params
+from stages.sources.base_model import policy_digest
+from stages.sources.device import run_device
 from stages.store import Run
 
 

@@ -22,7 +22,7 @@ from g2rpo.rewards.remote import load_remote
 from g2rpo.rewards.shapes import load_reward
 from g2rpo.shapes.captions import captions
 from g2rpo.shapes_build.figures import render_images
-from stages.reward_sources import reward_digest
+from stages.sources.rewards import reward_digest
 
 TOKEN = "the-token"
 TEXTS = list(captions()[::61])

@@ -9,11 +9,11 @@ from damage import flip, halve
 from random_bases import tiny_latent_params
 
 from g2rpo.policies.families import pretrained
-from stages.base_model import base_model
 from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
 from stages.prompts import drawn_texts
 from stages.resources import Resources
+from stages.sources.base_model import base_model
 from stages.store import open_run
 
 TEXTS = ["a red fox", "an old clock", "a red fox"]

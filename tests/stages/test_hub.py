@@ -9,14 +9,14 @@ import pytest
 from model_hub import COMMIT, Hub, serving
 from random_bases import random_model, tiny_latent_params
 
-from stages.base_model import base_model, policy_digest
-from stages.hub import files_digest, local_file, local_folder
 from stages.params.section import FileSource, Source
-from stages.reward_sources import check_rewards, reward_digest
+from stages.sources.base_model import base_model, policy_digest
+from stages.sources.hub import files_digest, local_file, local_folder
+from stages.sources.rewards import check_rewards, reward_digest
 
 ASK = """
 import sys
-from stages.hub import local_folder
+from stages.sources.hub import local_folder
 from stages.params.section import Source
 try:
     print(local_folder(Source(path=sys.argv[1], revision=sys.argv[2]), ["*.json", "unet/*"], key="policy"))
@@ -111,9 +111,9 @@ def test_the_digest_is_of_contents_and_not_of_the_place(tmp_path):
 
 
 def test_a_large_file_is_read_once_for_each_state_of_it(tmp_path, monkeypatch, store):
-    monkeypatch.setattr("stages.hub._LARGE", 10)
+    monkeypatch.setattr("stages.sources.hub._LARGE", 10)
     read = []
-    monkeypatch.setattr("stages.hub.file_digest", lambda path: read.append(path) or "d" * 64)
+    monkeypatch.setattr("stages.sources.hub.file_digest", lambda path: read.append(path) or "d" * 64)
     for name in ("a.bin", "b.bin"):
         (tmp_path / name).write_bytes(b"x" * 20)
     for _ in range(2):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from g2rpo.shapes.shipped import judge_path
 from stages.disk.files import value_digest
-from stages.hub import files_digest, local_file, local_folder, weights_digest
 from stages.params.record import Params
 from stages.params.rewards import HpsParams, RemoteParams
 from stages.params.section import ConfigSource, FileSource, Source
+from stages.sources.hub import files_digest, local_file, local_folder, weights_digest
 
 if TYPE_CHECKING:
     import torch

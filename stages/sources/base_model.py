@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from g2rpo.policies.families import FAMILIES, pretrained
 from g2rpo.shapes.shipped import shipped_base
-from stages.hub import files_digest, local_folder
 from stages.params.policy import ShapesParams
 from stages.params.record import Params
+from stages.sources.hub import files_digest, local_folder
 
 if TYPE_CHECKING:
     from g2rpo.policies.protocol import Pretrained
