@@ -26,7 +26,7 @@ def prompts(
 ) -> None:
     """Write the lists of prompts that a run, its evaluations and its report draw from, as Parquet."""
     parsed = checked(params, overrides)
-    from stages.prompt_lists import write_prompt_lists
+    from stages.texts.lists import write_prompt_lists
 
     for split, length in write_prompt_lists(parsed, out).items():
         print(f"{out / split}: {length} texts")

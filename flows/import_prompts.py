@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.disk.files import atomic_folder
-from stages.prompt_files import PromptList, read_file
-from stages.prompt_layouts import find_split, layouts, read_any
-from stages.prompt_lists import write_list
+from stages.texts.files import PromptList, read_file
+from stages.texts.layouts import find_split, layouts, read_any
+from stages.texts.lists import write_list
 
 _HELD_OUT = ("tuning", "test")
 _NAMES = {"train": ("train",), "tuning": ("tuning", "validation"), "test": ("test",), "all": ("all",)}

@@ -22,8 +22,8 @@ from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
-from stages.prompt_lists import full_list
 from stages.store import Run
+from stages.texts.lists import full_list
 
 _PARAMETERS = (
     *("run.seed", "resources.dtype", "prompts.num_prompts"),

@@ -4,8 +4,8 @@ import json
 from typing import TYPE_CHECKING
 
 from stages.params.record import Params
-from stages.prompt_lists import full_list
 from stages.store import Run
+from stages.texts.lists import full_list
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput

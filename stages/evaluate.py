@@ -21,8 +21,8 @@ from stages.contract.job import Job
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
 from stages.judging import judge
 from stages.params.record import Params
-from stages.prompt_lists import prompt_list
 from stages.resources import Resources
+from stages.texts.lists import prompt_list
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from stages.contract.declared_stages import Stage
 from stages.params.record import Params
-from stages.prompt_lists import list_digest
 from stages.sources.base_model import policy_digest
 from stages.sources.rewards import reward_digest
+from stages.texts.lists import list_digest
 
 
 def stage_origins(stage: Stage, params: Params) -> dict[str, str]:

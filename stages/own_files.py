@@ -11,8 +11,8 @@ from stages.disk.root import home
 from stages.disk.tables import shard_path, shard_stamp
 from stages.params.file import load_params
 from stages.params.record import Params
-from stages.prompt_lists import list_digest, with_prompts
 from stages.store import Run
+from stages.texts.lists import list_digest, with_prompts
 
 
 def damaged_own_files(run: Run) -> list[Damage]:

@@ -14,8 +14,8 @@ from g2rpo.positions import position_seed
 from stages.contract.job import Job
 from stages.disk.tables import PROMPTS, arrow, write_shard
 from stages.params.record import Params
-from stages.prompt_lists import check_apart, full_list, prompt_list
 from stages.resources import Resources
+from stages.texts.lists import check_apart, full_list, prompt_list
 
 
 def run(job: Job, resources: Resources) -> None:

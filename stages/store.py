@@ -25,7 +25,7 @@ from stages.disk.root import home
 from stages.fingerprint import Fingerprint
 from stages.params.file import load_params, written
 from stages.params.record import Params
-from stages.prompt_lists import with_prompts, write_prompt_lists
+from stages.texts.lists import with_prompts, write_prompt_lists
 
 _SHORTEST = 4  # characters of a key by which a run may be named
 

@@ -24,9 +24,9 @@ from flows.export import export_run
 from flows.model_registry import Registration
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.seeding import noise
-from stages.prompt_lists import prompt_list
 from stages.resources import Resources
 from stages.sources.base_model import base_folder
+from stages.texts.lists import prompt_list
 
 FLUX = {"height": 64, "width": 64, "guidance_scale": 3.5, "max_sequence_length": 77, "num_inference_steps": 4}
 SD3 = {"height": 64, "width": 64, "guidance_scale": 4.5, "max_sequence_length": 77}

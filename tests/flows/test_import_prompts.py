@@ -7,9 +7,9 @@ from tiny import tiny_params
 
 from flows.import_prompts import import_prompts
 from g2rpo.shapes.captions import captions
-from stages.prompt_files import PromptList
-from stages.prompt_layouts import find_split, layouts, read_split
 from stages.prompts import check_prompts
+from stages.texts.files import PromptList
+from stages.texts.layouts import find_split, layouts, read_split
 
 
 def written(folder, name, content):

@@ -10,15 +10,15 @@ import pytest
 from rounds import new_run
 from tiny import tiny_params
 
-import stages.prompt_lists as lists
 from g2rpo.shapes.captions import captions
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import value_digest
 from stages.disk.tables import read_table, shard_stamp
 from stages.execute import run_stage
-from stages.prompt_files import PromptList
-from stages.prompt_layouts import find_split, read_split
 from stages.prompts import check_prompts
+from stages.texts import lists
+from stages.texts.files import PromptList
+from stages.texts.layouts import find_split, read_split
 
 CATS = [{"prompt": "a cat", "style": "photo", "rank": [1, 2]}, {"prompt": "zwei Kühe", "style": None}]
 STYLED = PromptList(("a cat", "zwei Kühe"), ('{"rank": [1, 2], "style": "photo"}', '{"style": null}'))

@@ -9,8 +9,8 @@ from tiny import ROOT, tiny_params
 
 from g2rpo.shapes.shipped import shipped_base
 from stages.fingerprint import Fingerprint
-from stages.prompt_lists import with_prompts, write_prompt_lists
 from stages.store import find_run, open_run
+from stages.texts.lists import with_prompts, write_prompt_lists
 
 
 def key(*overrides, device="cpu"):

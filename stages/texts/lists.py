@@ -9,8 +9,8 @@ from g2rpo.shapes.captions import captions, tokens
 from stages.disk.files import FileState
 from stages.disk.tables import TEXTS, arrow, write_shard
 from stages.params.record import Params
-from stages.prompt_files import PromptList
-from stages.prompt_layouts import find_split, read_split
+from stages.texts.files import PromptList
+from stages.texts.layouts import find_split, read_split
 
 _KEPT = 8  # lists in memory: three splits of a source, and as many of a run's own copy
 

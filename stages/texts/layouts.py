@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.disk.files import FileState
-from stages.prompt_files import READERS, PromptList, read_file
+from stages.texts.files import READERS, PromptList, read_file
 
 _NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>{'|'.join(READERS)})")
 _OF = re.compile(r"-(\d+)-of-(\d+)(?!\d)")

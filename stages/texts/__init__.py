@@ -1,0 +1,1 @@
+"""The lists of prompts, and what a round draws from them."""
