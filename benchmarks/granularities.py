@@ -29,7 +29,7 @@ from overhead import shipped
 from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
 from stages.resources import Resources
-from stages.store import open_run
+from stages.store.run import open_run
 
 SETS = ("1", "2", "3", "4", "1,2", "1,3", "1,2,3")
 RULES = ("fine_first", "even")

@@ -31,7 +31,7 @@ from stages.contract.executor import Worker
 from stages.contract.job import Job
 from stages.execute import run_stage
 from stages.resources import Resources
-from stages.store import open_run
+from stages.store.run import open_run
 
 PAINTING = ("rollout", "complete", "score")
 WARM = 2  # rounds that load models and are not counted

@@ -10,7 +10,7 @@ from stages.contract.declared_stages import ROUND_STAGES
 from stages.contract.executor import Worker
 from stages.execute import run_stage
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 _BEFORE = ROUND_STAGES[:-1]  # all but the update
 

@@ -50,7 +50,7 @@ def logs(
         raise ValueError("Either --run or --service is required, got both or neither. As --run 3fa9.")
     from flows.run_log import lines_of, log_path
     from flows.services.service import folder
-    from stages.store import find_run
+    from stages.store.run import find_run
 
     path = log_path(find_run(run).key) if run else folder() / f"{service}.log"
     try:

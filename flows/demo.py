@@ -15,9 +15,9 @@ from flows.session import Session, as_typed
 from flows.stopping import GUARDED
 from flows.tracking import tracking_uri
 from stages.disk.root import home
-from stages.lineage import youngest
 from stages.params.file import written
 from stages.params.record import Params
+from stages.store.child_run import youngest
 
 
 def run_demo(params: Params, out: Path) -> None:

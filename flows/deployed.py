@@ -16,7 +16,7 @@ from flows.services.zombies import HOST
 from flows.session import Session
 from stages.params.file import load_params
 from stages.params.record import Params
-from stages.store import NEWEST
+from stages.store.run import NEWEST
 
 _TRIES = 6
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from stages.best import best_round, held_out_history
 from stages.disk.files import atomic, write_text
 from stages.metrics import evaluation_metrics, trained_rewards
-from stages.store import Run, find_run
+from stages.store.run import Run, find_run
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40

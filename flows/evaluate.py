@@ -13,7 +13,7 @@ from stages.execute import execute
 from stages.params.record import Params, for_report
 from stages.sources.base_model import policy_digest
 from stages.sources.rewards import check_rewards
-from stages.store import Run, find_run
+from stages.store.run import Run, find_run
 
 
 def evaluate_run(name: str, chosen: Params, out: Path) -> str:

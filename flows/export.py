@@ -13,7 +13,7 @@ from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files
 from stages.params.record import Params
 from stages.resources import Resources
-from stages.store import Run, find_run
+from stages.store.run import Run, find_run
 
 Format = Literal["lora", "pipeline"]
 RoundChoice = int | Literal["best", "last"]

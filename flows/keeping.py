@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from stages.disk.root import home
-from stages.exchange import adopt, is_run
 from stages.own_files import damaged_own_files
-from stages.retention import prune
-from stages.store import Run, find_run
+from stages.store.retention import prune
+from stages.store.run import Run, find_run
+from stages.store.transfer import adopt, is_run
 from stages.verify import verify
 
 

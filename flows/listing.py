@@ -6,7 +6,7 @@ from flows.methods import published
 from flows.stop_request import held_by
 from stages.best import best_round, held_out_history
 from stages.metrics import trained_rewards
-from stages.store import Run, stored_runs
+from stages.store.run import Run, stored_runs
 
 
 def listed() -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from stages.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
 from stages.params.record import Params, for_report
 from stages.repair import make_inputs
-from stages.retention import prune
-from stages.store import Run
+from stages.store.retention import prune
+from stages.store.run import Run
 
 StageCall = Callable[[str, int, Callable[[], Done]], Done]
 """Calls a stage: its name, its round, and what does the work."""

@@ -18,11 +18,11 @@ from stages.best import best_trained_round, held_out_history
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_text
 from stages.disk.policy_state import policy_state
-from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
-from stages.store import Run
+from stages.store.manifest import read_manifest
+from stages.store.run import Run
 from stages.texts.lists import full_list
 
 _PARAMETERS = (

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from flows.guards.finding import Finding, TrippedError
 from flows.stopping import StopAskedError
 from stages.metrics import evaluation_metrics
-from stages.store import Run
+from stages.store.run import Run
 
 Ending = Literal["finished", "failed", "stopped", "guarded"]
 """`guarded`: a guard has ended it; its best round is there to be used."""

@@ -13,7 +13,7 @@ from stages.params.record import Params
 from stages.resources import Resources
 from stages.sources.base_model import policy_digest
 from stages.sources.hub import files_digest
-from stages.store import WRITER
+from stages.store.run import WRITER
 
 
 def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, params: Params) -> str:

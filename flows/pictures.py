@@ -16,7 +16,7 @@ from stages.best import held_out_history
 from stages.disk.files import atomic
 from stages.disk.tables import read_table, tensor, where
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 _EDGE = 64
 """Pixels to which small pictures are enlarged, by whole factors; larger ones keep their size."""

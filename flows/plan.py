@@ -11,12 +11,12 @@ from stages.budget import judging_evaluations, round_evaluations
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.root import home
 from stages.execute import is_done
-from stages.fingerprint import Fingerprint
-from stages.manifest import LATENTS, PRUNABLE
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
-from stages.retention import rounds_kept
-from stages.store import Run
+from stages.store.fingerprint import Fingerprint
+from stages.store.manifest import LATENTS, PRUNABLE
+from stages.store.retention import rounds_kept
+from stages.store.run import Run
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from stages.contract.executor import Spent
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, shard_path, write_shard
 from stages.evaluate import pending
-from stages.manifest import read_manifest
 from stages.params.record import Params
 from stages.sources.base_model import base_model
 from stages.sources.device import run_device
+from stages.store.manifest import read_manifest
 
 
 @dataclass(frozen=True)

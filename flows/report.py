@@ -17,7 +17,7 @@ from stages.disk.files import write_json, write_text
 from stages.disk.tables import read_table
 from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from flows.observers import Ending, Judged
 from stages.disk.files import make_folder
 from stages.disk.root import home
 from stages.metrics import trained_rewards
-from stages.store import Run
+from stages.store.run import Run
 
 
 def log_path(key: str) -> Path:

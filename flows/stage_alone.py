@@ -7,7 +7,7 @@ from flows.session import open_stored
 from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
 from stages.repair import make_inputs
-from stages.store import find_run
+from stages.store.run import find_run
 
 
 def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None, force: bool) -> str:

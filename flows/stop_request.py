@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.stopping import StopAskedError
 from stages.disk.files import write_text
-from stages.store import Run, find_run
+from stages.store.run import Run, find_run
 
 
 def obey_request(run: Run) -> None:

@@ -3,7 +3,7 @@
 from flows.observers import Judged
 from flows.tracking import MlflowObserver, answering, require_tracking, tracking_uri
 from stages.params.record import Params
-from stages.store import Run, find_run, stored_runs
+from stages.store.run import Run, find_run, stored_runs
 
 
 def synced(name: str | None) -> list[str]:

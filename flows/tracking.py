@@ -18,7 +18,7 @@ from flows.tracking_tables import evaluation_table
 from flows.tracking_view import TAG, note_of_experiment, view_of
 from stages.disk.root import home
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not wait for a server that is gone

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING
 
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 from stages.texts.lists import full_list
 
 if TYPE_CHECKING:

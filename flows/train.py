@@ -7,7 +7,7 @@ from flows.answers import require_answer
 from flows.loop import call_plainly
 from flows.session import Session
 from stages.params.record import Params
-from stages.store import Run, find_run
+from stages.store.run import Run, find_run
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
 from stages.disk.root import home
 from stages.metrics import finished_manifest
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 _ROUNDS = 4  # the first loads models and warms up, and does not count
 

@@ -2,10 +2,10 @@
 
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.policy_state import missing_files
-from stages.manifest import read_manifest
 from stages.metrics import evaluation_metrics
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.manifest import read_manifest
+from stages.store.run import Run
 
 
 def judged_alike(run: Run, params: Params) -> list[int]:

@@ -15,10 +15,10 @@ from stages.contract.job import Job
 from stages.disk.files import sweep
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
-from stages.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
-from stages.origins import stage_origins
 from stages.params.record import Params
-from stages.store import WRITER, Run
+from stages.store.input_digests import stage_origins
+from stages.store.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
+from stages.store.run import WRITER, Run
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pandas as pd
 
 from stages.contract.declared_stages import ROUND_STAGES, Stage
 from stages.disk.tables import read_table
-from stages.manifest import read_manifest
-from stages.store import Run
+from stages.store.manifest import read_manifest
+from stages.store.run import Run
 
 
 def round_metrics(run: Run, number: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ from stages.disk.root import home
 from stages.disk.tables import shard_path, shard_stamp
 from stages.params.file import load_params
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 from stages.texts.lists import list_digest, with_prompts
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from stages.disk.tables import read_table
-from stages.store import Run
+from stages.store.run import Run
 
 ALL = "all"
 """In a column of keys: all of them together."""

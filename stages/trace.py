@@ -4,9 +4,9 @@ from typing import Any
 
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.disk.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
-from stages.manifest import missing_outputs
 from stages.metrics import finished_manifest
-from stages.store import Run
+from stages.store.manifest import missing_outputs
+from stages.store.run import Run
 
 
 def trace_prompt(run: Run, number: int, prompt_id: str) -> str:

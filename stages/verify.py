@@ -11,10 +11,10 @@ from stages.damage import Damage
 from stages.disk.files import file_digest, read_sealed, value_digest
 from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import read_shard, shard_numbers, shard_path
-from stages.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
 from stages.own_files import damaged_own_files
 from stages.params.record import Params
-from stages.store import WRITER, Run
+from stages.store.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
+from stages.store.run import WRITER, Run
 
 _AS_WRITTEN = "the manifest must be as it was written"
 _THREADS = 4  # hashing leaves Python's lock

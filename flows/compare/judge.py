@@ -14,7 +14,7 @@ from flows.tracking import MlflowObserver
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.execute import execute, is_done, run_stage
-from stages.store import Run
+from stages.store.run import Run
 
 
 def take_base(session: Session, others: Iterable[Path]) -> None:

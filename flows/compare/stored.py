@@ -15,13 +15,13 @@ from stages.disk.policy_state import missing_files
 from stages.disk.root import home
 from stages.disk.tables import read_table
 from stages.execute import is_done
-from stages.fingerprint import ALGORITHM_VERSION, Fingerprint
-from stages.manifest import all_there, read_manifest
-from stages.origins import stage_origins
 from stages.params.record import Params
 from stages.sources.base_model import policy_digest
 from stages.sources.device import run_device
-from stages.store import Run
+from stages.store.fingerprint import ALGORITHM_VERSION, Fingerprint
+from stages.store.input_digests import stage_origins
+from stages.store.manifest import all_there, read_manifest
+from stages.store.run import Run
 
 
 @dataclass(frozen=True)

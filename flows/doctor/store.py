@@ -10,7 +10,7 @@ from flows.services.service import stored
 from flows.stop_request import held_by, last_holder
 from stages.disk.root import home
 from stages.own_files import damaged_own_files
-from stages.store import Run
+from stages.store.run import Run
 
 
 def runs() -> Iterator[Check]:

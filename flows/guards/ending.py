@@ -7,7 +7,7 @@ from stages.best import best_round
 from stages.disk.root import home
 from stages.metrics import evaluation_metrics
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 
 def ended(run: Run, params: Params, finding: Finding) -> GuardStopError:

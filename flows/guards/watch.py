@@ -10,7 +10,7 @@ from flows.guards.numbers import CALMER, clip_frac, exploding, kl, non_finite, r
 from stages.best import judged_alike
 from stages.params.guards import Action
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.run import Run
 
 GUARDS: Mapping[str, Callable[[History], str | None]] = {
     guard.__name__: guard

@@ -10,7 +10,7 @@ from tiny import ROOT
 from working_tree import copy_working_tree
 
 from flows.services.service import answers
-from stages.store import Run
+from stages.store.run import Run
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from tiny import ROOT
 from waiting import wait_for
 
 from flows.compare.run import compare
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 

@@ -11,7 +11,7 @@ from tiny import ROOT, tables
 from tracking import steps_of
 
 from flows.keeping import verified
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 HURT = (

@@ -11,7 +11,7 @@ from flows.keeping import adopted, pruned, verified
 from flows.stage_alone import run_alone
 from flows.sync import synced
 from stages.disk.root import home
-from stages.store import Run
+from stages.store.run import Run
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from tiny import ROOT
 
 from stages.disk.tables import read_table
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 FAMILIES = {"tiny-flux": "flux1", "tiny-sd3": "sd3.5"}

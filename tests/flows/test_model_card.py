@@ -13,7 +13,7 @@ from flows.model_card import Exported, Result, write_card
 from stages.metrics import evaluation_metrics, round_metrics
 from stages.params.record import for_report
 from stages.params.rewards import RemoteParams
-from stages.store import find_run
+from stages.store.run import find_run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = "https://huggingface.co"

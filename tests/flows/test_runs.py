@@ -13,7 +13,7 @@ from tiny import ROOT
 from waiting import wait_for
 
 from stages.disk.tables import read_table
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 

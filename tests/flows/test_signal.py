@@ -10,7 +10,7 @@ from tiny import tiny_params
 
 from flows.signal import setting_names, signal_of_runs
 from stages.disk.tables import read_table
-from stages.retention import prune
+from stages.store.retention import prune
 
 MIX = (
     "rollout.method=mix_grpo",

@@ -10,7 +10,7 @@ from tracking import shown
 from flows.loop import call_plainly
 from flows.session import Session
 from stages.metrics import same_numbers
-from stages.store import Run
+from stages.store.run import Run
 
 
 def ask(api, path, body=None):

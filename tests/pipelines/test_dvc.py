@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from tiny import tables
 from waiting import wait_for
 
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 CACHED = "Stage 'train' is cached - skipping run, checking out outputs"

@@ -4,7 +4,7 @@ from methods import METHODS
 from rounds import new_run, run_round
 from tiny import tiny_params
 
-from stages.store import Run
+from stages.store.run import Run
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from stages.execute import run_stage
 from stages.prompts import drawn_texts
 from stages.resources import Resources
 from stages.sources.base_model import base_model
-from stages.store import open_run
+from stages.store.run import open_run
 
 TEXTS = ["a red fox", "an old clock", "a red fox"]
 

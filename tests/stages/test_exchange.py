@@ -5,9 +5,9 @@ from damage import bring_to_the_end, flip, linked_copy, numbers, replace
 from tiny import tables, tiny_params
 
 from stages.disk.files import StoreWriteError
-from stages.exchange import adopt, export, is_run
-from stages.retention import prune
-from stages.store import Run, stored_runs
+from stages.store.retention import prune
+from stages.store.run import Run, stored_runs
+from stages.store.transfer import adopt, export, is_run
 from stages.verify import verify
 
 

@@ -12,7 +12,7 @@ from stages.disk.tables import REWARDS, arrow, read_shard, shard_path, shard_sta
 from stages.execute import run_stage
 from stages.repair import make_inputs, repair
 from stages.resources import Resources
-from stages.retention import prune
+from stages.store.retention import prune
 from stages.verify import verify
 
 

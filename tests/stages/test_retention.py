@@ -6,10 +6,10 @@ from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
 from stages.execute import run_stage
-from stages.manifest import bury
 from stages.repair import make_inputs
-from stages.retention import prune
-from stages.store import Run
+from stages.store.manifest import bury
+from stages.store.retention import prune
+from stages.store.run import Run
 from stages.verify import verify
 
 LATENTS = {"anchors", "transitions", "completions"}

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from tiny import ROOT, tiny_params
 
 from g2rpo.shapes.shipped import shipped_base
-from stages.fingerprint import Fingerprint
-from stages.store import find_run, open_run
+from stages.store.fingerprint import Fingerprint
+from stages.store.run import find_run, open_run
 from stages.texts.lists import with_prompts, write_prompt_lists
 
 
@@ -88,7 +88,7 @@ def test_a_key_that_names_no_run_or_several_is_refused():
 def test_a_second_process_is_refused_with_the_id_of_the_first(store):
     run = open_run(tiny_params(), device="cpu")
     hold = (
-        "import time; from stages.store import find_run\n"
+        "import time; from stages.store.run import find_run\n"
         f"with find_run('{run.key}').locked():\n    print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, cwd=ROOT) as holder:

@@ -9,7 +9,7 @@ from flows.observers import Observers
 from stages.disk.files import read_sealed, write_sealed
 from stages.metrics import same_numbers
 from stages.repair import repair
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 

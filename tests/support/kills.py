@@ -25,7 +25,7 @@ from tracking import of_the_run
 
 from stages.disk.files import read_sealed
 from stages.metrics import same_numbers
-from stages.store import Run
+from stages.store.run import Run
 from stages.verify import verify
 
 _START_SECONDS = 8.0  # imports, checks, MLflow: before a session has begun

@@ -3,7 +3,7 @@
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.execute import run_stage
 from stages.resources import Resources
-from stages.store import open_run
+from stages.store.run import open_run
 
 
 def new_run(params, device="cpu"):

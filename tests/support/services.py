@@ -11,7 +11,7 @@ from tiny import ROOT, TINY
 from waiting import wait_for
 
 from stages.params.yaml import with_floats
-from stages.store import Run
+from stages.store.run import Run
 
 
 def overrides_of(*words):

@@ -12,7 +12,7 @@ from waiting import wait_for
 from flows.cli import app
 from flows.stopping import GuardStopError
 from stages.best import best_round
-from stages.store import Run, stored_runs
+from stages.store.run import Run, stored_runs
 
 TRIPS = {
     "non_finite": ("update.learning_rate=1e20", "run.rounds=3"),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from stages.disk.files import writing
 from stages.disk.policy_state import policy_state
-from stages.manifest import LATENTS, PRUNABLE, bury, let_go
 from stages.params.record import Params
-from stages.store import Run
+from stages.store.manifest import LATENTS, PRUNABLE, bury, let_go
+from stages.store.run import Run
 
 
 def prune(run: Run, params: Params) -> int:

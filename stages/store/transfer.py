@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
 from stages.disk.root import home
-from stages.store import Run
+from stages.store.run import Run
 
 
 def export(run: Run, out: Path, rounds: int) -> None:

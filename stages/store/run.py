@@ -22,9 +22,9 @@ from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGE
 from stages.disk.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
 from stages.disk.policy_state import write_base
 from stages.disk.root import home
-from stages.fingerprint import Fingerprint
 from stages.params.file import load_params, written
 from stages.params.record import Params
+from stages.store.fingerprint import Fingerprint
 from stages.texts.lists import with_prompts, write_prompt_lists
 
 _SHORTEST = 4  # characters of a key by which a run may be named

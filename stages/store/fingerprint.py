@@ -6,8 +6,8 @@ from typing import Any
 
 from stages.contract.declared_stages import effective
 from stages.disk.files import value_digest
-from stages.origins import run_origins
 from stages.params.record import Params
+from stages.store.input_digests import run_origins
 
 ALGORITHM_VERSION = 5
 """Raised when the same parameters would give other numbers, or other files."""

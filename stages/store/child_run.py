@@ -6,10 +6,10 @@ parent's, bit for bit, and are linked rather than made again; from its own param
 
 from stages.disk.files import link_or_copy, make_folder, writing
 from stages.disk.root import home
-from stages.exchange import files_of, round_of
-from stages.fingerprint import Fingerprint
 from stages.params.record import Params
-from stages.store import Run, stored_runs, write_about
+from stages.store.fingerprint import Fingerprint
+from stages.store.run import Run, stored_runs, write_about
+from stages.store.transfer import files_of, round_of
 
 
 def child_params(params: Params, best: int) -> Params:

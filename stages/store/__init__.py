@@ -1,0 +1,1 @@
+"""Runs and their rounds: what names, locks, describes, moves and keeps them."""
