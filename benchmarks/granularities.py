@@ -27,8 +27,8 @@ from memory import peak
 from overhead import shipped
 
 from stages.contract.declared_stages import STAGES
-from stages.execute import run_stage
-from stages.resources import Resources
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.store.run import open_run
 
 SETS = ("1", "2", "3", "4", "1,2", "1,3", "1,2,3")

@@ -29,8 +29,8 @@ from flows.session import Session
 from stages.contract.declared_stages import STAGES
 from stages.contract.executor import Worker
 from stages.contract.job import Job
-from stages.execute import run_stage
-from stages.resources import Resources
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.store.run import open_run
 
 PAINTING = ("rollout", "complete", "score")

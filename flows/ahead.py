@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flows.stopping import RunnersLostError
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.contract.executor import Worker
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 from stages.params.record import Params
 from stages.store.run import Run
 

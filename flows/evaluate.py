@@ -8,8 +8,8 @@ from flows.runners import at_work, runners
 from flows.tracking import MlflowObserver, require_tracking
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_json
+from stages.engine.execute import execute
 from stages.evaluate import held_out
-from stages.execute import execute
 from stages.params.record import Params, for_report
 from stages.sources.base_model import policy_digest
 from stages.sources.rewards import check_rewards

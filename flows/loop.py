@@ -13,7 +13,7 @@ from stages.best import best_round
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.contract.executor import Worker
 from stages.disk.policy_state import missing_files
-from stages.execute import Done, is_done, run_stage
+from stages.engine.execute import Done, is_done, run_stage
 from stages.metrics import round_metrics
 from stages.params.record import Params, for_report
 from stages.repair import make_inputs

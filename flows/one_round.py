@@ -8,9 +8,9 @@ from pathlib import Path
 from g2rpo.policies.families import FAMILIES
 from stages.contract.declared_stages import POLICY_INPUTS, ROUND_STAGES
 from stages.disk.policy_state import STATE, write_base
-from stages.execute import execute
+from stages.engine.execute import execute
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params
-from stages.resources import Resources
 from stages.sources.base_model import policy_digest
 from stages.sources.hub import files_digest
 from stages.store.run import WRITER

@@ -10,7 +10,7 @@ from flows.trial import Trial, try_out
 from stages.budget import judging_evaluations, round_evaluations
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.root import home
-from stages.execute import is_done
+from stages.engine.execute import is_done
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
 from stages.store.fingerprint import Fingerprint

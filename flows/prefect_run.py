@@ -16,7 +16,7 @@ from flows.prefect_server import login_refused
 from flows.session import Session
 from flows.stop_request import obey_request
 from flows.stopping import StopAskedError
-from stages.execute import Done
+from stages.engine.execute import Done
 
 _ENDED = dict[str, str]()
 """Runs that have come to their end in this process, and the key that each has ended as."""

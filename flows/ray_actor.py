@@ -16,8 +16,8 @@ from stages.contract.executor import Spent
 from stages.contract.job import Job
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params
-from stages.resources import Resources
 from stages.score import scored
 
 _PATIENCE = timedelta(minutes=30)  # of a process for the others of its world; a dead one is noticed at once

@@ -4,8 +4,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from stages.contract.executor import Worker
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params
-from stages.resources import Resources
 
 
 def runners(params: Params) -> Worker:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flows.runners import at_work
 from flows.session import open_stored
 from stages.contract.declared_stages import STAGES
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 from stages.repair import make_inputs
 from stages.store.run import find_run
 

@@ -9,7 +9,7 @@ from g2rpo.sampler import complete
 from g2rpo.velocity import VelocityField
 from stages.contract.job import Job
 from stages.disk.tables import COMPLETIONS, DIVERSITY, arrow, check_parents, tensor, write_shard
-from stages.resources import Resources
+from stages.engine.loaded_models import Resources
 
 
 def run(job: Job, resources: Resources) -> None:

@@ -19,9 +19,9 @@ from g2rpo.seeding import noise
 from g2rpo.velocity import VelocityField
 from stages.contract.job import Job
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
-from stages.judging import judge
+from stages.engine.judging import judge
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params
-from stages.resources import Resources
 from stages.texts.lists import prompt_list
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from g2rpo.advantages import IntegrationRule, Key, integrate, spread_floors, summands
 from stages.contract.job import Job
 from stages.disk.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
+from stages.engine.loaded_models import Resources
 from stages.params.integrate import IntegrateParams
-from stages.resources import Resources
 
 
 def run(job: Job, resources: Resources) -> None:

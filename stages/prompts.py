@@ -13,8 +13,8 @@ import numpy as np
 from g2rpo.positions import position_seed
 from stages.contract.job import Job
 from stages.disk.tables import PROMPTS, arrow, write_shard
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params
-from stages.resources import Resources
 from stages.texts.lists import check_apart, full_list, prompt_list
 
 

@@ -9,7 +9,7 @@ from stages.contract.executor import Worker
 from stages.damage import Damage
 from stages.disk.files import link_or_copy, writing
 from stages.disk.policy_state import STATE, missing_files, write_base
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
 from stages.params.record import Params, for_report

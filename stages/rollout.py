@@ -19,7 +19,7 @@ from g2rpo.velocity import VelocityField
 from g2rpo.windows import Window
 from stages.contract.job import Job
 from stages.disk.tables import ANCHORS, SHARED, TRANSITIONS, arrow, check_parents, write_shard
-from stages.resources import Resources
+from stages.engine.loaded_models import Resources
 
 
 def run(job: Job, resources: Resources) -> None:

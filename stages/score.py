@@ -6,8 +6,8 @@ import torch
 
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, check_parents, tensor, write_shard
-from stages.judging import judge
-from stages.resources import Resources
+from stages.engine.judging import judge
+from stages.engine.loaded_models import Resources
 
 
 def run(job: Job, resources: Resources) -> None:

@@ -27,8 +27,8 @@ from stages.disk.tables import (
     tensor,
     write_shard,
 )
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params, UpdateParams
-from stages.resources import Resources
 
 _BRANCH = ["prompt_id", "window", "branch"]
 _SITE = ["prompt_id", "origin", "step"]

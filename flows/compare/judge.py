@@ -13,7 +13,7 @@ from flows.session import Session
 from flows.tracking import MlflowObserver
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
-from stages.execute import execute, is_done, run_stage
+from stages.engine.execute import execute, is_done, run_stage
 from stages.store.run import Run
 
 

@@ -14,7 +14,7 @@ from stages.disk.files import file_digest, value_digest
 from stages.disk.policy_state import missing_files
 from stages.disk.root import home
 from stages.disk.tables import read_table
-from stages.execute import is_done
+from stages.engine.execute import is_done
 from stages.params.record import Params
 from stages.sources.base_model import policy_digest
 from stages.sources.device import run_device

@@ -24,7 +24,7 @@ from flows.export import export_run
 from flows.model_registry import Registration
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.seeding import noise
-from stages.resources import Resources
+from stages.engine.loaded_models import Resources
 from stages.sources.base_model import base_folder
 from stages.texts.lists import prompt_list
 

@@ -10,9 +10,9 @@ from random_bases import tiny_latent_params
 
 from g2rpo.policies.families import pretrained
 from stages.contract.declared_stages import STAGES
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.prompts import drawn_texts
-from stages.resources import Resources
 from stages.sources.base_model import base_model
 from stages.store.run import open_run
 
@@ -48,7 +48,7 @@ def counted(monkeypatch):
     def make(family="flux1", *more):
         params = tiny_latent_params(family, *more)
         base = CountedBase(base_model(params))
-        monkeypatch.setattr("stages.resources.base_model", lambda params: base)
+        monkeypatch.setattr("stages.engine.loaded_models.base_model", lambda params: base)
         return Resources(params), base
 
     return make

@@ -9,10 +9,10 @@ from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import read_json, write_json
 from stages.disk.policy_state import state_digest
 from stages.disk.tables import read_table
+from stages.engine.execute import execute, run_stage
+from stages.engine.loaded_models import Resources
 from stages.evaluate import held_out
-from stages.execute import execute, run_stage
 from stages.metrics import evaluation_metrics
-from stages.resources import Resources
 
 
 def judged(run, params, resources, folder="e"):

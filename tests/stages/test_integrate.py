@@ -11,10 +11,10 @@ from tiny import tiny_params
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, read_table, shard_path, write_shard
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.integrate import integration_rule, run
 from stages.metrics import round_metrics
-from stages.resources import Resources
 from stages.trace import trace_prompt
 
 TWO = (

@@ -11,7 +11,7 @@ from g2rpo.seeding import noise
 from stages import update
 from stages.contract.declared_stages import STAGES
 from stages.disk.tables import SHARED, TABLES, check_parents, read_table, tensor
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 
 GROUP, PROMPTS, T = 3, 4, 6
 SIGMAS = shifted_sigmas(T, 2.0)

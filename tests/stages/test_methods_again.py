@@ -10,9 +10,9 @@ from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
 from stages.disk.tables import read_table, tensor
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.metrics import round_metrics
-from stages.resources import Resources
 from stages.trace import trace_prompt
 
 

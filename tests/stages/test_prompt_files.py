@@ -14,7 +14,7 @@ from g2rpo.shapes.captions import captions
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import value_digest
 from stages.disk.tables import read_table, shard_stamp
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 from stages.prompts import check_prompts
 from stages.texts import lists
 from stages.texts.files import PromptList

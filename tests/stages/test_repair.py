@@ -9,9 +9,9 @@ from tiny import tables, tiny_params
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest, value_digest
 from stages.disk.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.repair import make_inputs, repair
-from stages.resources import Resources
 from stages.store.retention import prune
 from stages.verify import verify
 

@@ -5,7 +5,7 @@ from damage import bring_to_the_end, linked_copy, numbers
 from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 from stages.repair import make_inputs
 from stages.store.manifest import bury
 from stages.store.retention import prune

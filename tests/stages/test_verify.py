@@ -4,7 +4,7 @@ from tiny import tiny_params
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
-from stages.execute import run_stage
+from stages.engine.execute import run_stage
 from stages.store.retention import prune
 from stages.store.run import Run
 from stages.verify import verify

@@ -8,7 +8,7 @@ from worlds import Update, together
 
 from stages.budget import round_evaluations
 from stages.disk.tables import shard_evaluations
-from stages.resources import Resources
+from stages.engine.loaded_models import Resources
 
 THREE = ("prompts.num_prompts=3", "prompts.shard_size=3", "rollout.steps=[0]", "update.micro_batch=1")
 """Three sites an optimizer step, one by one: two for the first process, one for the second."""

@@ -9,8 +9,8 @@ from tiny import ROOT
 
 from g2rpo.random_models import write_random_model
 from g2rpo.sampler import complete
+from stages.engine.loaded_models import Resources
 from stages.params.file import load_params
-from stages.resources import Resources
 
 PROMPT = "a red fox in the snow"
 BY_JPEG = (

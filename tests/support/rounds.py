@@ -1,8 +1,8 @@
 """Runs and rounds made in this process, without the flow."""
 
 from stages.contract.declared_stages import ROUND_STAGES
-from stages.execute import run_stage
-from stages.resources import Resources
+from stages.engine.execute import run_stage
+from stages.engine.loaded_models import Resources
 from stages.store.run import open_run
 
 

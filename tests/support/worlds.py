@@ -11,8 +11,8 @@ from flows.prefect_server import free_port
 from g2rpo.distributed.group import World
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
+from stages.engine.loaded_models import Resources
 from stages.params.record import Params
-from stages.resources import Resources
 
 _LONGEST = 300  # seconds
 

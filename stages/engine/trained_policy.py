@@ -14,7 +14,7 @@ from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 from stages.disk.policy_files import read_optimizer
 from stages.disk.policy_state import policy_state
-from stages.held_policy import HeldPolicy
+from stages.engine.loaded_policy import HeldPolicy
 
 
 @dataclass(frozen=True)

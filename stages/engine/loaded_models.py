@@ -23,10 +23,10 @@ from stages.contract.executor import Spent
 from stages.contract.job import Job
 from stages.disk.files import value_digest
 from stages.disk.root import home
-from stages.embeddings import Embeddings
-from stages.held_policy import HeldPolicy
-from stages.learning import Learning, Networks
-from stages.memory import begin_peak, peak_bytes
+from stages.engine.embeddings import Embeddings
+from stages.engine.loaded_policy import HeldPolicy
+from stages.engine.peak_memory import begin_peak, peak_bytes
+from stages.engine.trained_policy import Learning, Networks
 from stages.params.record import Params
 from stages.sources.base_model import base_model, encoder_digest
 from stages.sources.device import chosen_device

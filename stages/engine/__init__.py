@@ -1,0 +1,1 @@
+"""What carries a stage out: loaded models, embeddings, policies that are sampled and trained."""
