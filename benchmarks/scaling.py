@@ -1,7 +1,7 @@
 """What a round of FLUX.1-dev by the paper's recipe would take on several GPUs: arithmetic on stated assumptions.
 
-Nothing is measured here. Evaluations are exact (stages/budget.py); operations are those of docs/performance.md; rates
-are assumptions, which the command line can change.
+Nothing is measured here. Evaluations are exact (stages/readings/budget.py); operations are those of
+docs/performance.md; rates are assumptions, which the command line can change.
 
     python benchmarks/scaling.py     prints a table, and a JSON object as its last line
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.budget import round_evaluations
 from stages.params.file import load_params
+from stages.readings.budget import round_evaluations
 
 PRESET = Path(__file__).parents[1] / "presets/flux1-dev-hps-clip-8gpu.yaml"
 ROW = 37.28e12  # operations of an evaluation at 720 x 720

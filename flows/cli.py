@@ -146,8 +146,8 @@ def trace(
     prompt_id: Annotated[str, typer.Option("--prompt-id", help="As in the prompts table, e.g. train-0042-000.")],
 ) -> None:
     """Print one prompt's way through a round: anchor, branches, rewards, summands, advantages, update."""
+    from stages.readings.trace import trace_prompt
     from stages.store.run import find_run
-    from stages.trace import trace_prompt
 
     print(trace_prompt(find_run(run), number, prompt_id))
 

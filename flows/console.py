@@ -16,7 +16,7 @@ from rich.table import Column
 
 from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
-from stages.metrics import trained_rewards
+from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
 

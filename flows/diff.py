@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
-from stages.best import best_round, held_out_history
 from stages.disk.files import atomic, write_text
-from stages.metrics import evaluation_metrics, trained_rewards
+from stages.readings.best_round import best_round, held_out_history
+from stages.readings.metrics import evaluation_metrics, trained_rewards
 from stages.store.run import Run, find_run
 
 _BARS = "▁▂▃▄▅▆▇█"

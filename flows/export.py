@@ -8,11 +8,11 @@ from flows.model_card import Exported, write_card
 from flows.model_registry import Registration, register
 from flows.tracking import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
-from stages.best import best_trained_round
 from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files
 from stages.engine.loaded_models import Resources
 from stages.params.record import Params
+from stages.readings.best_round import best_trained_round
 from stages.store.run import Run, find_run
 
 Format = Literal["lora", "pipeline"]

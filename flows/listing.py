@@ -4,8 +4,8 @@ from typing import Any
 
 from flows.methods import published
 from flows.stop_request import held_by
-from stages.best import best_round, held_out_history
-from stages.metrics import trained_rewards
+from stages.readings.best_round import best_round, held_out_history
+from stages.readings.metrics import trained_rewards
 from stages.store.run import Run, stored_runs
 
 

@@ -14,13 +14,13 @@ from jinja2 import Environment
 from flows.methods import Published, published
 from flows.pictures import before_after, curves
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
-from stages.best import best_trained_round, held_out_history
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_text
 from stages.disk.policy_state import policy_state
-from stages.metrics import evaluation_metrics
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
+from stages.readings.best_round import best_trained_round, held_out_history
+from stages.readings.metrics import evaluation_metrics
 from stages.store.manifest import read_manifest
 from stages.store.run import Run
 from stages.texts.lists import full_list

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flows.model_card import Exported
 from flows.tracking import MlflowObserver, answering, tracking_uri
-from stages.best import held_out_history
+from stages.readings.best_round import held_out_history
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

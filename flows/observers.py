@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from flows.guards.finding import Finding, TrippedError
 from flows.stopping import StopAskedError
-from stages.metrics import evaluation_metrics
+from stages.readings.metrics import evaluation_metrics
 from stages.store.run import Run
 
 Ending = Literal["finished", "failed", "stopped", "guarded"]

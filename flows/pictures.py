@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.best import held_out_history
 from stages.disk.files import atomic
 from stages.disk.tables import read_table, tensor, where
 from stages.params.record import Params
+from stages.readings.best_round import held_out_history
 from stages.store.run import Run
 
 _EDGE = 64

@@ -7,12 +7,12 @@ from typing import Any
 
 from flows.session import ready
 from flows.trial import Trial, try_out
-from stages.budget import judging_evaluations, round_evaluations
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.root import home
 from stages.engine.execute import is_done
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
+from stages.readings.budget import judging_evaluations, round_evaluations
 from stages.store.fingerprint import Fingerprint
 from stages.store.manifest import LATENTS, PRUNABLE
 from stages.store.retention import rounds_kept

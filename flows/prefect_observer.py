@@ -14,7 +14,7 @@ from prefect.events import emit_event
 
 from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
-from stages.metrics import trained_rewards
+from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
 

@@ -11,12 +11,12 @@ from jinja2 import Environment
 from flows.methods import published
 from flows.pictures import before_after, curves
 from flows.rows import write_csv
-from stages.best import best_round, held_out_history
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import write_json, write_text
 from stages.disk.tables import read_table
-from stages.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.params.record import Params
+from stages.readings.best_round import best_round, held_out_history
+from stages.readings.metrics import evaluation_metrics, finished_manifest, trained_rewards
 from stages.store.run import Run
 
 

@@ -9,7 +9,7 @@ from flows.guards.finding import Finding
 from flows.observers import Ending, Judged
 from stages.disk.files import make_folder
 from stages.disk.root import home
-from stages.metrics import trained_rewards
+from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
 

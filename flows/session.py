@@ -17,12 +17,12 @@ from flows.run_log import LogObserver
 from flows.runners import at_work, runners
 from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking
-from stages.best import best_round
 from stages.contract.executor import Worker
 from stages.evaluate import held_out
 from stages.params.file import parse_params
 from stages.params.record import Params, for_report
 from stages.prompts import check_prompts, drawn_texts
+from stages.readings.best_round import best_round
 from stages.repair import repair
 from stages.sources.rewards import check_names, check_rewards
 from stages.store.child_run import begin_child, child_params

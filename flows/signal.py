@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from flows.rows import Row, Rows, distinct, grouped, pick
 from stages.disk.files import atomic, write_text
-from stages.signal import ALL, agreement_table, spread_table, stored_rewards
+from stages.readings.reward_spread import ALL, agreement_table, spread_table, stored_rewards
 from stages.store.run import Run, find_run
 
 _NAMED_BY = 3  # parameters in the name of a setting

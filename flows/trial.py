@@ -15,8 +15,8 @@ from flows.observers import Ending, Judged
 from flows.session import Session
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
 from stages.disk.root import home
-from stages.metrics import finished_manifest
 from stages.params.record import Params
+from stages.readings.metrics import finished_manifest
 from stages.store.run import Run
 
 _ROUNDS = 4  # the first loads models and warms up, and does not count

@@ -10,9 +10,9 @@ from stages.damage import Damage
 from stages.disk.files import link_or_copy, writing
 from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
-from stages.metrics import round_metrics
 from stages.own_files import damaged_own_files, num_with_metrics
 from stages.params.record import Params, for_report
+from stages.readings.metrics import round_metrics
 from stages.sharing import mending_shared
 from stages.store.fingerprint import Fingerprint
 from stages.store.manifest import let_go, manifest_path, missing_outputs, read_manifest, write_manifest

@@ -9,7 +9,7 @@ from flows.compare.plan import BASE, Plan
 from flows.compare.statistics import holm, paired, summary
 from flows.compare.stored import Measured
 from flows.rows import Row, Rows, column, distinct, grouped, pick
-from stages.budget import method_evaluations
+from stages.readings.budget import method_evaluations
 
 SPENT = ("evaluations", "cpu_seconds", "wall_seconds")
 _OF = ["num_steps", "reward"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flows.guards.history import WINDOW, History, Scores
-from stages.metrics import trained_rewards
+from stages.readings.metrics import trained_rewards
 
 _FEWEST = 32  # prompts; of fewer a standard error says little
 

@@ -3,10 +3,10 @@
 from flows.export import export_run
 from flows.guards.finding import Finding
 from flows.stopping import GuardStopError
-from stages.best import best_round
 from stages.disk.root import home
-from stages.metrics import evaluation_metrics
 from stages.params.record import Params
+from stages.readings.best_round import best_round
+from stages.readings.metrics import evaluation_metrics
 from stages.store.run import Run
 
 

@@ -7,9 +7,9 @@ from flows.guards.finding import Finding
 from flows.guards.history import History, Scores, scores
 from flows.guards.machine import disk, time
 from flows.guards.numbers import CALMER, clip_frac, exploding, kl, non_finite, ratio, zero_spread
-from stages.best import judged_alike
 from stages.params.guards import Action
 from stages.params.record import Params
+from stages.readings.best_round import judged_alike
 from stages.store.run import Run
 
 GUARDS: Mapping[str, Callable[[History], str | None]] = {

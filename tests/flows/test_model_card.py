@@ -10,9 +10,9 @@ from rounds import new_run, run_round
 from tiny import tiny_params
 
 from flows.model_card import Exported, Result, write_card
-from stages.metrics import evaluation_metrics, round_metrics
 from stages.params.record import for_report
 from stages.params.rewards import RemoteParams
+from stages.readings.metrics import evaluation_metrics, round_metrics
 from stages.store.run import find_run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

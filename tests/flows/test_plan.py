@@ -10,7 +10,7 @@ from flows.loop import call_plainly
 from flows.plan import plan
 from flows.session import EXPORTED, Session
 from stages.contract.declared_stages import EVALUATE
-from stages.metrics import finished_manifest
+from stages.readings.metrics import finished_manifest
 from stages.store.run import Run
 
 WORDS = ("run.rounds=5", "evaluate.every=2", "retention.rounds=2")

@@ -28,7 +28,7 @@ from flows.stopping import GuardStopError, RunnersLostError
 from stages.contract.declared_stages import STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table, tensor
-from stages.metrics import finished_manifest
+from stages.readings.metrics import finished_manifest
 from stages.verify import verify
 
 ROUNDS = ("run.rounds=3", "prompts.num_prompts=8")

@@ -9,7 +9,7 @@ from tracking import shown
 
 from flows.loop import call_plainly
 from flows.session import Session
-from stages.metrics import same_numbers
+from stages.readings.metrics import same_numbers
 from stages.store.run import Run
 
 

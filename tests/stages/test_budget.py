@@ -7,9 +7,9 @@ from methods import DANCE, FLOW, G2RPO, METHODS, MIX
 from rounds import new_run, run_round
 from tiny import tiny_params
 
-from stages.budget import method_evaluations, round_evaluations, rounds_within
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.disk.files import read_json
+from stages.readings.budget import method_evaluations, round_evaluations, rounds_within
 
 OPTIONS = {
     "granularities": (*G2RPO, "complete.granularities=[1, 2, 3]"),

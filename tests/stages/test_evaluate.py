@@ -12,7 +12,7 @@ from stages.disk.tables import read_table
 from stages.engine.execute import execute, run_stage
 from stages.engine.loaded_models import Resources
 from stages.evaluate import held_out
-from stages.metrics import evaluation_metrics
+from stages.readings.metrics import evaluation_metrics
 
 
 def judged(run, params, resources, folder="e"):

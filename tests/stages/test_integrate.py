@@ -14,8 +14,8 @@ from stages.disk.tables import REWARDS, arrow, read_table, shard_path, write_sha
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
 from stages.integrate import integration_rule, run
-from stages.metrics import round_metrics
-from stages.trace import trace_prompt
+from stages.readings.metrics import round_metrics
+from stages.readings.trace import trace_prompt
 
 TWO = (
     "score.rewards=[judge_a, clean_pixels]",

@@ -9,13 +9,13 @@ from rounds import new_run, run_round
 from tiny import tables
 
 from g2rpo.rewards.protocol import RewardError
-from stages.budget import round_evaluations
 from stages.contract.declared_stages import EVALUATE, STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.metrics import round_metrics
+from stages.readings.budget import round_evaluations
+from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
 
 FAMILIES = ["flux1", "sd3.5"]

@@ -12,8 +12,8 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.tables import read_table, tensor
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.metrics import round_metrics
-from stages.trace import trace_prompt
+from stages.readings.metrics import round_metrics
+from stages.readings.trace import trace_prompt
 
 
 @pytest.mark.parametrize("method", METHODS)

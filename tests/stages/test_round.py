@@ -12,7 +12,7 @@ from stages.disk.policy_state import policy_state
 from stages.disk.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.metrics import round_metrics
+from stages.readings.metrics import round_metrics
 
 
 def test_every_table_has_its_keys_and_every_row_its_parents(finished):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from stages.signal import (
+from stages.readings.reward_spread import (
     agreement_table,
     group_agreements,
     group_spreads,

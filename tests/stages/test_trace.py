@@ -1,7 +1,7 @@
 import pytest
 
 from stages.disk.tables import read_table
-from stages.trace import trace_prompt
+from stages.readings.trace import trace_prompt
 
 
 def test_a_trace_holds_the_numbers_of_the_tables(finished):

@@ -6,9 +6,9 @@ from rounds import new_run, run_round
 from tiny import tiny_params
 from worlds import Update, together
 
-from stages.budget import round_evaluations
 from stages.disk.tables import shard_evaluations
 from stages.engine.loaded_models import Resources
+from stages.readings.budget import round_evaluations
 
 THREE = ("prompts.num_prompts=3", "prompts.shard_size=3", "rollout.steps=[0]", "update.micro_batch=1")
 """Three sites an optimizer step, one by one: two for the first process, one for the second."""

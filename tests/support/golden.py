@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny import tiny_params
 
 from stages.disk.tables import read_table, tensor
-from stages.metrics import same_numbers
+from stages.readings.metrics import same_numbers
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = METHODS | {"g2rpo": (*G2RPO, "complete.granularities=[1, 2]")}

@@ -24,7 +24,7 @@ from tiny import ROOT, tables
 from tracking import of_the_run
 
 from stages.disk.files import read_sealed
-from stages.metrics import same_numbers
+from stages.readings.metrics import same_numbers
 from stages.store.run import Run
 from stages.verify import verify
 

@@ -11,7 +11,7 @@ from waiting import wait_for
 
 from flows.cli import app
 from flows.stopping import GuardStopError
-from stages.best import best_round
+from stages.readings.best_round import best_round
 from stages.store.run import Run, stored_runs
 
 TRIPS = {

@@ -2,8 +2,8 @@
 
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.policy_state import missing_files
-from stages.metrics import evaluation_metrics
 from stages.params.record import Params
+from stages.readings.metrics import evaluation_metrics
 from stages.store.manifest import read_manifest
 from stages.store.run import Run
 

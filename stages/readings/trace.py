@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.disk.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
-from stages.metrics import finished_manifest
+from stages.readings.metrics import finished_manifest
 from stages.store.manifest import missing_outputs
 from stages.store.run import Run
 

@@ -1,0 +1,1 @@
+"""Numbers read from the tables of a run: metrics, the best round, budgets, traces."""
