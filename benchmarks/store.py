@@ -32,8 +32,8 @@ def main() -> None:
     from flows.tracking import MlflowObserver
     from stages.contract.declared_stages import ROUND_STAGES
     from stages.disk.files import atomic, file_digest
+    from stages.integrity.verify import verify
     from stages.readings.metrics import round_metrics
-    from stages.verify import verify
 
     params = shipped(f"run.rounds={ROUNDS}")
     tree = params.model_dump(mode="json")

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from stages.disk.root import home
-from stages.own_files import damaged_own_files
+from stages.integrity.own_files import damaged_own_files
+from stages.integrity.verify import verify
 from stages.store.retention import prune
 from stages.store.run import Run, find_run
 from stages.store.transfer import adopt, is_run
-from stages.verify import verify
 
 
 def find_whole(name: str) -> Run:

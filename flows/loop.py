@@ -13,10 +13,10 @@ from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.contract.executor import Worker
 from stages.disk.policy_state import missing_files
 from stages.engine.execute import Done, is_done, run_stage
+from stages.integrity.repair import make_inputs
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_round
 from stages.readings.metrics import round_metrics
-from stages.repair import make_inputs
 from stages.store.retention import prune
 from stages.store.run import Run
 

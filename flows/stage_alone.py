@@ -6,7 +6,7 @@ from flows.runners import at_work
 from flows.session import open_stored
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
-from stages.repair import make_inputs
+from stages.integrity.repair import make_inputs
 from stages.store.run import find_run
 
 

@@ -20,8 +20,8 @@ from tiny import ROOT
 from waiting import wait_for
 
 from flows.compare.run import compare
+from stages.integrity.verify import verify
 from stages.store.run import Run
-from stages.verify import verify
 
 
 @pytest.fixture(scope="module")

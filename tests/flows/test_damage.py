@@ -11,8 +11,8 @@ from tiny import ROOT, tables
 from tracking import steps_of
 
 from flows.keeping import verified
+from stages.integrity.verify import verify
 from stages.store.run import Run
-from stages.verify import verify
 
 HURT = (
     "rounds/0000/rewards/part-00000.parquet",

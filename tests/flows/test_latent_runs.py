@@ -6,8 +6,8 @@ import pytest
 from tiny import ROOT
 
 from stages.disk.tables import read_table
+from stages.integrity.verify import verify
 from stages.store.run import Run
-from stages.verify import verify
 
 FAMILIES = {"tiny-flux": "flux1", "tiny-sd3": "sd3.5"}
 

@@ -28,8 +28,8 @@ from flows.stopping import GuardStopError, RunnersLostError
 from stages.contract.declared_stages import STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table, tensor
+from stages.integrity.verify import verify
 from stages.readings.metrics import finished_manifest
-from stages.verify import verify
 
 ROUNDS = ("run.rounds=3", "prompts.num_prompts=8")
 TWO = ("placement.runner=ray", "placement.num_runners=2")

@@ -13,8 +13,8 @@ from tiny import ROOT
 from waiting import wait_for
 
 from stages.disk.tables import read_table
+from stages.integrity.verify import verify
 from stages.store.run import Run
-from stages.verify import verify
 
 
 def test_a_list_tells_how_far_each_run_is_and_what_it_has_come_to(trained):

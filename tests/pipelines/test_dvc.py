@@ -10,8 +10,8 @@ from mlflow.tracking import MlflowClient
 from tiny import tables
 from waiting import wait_for
 
+from stages.integrity.verify import verify
 from stages.store.run import Run
-from stages.verify import verify
 
 CACHED = "Stage 'train' is cached - skipping run, checking out outputs"
 

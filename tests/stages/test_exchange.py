@@ -5,10 +5,10 @@ from damage import bring_to_the_end, flip, linked_copy, numbers, replace
 from tiny import tables, tiny_params
 
 from stages.disk.files import StoreWriteError
+from stages.integrity.verify import verify
 from stages.store.retention import prune
 from stages.store.run import Run, stored_runs
 from stages.store.transfer import adopt, export, is_run
-from stages.verify import verify
 
 
 @pytest.fixture

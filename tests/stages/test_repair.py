@@ -11,9 +11,9 @@ from stages.disk.files import file_digest, value_digest
 from stages.disk.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.repair import make_inputs, repair
+from stages.integrity.repair import make_inputs, repair
+from stages.integrity.verify import verify
 from stages.store.retention import prune
-from stages.verify import verify
 
 
 def same(run, undamaged):

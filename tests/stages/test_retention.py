@@ -6,11 +6,11 @@ from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
-from stages.repair import make_inputs
+from stages.integrity.repair import make_inputs
+from stages.integrity.verify import verify
 from stages.store.manifest import bury
 from stages.store.retention import prune
 from stages.store.run import Run
-from stages.verify import verify
 
 LATENTS = {"anchors", "transitions", "completions"}
 KEPT = {"prompts", "diversity", "rewards", "advantages", "old_log_probs", "updates", "policy"}

@@ -5,9 +5,9 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
 from stages.engine.execute import run_stage
+from stages.integrity.verify import verify
 from stages.store.retention import prune
 from stages.store.run import Run
-from stages.verify import verify
 
 
 def paths(found):

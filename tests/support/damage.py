@@ -7,10 +7,10 @@ from flows.guards.watch import Guards
 from flows.loop import Loop, call_plainly
 from flows.observers import Observers
 from stages.disk.files import read_sealed, write_sealed
+from stages.integrity.repair import repair
+from stages.integrity.verify import verify
 from stages.readings.metrics import same_numbers
-from stages.repair import repair
 from stages.store.run import Run
-from stages.verify import verify
 
 
 def flip(path):

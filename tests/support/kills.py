@@ -24,9 +24,9 @@ from tiny import ROOT, tables
 from tracking import of_the_run
 
 from stages.disk.files import read_sealed
+from stages.integrity.verify import verify
 from stages.readings.metrics import same_numbers
 from stages.store.run import Run
-from stages.verify import verify
 
 _START_SECONDS = 8.0  # imports, checks, MLflow: before a session has begun
 _DATABASE_SECONDS = 1.2

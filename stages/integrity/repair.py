@@ -6,18 +6,18 @@ from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.contract.executor import Worker
-from stages.damage import Damage
 from stages.disk.files import link_or_copy, writing
 from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
-from stages.own_files import damaged_own_files, num_with_metrics
+from stages.integrity.damage import Damage
+from stages.integrity.hardlinks import mending_shared
+from stages.integrity.own_files import damaged_own_files, num_with_metrics
+from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
 from stages.readings.metrics import round_metrics
-from stages.sharing import mending_shared
 from stages.store.fingerprint import Fingerprint
 from stages.store.manifest import let_go, manifest_path, missing_outputs, read_manifest, write_manifest
 from stages.store.run import WRITER, Run, write_about
-from stages.verify import verify
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, worker: Worker) -> None:

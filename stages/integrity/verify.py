@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
-from stages.damage import Damage
 from stages.disk.files import file_digest, read_sealed, value_digest
 from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import read_shard, shard_numbers, shard_path
-from stages.own_files import damaged_own_files
+from stages.integrity.damage import Damage
+from stages.integrity.own_files import damaged_own_files
 from stages.params.record import Params
 from stages.store.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
 from stages.store.run import WRITER, Run

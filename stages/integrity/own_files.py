@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.damage import Damage
 from stages.disk.files import read_json, read_sealed
 from stages.disk.policy_state import STATE
 from stages.disk.root import home
 from stages.disk.tables import shard_path, shard_stamp
+from stages.integrity.damage import Damage
 from stages.params.file import load_params
 from stages.params.record import Params
 from stages.store.run import Run

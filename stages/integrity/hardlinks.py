@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stages.damage import Damage
 from stages.disk.files import writing
+from stages.integrity.damage import Damage
 
 _REPEATABLE = (".parquet", ".safetensors")
 """Files that come out again with the same bytes; a manifest tells seconds and does not."""
