@@ -46,8 +46,7 @@ class Bare:
         from g2rpo.schedule import shifted_sigmas
         from g2rpo.trainer import Trainer
         from g2rpo.velocity import VelocityField
-        from stages.integrate import integration_rule
-        from stages.update import optimizer_settings, update_rule
+        from stages.engine.rules import integration_rule, optimizer_settings, update_rule
 
         torch.set_num_threads(params.resources.threads)
         self.params = params
@@ -67,7 +66,7 @@ class Bare:
         from g2rpo.sampler import anchor_trajectory, branch, complete
         from g2rpo.seeding import noise
         from g2rpo.shapes.captions import captions
-        from stages.prompts import draw, prompt_id
+        from stages.texts.draws import draw, prompt_id
 
         params, policy = self.params, self.policy
         chosen, seed, texts = params.rollout, params.run.seed, captions(params.prompts.split)
@@ -134,7 +133,7 @@ class Bare:
         """Paint and judge the held-out prompts, as the loop over stages does at the end of a run."""
         from g2rpo.sampler import complete
         from g2rpo.seeding import noise
-        from stages.evaluate import held_out
+        from stages.texts.held_out import held_out
 
         prompts = held_out(by)
         start = noise(prompts.seeds, self.policy.latent_shape)

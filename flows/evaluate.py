@@ -9,11 +9,11 @@ from flows.tracking import MlflowObserver, require_tracking
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_json
 from stages.engine.execute import execute
-from stages.evaluate import held_out
 from stages.params.record import Params, for_report
-from stages.sources.base_model import policy_digest
 from stages.sources.rewards import check_rewards
+from stages.store.base_weights import require_base
 from stages.store.run import Run, find_run
+from stages.texts.held_out import held_out
 
 
 def evaluate_run(name: str, chosen: Params, out: Path) -> str:
@@ -78,19 +78,6 @@ def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) ->
             )
     write_report(run, params, judged, out)
     return f"{out / 'report.html'}"
-
-
-def require_base(run: Run, params: Params) -> None:
-    """Refuse base weights that are not those that the run began with.
-
-    Raises:
-        ValueError: With where they are looked for.
-    """
-    if policy_digest(params) != run.fingerprint.values["origins.policy"]:
-        raise ValueError(
-            f"The base weights that run {run.key} began with are required, got others at "
-            f"{params.policy.path or 'the shipped folder'}. Put them back."
-        )
 
 
 def _means(report: Report) -> str:

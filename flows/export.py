@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-from flows.evaluate import require_base
 from flows.model_card import Exported, write_card
 from flows.model_registry import Registration, register
 from flows.tracking import require_tracking
@@ -13,6 +12,7 @@ from stages.disk.policy_state import missing_files
 from stages.engine.loaded_models import Resources
 from stages.params.record import Params
 from stages.readings.best_round import best_trained_round
+from stages.store.base_weights import require_base
 from stages.store.run import Run, find_run
 
 Format = Literal["lora", "pipeline"]

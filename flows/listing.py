@@ -3,9 +3,9 @@
 from typing import Any
 
 from flows.methods import published
-from flows.stop_request import held_by
 from stages.readings.best_round import best_round, held_out_history
 from stages.readings.metrics import trained_rewards
+from stages.store.lock import held_by
 from stages.store.run import Run, stored_runs
 
 

@@ -17,8 +17,8 @@ from stages.contract.job import Job
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
 from stages.engine.loaded_models import Resources
+from stages.engine.scoring import scored
 from stages.params.record import Params
-from stages.score import scored
 
 _PATIENCE = timedelta(minutes=30)  # of a process for the others of its world; a dead one is noticed at once
 

@@ -16,7 +16,7 @@ from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES, Sta
 from stages.contract.executor import Spent
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, shard_path, write_shard
-from stages.evaluate import pending
+from stages.engine.evaluation_shards import pending
 from stages.params.record import Params
 from stages.sources.base_model import base_model
 from stages.sources.device import run_device

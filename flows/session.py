@@ -18,18 +18,18 @@ from flows.runners import at_work, runners
 from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking
 from stages.contract.executor import Worker
-from stages.evaluate import held_out
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify
 from stages.params.file import parse_params
 from stages.params.record import Params, for_report
-from stages.prompts import check_prompts, drawn_texts
 from stages.readings.best_round import best_round
 from stages.sources.rewards import check_names, check_rewards
 from stages.store.child_run import begin_child, child_params
 from stages.store.fingerprint import Fingerprint
 from stages.store.run import Run, open_run
 from stages.store.transfer import adopt, export, is_run
+from stages.texts.draws import check_prompts, drawn_texts
+from stages.texts.held_out import held_out
 
 EXPORTED = Path("outputs/run")
 """Where dvc.yaml has a run lie outside the store."""

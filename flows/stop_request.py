@@ -1,14 +1,13 @@
 """A request to stop a run at the end of its stage: a file in its folder, which the loop looks at before each stage."""
 
-import fcntl
 import os
 import signal
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
 from flows.stopping import StopAskedError
 from stages.disk.files import write_text
+from stages.store.lock import held_by
 from stages.store.run import Run, find_run
 
 
@@ -52,37 +51,6 @@ def ask_to_stop(name: str, *, now: bool) -> str:
         os.kill(holder.pid, signal.SIGTERM)
         return f"run {run.key}: {holder} has been told to stop at once; its unfinished shard is made again"
     return f"run {run.key}: {holder} stops at the end of its stage"
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process that holds a run, or has held it."""
-
-    pid: int
-    host: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} of {self.host}"
-
-
-def held_by(run: Run) -> Holder | None:
-    """Return who holds a run, or None if nobody does."""
-    path = run.path / "lock"
-    if not path.is_file():
-        return None
-    with path.open() as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return last_holder(run)
-    return None
-
-
-def last_holder(run: Run) -> Holder | None:
-    """Return who holds a run or was the last to hold it; None if its lock does not say."""
-    path = run.path / "lock"
-    said = path.read_text().split() if path.is_file() else []
-    return Holder(int(said[0]), said[1]) if len(said) == 2 else None
 
 
 def _request(run: Run) -> Path:

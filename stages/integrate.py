@@ -1,6 +1,6 @@
 """Stage `integrate`: one advantage a branch, from all granularities and rewards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from g2rpo.advantages import IntegrationRule, Key, integrate, spread_floors, sum
 from stages.contract.job import Job
 from stages.disk.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
 from stages.engine.loaded_models import Resources
-from stages.params.integrate import IntegrateParams
+from stages.engine.rules import integration_rule
 
 
 def run(job: Job, resources: Resources) -> None:
@@ -28,20 +28,6 @@ def run(job: Job, resources: Resources) -> None:
         advantages = arrow(ADVANTAGES, {name: [row[name] for row in rows] for name in ADVANTAGES.columns})
         check_parents(advantages, ADVANTAGES, {"rewards": rewards})
         write_shard(job.outputs["advantages"], shard, ADVANTAGES, advantages, stamp=job.stamp)
-
-
-def integration_rule(chosen: IntegrateParams, granularities: Sequence[int]) -> IntegrationRule:
-    """Return how the rewards of a group become its advantages, at these granularities."""
-    weights = chosen.granularity_weights or (1.0,) * len(granularities)
-    return IntegrationRule(
-        reward_weights=chosen.reward_weights,
-        granularity_weights=dict(zip(granularities, weights, strict=True)),
-        fusion=chosen.fusion,
-        normalise=chosen.normalise,
-        std_floor_frac=chosen.std_floor_frac,
-        std_eps=chosen.std_eps,
-        clamp=chosen.clamp,
-    )
 
 
 def _wide(rewards: pd.DataFrame) -> pd.DataFrame:

@@ -1,49 +1,12 @@
 """Stage `score`: every completed picture before every trained reward, in the reward's own units."""
 
-import numpy as np
-import pyarrow as pa
-import torch
-
 from stages.contract.job import Job
-from stages.disk.tables import REWARDS, arrow, check_parents, tensor, write_shard
-from stages.engine.judging import judge
+from stages.disk.tables import REWARDS, write_shard
 from stages.engine.loaded_models import Resources
+from stages.engine.scoring import scored
 
 
 def run(job: Job, resources: Resources) -> None:
     """Write the rewards, a shard for each shard of completions."""
     for shard in job.pending_like("completions", "rewards"):
         write_shard(job.outputs["rewards"], shard, REWARDS, scored(job, resources, shard), stamp=job.stamp)
-
-
-def scored(job: Job, resources: Resources, shard: int) -> pa.Table:
-    """Return the rewards of one shard of completions."""
-    rewards, decoder = [resources.reward(name) for name in job.params.score.rewards], resources.decoder()
-    prompts, completions = job.read("prompts", shard), job.read("completions", shard)
-    text_of = dict(zip(prompts["prompt_id"].to_pylist(), prompts["text"].to_pylist(), strict=True))
-    ids = completions["prompt_id"].to_pylist()
-    texts = [text_of[name] for name in ids]
-    latents = torch.from_numpy(tensor(completions, "latents"))
-    values = np.empty((len(ids), len(rewards)))
-    size = job.params.score.micro_batch
-    for start in range(0, len(ids), size):
-        images = decoder.decode(latents[start : start + size].to(decoder.device))
-        for column, reward in enumerate(rewards):
-            judged = [_told(completions, row) for row in range(start, start + len(images))]
-            values[start : start + size, column] = judge(reward, images, texts[start : start + size], judged)
-    each = len(rewards)
-    repeated = {name: np.repeat(completions[name].to_numpy(), each) for name in ("window", "branch", "granularity")}
-    columns = {
-        "prompt_id": [name for name in ids for _ in rewards],
-        "reward": [reward.name for reward in rewards] * len(ids),
-        "value": values.flatten(),
-    }
-    table = arrow(REWARDS, columns | repeated)
-    check_parents(table, REWARDS, {"completions": completions})
-    return table
-
-
-def _told(completions: pa.Table, row: int) -> str:
-    """Return which picture a row is. Example: `prompt train-0042-000, window 2, branch 7, granularity 1`."""
-    key = {name: completions[name][row].as_py() for name in ("prompt_id", "window", "branch", "granularity")}
-    return ", ".join(f"{name.removesuffix('_id')} {value}" for name, value in key.items())

@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from g2rpo.learning_rate import scheduled
-from g2rpo.optimise import Sites, UpdateRule, old_log_probs, optimise
-from g2rpo.trainer import OptimizerSettings
+from g2rpo.optimise import Sites, old_log_probs, optimise
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import trained_steps
 from stages.contract.job import Job
@@ -28,7 +26,8 @@ from stages.disk.tables import (
     write_shard,
 )
 from stages.engine.loaded_models import Resources
-from stages.params.record import Params, UpdateParams
+from stages.engine.rules import learning_rate, optimizer_settings, update_rule
+from stages.params.record import UpdateParams
 
 _BRANCH = ["prompt_id", "window", "branch"]
 _SITE = ["prompt_id", "origin", "step"]
@@ -134,42 +133,3 @@ def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> fl
             "Run the round again from its rollout, or raise update.max_log_prob_gap for bfloat16."
         )
     return gap
-
-
-def update_rule(params: Params, round_number: int, sigmas: torch.Tensor) -> UpdateRule:
-    """Return how a round is turned into optimizer steps, on a schedule."""
-    return UpdateRule(
-        sigmas=sigmas,
-        sde=params.rollout.sde,
-        eta=params.rollout.eta,
-        clip_range=params.update.clip_range,
-        kl_weight=params.update.kl_weight,
-        cadence=params.update.cadence,
-        num_minibatches=params.update.num_minibatches,
-        num_epochs=params.update.num_epochs,
-        micro_batch=params.update.micro_batch,
-        off_policy=params.placement.staleness > 0 and round_number > 0,  # the first is rolled out by the base
-    )
-
-
-def learning_rate(chosen: UpdateParams, round_number: int) -> float:
-    """Return the learning rate of a round, halved for each of `halved_after` that has come."""
-    halvings = sum(after <= round_number for after in chosen.halved_after)
-    return 0.5**halvings * scheduled(
-        chosen.learning_rate,
-        round_number,
-        warmup_rounds=chosen.warmup_rounds,
-        decay_rounds=chosen.decay_rounds,
-        final_frac=chosen.final_frac,
-    )
-
-
-def optimizer_settings(chosen: UpdateParams) -> OptimizerSettings:
-    """Return the optimizer that params.yaml asks for."""
-    return OptimizerSettings(
-        learning_rate=chosen.learning_rate,
-        betas=chosen.betas,
-        weight_decay=chosen.weight_decay,
-        max_grad_norm=chosen.max_grad_norm,
-        ema_decay=chosen.ema_decay,
-    )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.compare.plan import Method, Plan, Values, slug, told
-from stages.evaluate import held_out
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
-from stages.prompts import check_prompts
 from stages.readings.budget import rounds_within
 from stages.sources.rewards import check_names
+from stages.texts.draws import check_prompts
+from stages.texts.held_out import held_out
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flows.doctor.check import Check
 from flows.services.service import stored
-from flows.stop_request import held_by, last_holder
 from stages.disk.root import home
 from stages.integrity.own_files import damaged_own_files
+from stages.store.lock import held_by, last_holder
 from stages.store.run import Run
 
 

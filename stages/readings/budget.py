@@ -8,7 +8,7 @@ from itertools import count
 from g2rpo.tree import completion_tree
 from g2rpo.windows import Window, trained_steps
 from stages.params.record import Params
-from stages.prompts import noise_seeds
+from stages.texts.draws import noise_seeds
 
 
 def round_evaluations(params: Params, round_number: int) -> int:

@@ -7,7 +7,7 @@ from tiny import tiny_params
 
 from flows.import_prompts import import_prompts
 from g2rpo.shapes.captions import captions
-from stages.prompts import check_prompts
+from stages.texts.draws import check_prompts
 from stages.texts.files import PromptList
 from stages.texts.layouts import find_split, layouts, read_split
 

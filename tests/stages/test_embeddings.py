@@ -12,9 +12,9 @@ from g2rpo.policies.families import pretrained
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.prompts import drawn_texts
 from stages.sources.base_model import base_model
 from stages.store.run import open_run
+from stages.texts.draws import drawn_texts
 
 TEXTS = ["a red fox", "an old clock", "a red fox"]
 

@@ -11,8 +11,8 @@ from stages.disk.policy_state import state_digest
 from stages.disk.tables import read_table
 from stages.engine.execute import execute, run_stage
 from stages.engine.loaded_models import Resources
-from stages.evaluate import held_out
 from stages.readings.metrics import evaluation_metrics
+from stages.texts.held_out import held_out
 
 
 def judged(run, params, resources, folder="e"):

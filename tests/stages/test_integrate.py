@@ -13,7 +13,8 @@ from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, read_table, shard_path, write_shard
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.integrate import integration_rule, run
+from stages.engine.rules import integration_rule
+from stages.integrate import run
 from stages.readings.metrics import round_metrics
 from stages.readings.trace import trace_prompt
 

@@ -4,10 +4,10 @@ from rounds import new_run
 from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
+from stages.engine.rules import learning_rate
 from stages.integrity.verify import verify
 from stages.params.file import load_params, written
 from stages.store.child_run import begin_child, child_params
-from stages.update import learning_rate
 
 HALVED = "update.halved_after=[{}]"
 

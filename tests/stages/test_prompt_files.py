@@ -15,8 +15,8 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.files import value_digest
 from stages.disk.tables import read_table, shard_stamp
 from stages.engine.execute import run_stage
-from stages.prompts import check_prompts
 from stages.texts import lists
+from stages.texts.draws import check_prompts
 from stages.texts.files import PromptList
 from stages.texts.layouts import find_split, read_split
 

@@ -1,4 +1,4 @@
-from stages.prompts import draw, prompt_id
+from stages.texts.draws import draw, prompt_id
 
 
 def test_an_epoch_visits_every_caption_once():

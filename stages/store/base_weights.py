@@ -1,0 +1,18 @@
+"""The base weights that a run began with."""
+
+from stages.params.record import Params
+from stages.sources.base_model import policy_digest
+from stages.store.run import Run
+
+
+def require_base(run: Run, params: Params) -> None:
+    """Refuse base weights that are not those that the run began with.
+
+    Raises:
+        ValueError: With where they are looked for.
+    """
+    if policy_digest(params) != run.fingerprint.values["origins.policy"]:
+        raise ValueError(
+            f"The base weights that run {run.key} began with are required, got others at "
+            f"{params.policy.path or 'the shipped folder'}. Put them back."
+        )

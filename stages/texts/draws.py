@@ -1,0 +1,66 @@
+"""What a round draws from its list of prompts, and from which noise it starts.
+
+Each epoch visits every caption of the split once, in an order that hangs on the seed; the noise index of a
+prompt is its epoch, so a caption that comes again comes with another noise.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from g2rpo.positions import position_seed
+from stages.params.record import Params
+from stages.texts.lists import check_apart, prompt_list
+
+
+def check_prompts(params: Params) -> None:
+    """Refuse a round of more prompts than the split has texts, and held-out lists with a text of the split.
+
+    Raises:
+        ValueError: With the number of texts.
+    """
+    check_apart(params)
+    chosen = params.prompts
+    there = len(prompt_list(params, chosen.split))
+    if chosen.num_prompts > there:
+        raise ValueError(
+            f"prompts.num_prompts: at most the {there} texts of split {chosen.split} make a round, "
+            f"got {chosen.num_prompts}. Lower it."
+        )
+
+
+def noise_seeds(params: Params, round_number: int) -> list[int]:
+    """Return the seeds of the noises that the prompts of a round start from."""
+    chosen, seed = params.prompts, params.run.seed
+    count, first = len(prompt_list(params, chosen.split)), round_number * chosen.num_prompts
+    drawn = (draw(count, first + slot, seed) for slot in range(chosen.num_prompts))
+    return [position_seed("noise", seed, round_number, prompt_id(chosen.split, *pair)) for pair in drawn]
+
+
+def drawn_texts(params: Params, rounds: Iterable[int]) -> list[str]:
+    """Return the texts that rounds of a run draw, each once."""
+    chosen = params.prompts
+    texts = prompt_list(params, chosen.split)
+    slots = (number * chosen.num_prompts + slot for number in rounds for slot in range(chosen.num_prompts))
+    return list(dict.fromkeys(texts[draw(len(texts), slot, params.run.seed)[0]] for slot in slots))
+
+
+def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:
+    """Return (caption index, noise index) of the slot-th prompt of a run, counted over all its rounds.
+
+    Example: with 3 captions, slots 0 to 2 hold captions 0, 1 and 2 in some order, each with noise 0.
+    """
+    epoch, place = divmod(slot, num_captions)
+    return int(_order(num_captions, epoch, seed)[place]), epoch
+
+
+@lru_cache(2)  # a round spans two epochs at most: it has no more prompts than there are captions
+def _order(num_captions: int, epoch: int, seed: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(position_seed("epoch", seed, epoch)).permutation(num_captions)
+
+
+def prompt_id(split: str, caption: int, noise: int) -> str:
+    """Return the name of a caption with a noise. Example: `train-0042-003`."""
+    return f"{split}-{caption:04d}-{noise:03d}"
