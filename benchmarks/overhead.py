@@ -170,7 +170,8 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def compare(folder: Path) -> dict[str, object]:
     """Return the ratios; each is the median over segments in which the two sides take turns."""
-    from flows.prefect_server import prefect_server, quiet_environment
+    from flows.common.processes import quiet_environment
+    from flows.prefect_server import prefect_server
 
     os.environ.update(quiet_environment(folder / "prefect"))
     with prefect_server(folder / "prefect") as url:

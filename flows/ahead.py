@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from flows.stopping import RunnersLostError
+from flows.common.endings import RunnersLostError
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.contract.executor import Worker
 from stages.engine.execute import run_stage

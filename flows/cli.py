@@ -16,7 +16,8 @@ from flows.cli_plan import planning
 from flows.cli_runs import runs
 from flows.cli_services import services
 from flows.cli_signal import signals
-from flows.stopping import GUARDED, GuardStopError, RunnersLostError, end_without_server, stoppable
+from flows.cli_stopping import stoppable
+from flows.common.endings import GUARDED, GuardStopError, RunnersLostError, end_without_server
 from stages.disk.files import StoreWriteError
 
 app = typer.Typer(

@@ -9,10 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.prefect_server import end_with_parent, prefect_server, quiet_environment
+from flows.common.endings import GUARDED
+from flows.common.processes import end_with_parent, quiet_environment
+from flows.prefect_server import prefect_server
 from flows.report import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
-from flows.stopping import GUARDED
 from flows.tracking import tracking_uri
 from stages.disk.root import home
 from stages.params.file import written

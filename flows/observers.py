@@ -8,8 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
+from flows.common.endings import StopAskedError
 from flows.guards.finding import Finding, TrippedError
-from flows.stopping import StopAskedError
 from stages.readings.metrics import evaluation_metrics
 from stages.store.run import Run
 

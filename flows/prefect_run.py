@@ -11,11 +11,11 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, State
 
+from flows.common.endings import StopAskedError
+from flows.common.servers import login_refused
 from flows.prefect_observer import PrefectObserver
-from flows.prefect_server import login_refused
 from flows.session import Session
 from flows.stop_request import obey_request
-from flows.stopping import StopAskedError
 from stages.engine.execute import Done
 
 _ENDED = dict[str, str]()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 from torch import distributed
 
-from flows.prefect_server import free_port
+from flows.common.processes import free_port
 from g2rpo.distributed.group import World
 from stages.contract.declared_stages import STAGES
 from stages.contract.executor import Spent

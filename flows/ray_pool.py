@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from flows.stopping import RunnersLostError
+from flows.common.endings import RunnersLostError
 
 Actor = Any
 """Ray's handle of a `flows.ray_actor.Runner`."""

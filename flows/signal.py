@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flows.rows import Row, Rows, distinct, grouped, pick
+from flows.common.rows import Row, Rows, distinct, grouped, pick
 from stages.disk.files import atomic, write_text
 from stages.readings.reward_spread import ALL, agreement_table, spread_table, stored_rewards
 from stages.store.run import Run, find_run

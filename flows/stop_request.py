@@ -5,7 +5,7 @@ import signal
 import socket
 from pathlib import Path
 
-from flows.stopping import StopAskedError
+from flows.common.endings import StopAskedError
 from stages.disk.files import write_text
 from stages.store.lock import held_by
 from stages.store.run import Run, find_run

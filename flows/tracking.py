@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from urllib.parse import urlencode
 
-from flows.answers import require_answer
+from flows.common.servers import require_answer
 from flows.guards.finding import Finding
 from flows.mlflow_database import make_database
 from flows.observers import Ending, Judged

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.answers import require_answer
+from flows.common.endings import remember_server
+from flows.common.servers import prefect_api, require_answer
 from flows.loop import call_plainly
 from flows.session import Session
 from stages.params.record import Params
@@ -32,16 +33,10 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
     api = prefect_api()
     if api:
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
+        remember_server(api)
         from flows.prefect_run import train_as_flow
 
         run = find_run(train_as_flow(session.run.key, tree, final, str(out) if out else None))
     else:
         run = session.train(call_plainly, final=final, out=out)
     return Started(run.key, run.path)
-
-
-def prefect_api() -> str | None:
-    """Return the URL of the Prefect API that the environment or the active profile names, or None."""
-    from prefect.settings import get_current_settings
-
-    return get_current_settings().api.url

@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 from matplotlib.axes import Axes
 
+from flows.common.rows import Rows, column, pick
 from flows.compare.plan import Plan
 from flows.compare.style import Look, error_of, figure_of, fit, key_below, panels, save
 from flows.compare.tables import point_text
-from flows.rows import Rows, column, pick
 
 
 def grid_plot(tuning: Rows, best: Rows, plan: Plan, folder: Path) -> str:

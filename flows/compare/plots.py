@@ -6,11 +6,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from flows.common.rows import Rows, column, distinct, grouped, pick
 from flows.compare.plan import BASE
 from flows.compare.shown import Shown
 from flows.compare.statistics import summary
 from flows.compare.style import BASE_COLOUR, error_of, figure_of, fit, key_below, panels, save, text_inches
-from flows.rows import Rows, column, distinct, grouped, pick
 
 _WIDE = 4
 """Panels in a row."""

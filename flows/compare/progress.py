@@ -3,9 +3,9 @@
 import sys
 import time
 
+from flows.common.rows import pick
 from flows.compare.comparison import Comparison
 from flows.compare.stored import Placed, measured
-from flows.rows import pick
 
 
 class Progress:

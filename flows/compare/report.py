@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from flows.common.rows import Row, Rows, pick, write_csv
 from flows.compare.comparison import Comparison
 from flows.compare.grid import best_yaml, grid_plot
 from flows.compare.images import images_plot
@@ -37,7 +38,6 @@ from flows.compare.tables import (
     runs_table,
     tuning_table,
 )
-from flows.rows import Row, Rows, pick, write_csv
 from stages.disk.files import make_folder, write_json, write_text
 
 _FORMATS = ("html", "md")

@@ -51,8 +51,7 @@ def bring_plainly(comparison: Comparison, missing: Sequence[Placed], progress: P
 
 
 def _bring(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
-    from flows.answers import require_answer
-    from flows.train import prefect_api
+    from flows.common.servers import prefect_api, require_answer
 
     require_tracking(missing[0].cell.params)
     api = prefect_api()

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor, isnan, log10
 
+from flows.common.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.plan import Plan, told
 from flows.compare.shown import Shown
-from flows.rows import Row, Rows, column, distinct, grouped, pick
 
 BEST = " ◂"
 """Marks the best point of a method."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.common.rows import Rows, distinct, pick
 from flows.compare.plan import Plan
 from flows.compare.stored import Measured, trained_on
 from flows.compare.style import Look
 from flows.compare.tables import at_best
-from flows.rows import Rows, distinct, pick
 
 
 @dataclass(frozen=True)

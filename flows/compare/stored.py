@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows.common.rows import Rows, column, grouped
 from flows.compare.cells import Cell, final_params
 from flows.compare.plan import slug
-from flows.rows import Rows, column, grouped
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import file_digest, value_digest
 from stages.disk.policy_state import missing_files

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+from flows.common.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.plan import BASE, Plan
 from flows.compare.statistics import holm, paired, summary
 from flows.compare.stored import Measured
-from flows.rows import Row, Rows, column, distinct, grouped, pick
 from stages.readings.budget import method_evaluations
 
 SPENT = ("evaluations", "cpu_seconds", "wall_seconds")

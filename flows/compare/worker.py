@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows.prefect_server import end_with_parent
+from flows.common.processes import end_with_parent
 
 _ORDINARY = (ValueError, FloatingPointError, OSError)
 """Errors after which the process is as good as new."""

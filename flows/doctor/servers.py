@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from flows.answers import REFUSED
+from flows.common.servers import REFUSED
 from flows.doctor.check import Check
 from stages.params.record import Params
 
@@ -42,8 +42,8 @@ def prefect() -> Iterator[Check]:
     """Ask the API that is configured, and look for flow runs without a process."""
     from prefect.settings import get_current_settings
 
+    from flows.common.servers import prefect_api
     from flows.services.service import stored
-    from flows.train import prefect_api
 
     own = stored("prefect")
     api = prefect_api() or (f"{own.url}/api" if own and own.running else None)

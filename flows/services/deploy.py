@@ -16,7 +16,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.prefect_server import login_refused
+from flows.common.servers import login_refused
 from flows.services.automations import read_automations
 from flows.services.deployments import to_deploy
 from flows.services.zombies import crash, zombies

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.answers import require_answer
+from flows.common.processes import free_port
+from flows.common.servers import prefect_api, require_answer
 from flows.mlflow_database import make_database
-from flows.prefect_server import free_port
 from flows.services.deploy import POOL, deploy
 from flows.services.service import Service, folder, plain_environment, start, stop, stored
 from flows.tracking import tracking_uri
-from flows.train import prefect_api
 from stages.disk.files import make_folder
 from stages.disk.root import home
 from stages.params.record import Params

@@ -10,9 +10,9 @@ from rounds import new_run
 from tiny import tiny_params
 
 from flows.ahead import Ahead
+from flows.common.endings import RunnersLostError
 from flows.ray_cluster import start_here
 from flows.ray_pool import Budget, Pool
-from flows.stopping import RunnersLostError
 
 
 @pytest.fixture(scope="module", autouse=True)

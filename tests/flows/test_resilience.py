@@ -14,7 +14,8 @@ from tiny import ROOT, tables
 from tracking import shown, steps_of
 from waiting import wait_for
 
-from flows.prefect_server import free_port, prefect_server
+from flows.common.processes import free_port
+from flows.prefect_server import prefect_server
 from flows.services.service import answers
 
 pytestmark = pytest.mark.slow

@@ -16,6 +16,7 @@ from random_bases import tiny_latent_params
 from tiny import ROOT, tiny_params
 from waiting import wait_for
 
+from flows.common.endings import GuardStopError, RunnersLostError
 from flows.doctor.cluster import cluster as cluster_checks
 from flows.loop import call_plainly
 from flows.observers import Observer
@@ -24,7 +25,6 @@ from flows.ray_cluster import start_here
 from flows.ray_pool import Pool
 from flows.runners import at_work, runners
 from flows.session import Session
-from flows.stopping import GuardStopError, RunnersLostError
 from stages.contract.declared_stages import STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table, tensor

@@ -16,7 +16,7 @@ from services import overrides_of
 from tiny import ROOT
 from waiting import wait_for
 
-from flows.prefect_server import free_port
+from flows.common.processes import free_port
 from flows.services.service import answers
 
 pytestmark = pytest.mark.slow

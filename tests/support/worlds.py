@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from flows.prefect_server import free_port
+from flows.common.processes import free_port
 from g2rpo.distributed.group import World
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job

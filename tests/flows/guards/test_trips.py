@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from waiting import wait_for
 
 from flows.cli import app
-from flows.stopping import GuardStopError
+from flows.common.endings import GuardStopError
 from stages.readings.best_round import best_round
 from stages.store.run import Run, stored_runs
 

@@ -3,13 +3,14 @@
 import os
 import sys
 import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-
-import typer
+from contextlib import suppress
 
 GUARDED = 3
 """Exit status of a command whose run a guard has ended."""
+
+
+_SERVERS = set[str]()
+"""Prefect APIs that this process has worked under."""
 
 
 class RunnersLostError(RuntimeError):
@@ -24,36 +25,30 @@ class GuardStopError(Exception):
     """A guard has ended a run; what was found, what was kept, and how to go on."""
 
 
+def remember_server(api: str) -> None:
+    """Note that this process works under a Prefect API, so that its end looks whether that still answers."""
+    _SERVERS.add(api)
+
+
 def end_without_server(status: int | str | None) -> None:
     """End this process at once if it has worked under a Prefect server that is gone.
 
     Prefect would try for minutes, at the end of the process, to send the events that it has queued. What a run has
     come to lies on disk.
     """
-    if "flows.prefect_run" not in sys.modules:
+    gone = [api for api in _SERVERS if not _answers(api)]
+    if not gone:
         return
-    from flows.train import prefect_api
-
-    api = prefect_api()
-    try:
-        with urllib.request.urlopen(f"{api}/health", timeout=10):
-            return
-    except OSError:
-        told = f"warning: the Prefect server at {api} is gone; its page does not show how this ended"
     with suppress(OSError):
-        print(told, file=sys.stderr, flush=True)
+        warning = f"warning: the Prefect server at {gone[0]} is gone; its page does not show how this ended"
+        print(warning, file=sys.stderr, flush=True)
         sys.stdout.flush()
     os._exit(status if isinstance(status, int) else 0 if status is None else 1)
 
 
-@contextmanager
-def stoppable() -> Generator[None]:
-    """Let Ctrl-C, or a request by `g2rpo stop`, end a command with a word on how to go on."""
+def _answers(api: str) -> bool:
     try:
-        yield
-    except StopAskedError as asked:
-        print(asked, file=sys.stderr)
-        raise typer.Exit(130) from None
-    except KeyboardInterrupt:
-        print("stopped; give the same command again to go on", file=sys.stderr)
-        raise typer.Exit(130) from None
+        with urllib.request.urlopen(f"{api}/health", timeout=10):
+            return True
+    except OSError:
+        return False
