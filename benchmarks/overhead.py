@@ -197,7 +197,7 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
     """Return CPU-seconds a round, bare and plain, whose weights end equal."""
     from flows.guards.watch import Guards
     from flows.loop import Loop, call_plainly
-    from flows.observers import Observers
+    from flows.observers.observer import Observers
     from flows.session import Session
 
     first = shipped("run.rounds=1")

@@ -22,7 +22,7 @@ import torch
 from overhead import shipped
 
 from flows.loop import call_plainly
-from flows.observers import Observer
+from flows.observers.observer import Observer
 from flows.ray_cluster import start_here
 from flows.ray_runners import RayRunners
 from flows.session import Session

@@ -48,7 +48,7 @@ def logs(
     """Print the log of a run or of a service."""
     if (run is None) == (service is None):
         raise ValueError("Either --run or --service is required, got both or neither. As --run 3fa9.")
-    from flows.run_log import lines_of, log_path
+    from flows.observers.run_log import lines_of, log_path
     from flows.services.service import folder
     from stages.store.run import find_run
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.observers import Judged
+from flows.observers.observer import Judged
 from flows.report import FinalEvaluations, Report, measure, write_report
 from flows.runners import at_work, runners
 from flows.tracking import MlflowObserver, require_tracking

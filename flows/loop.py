@@ -7,7 +7,7 @@ from functools import partial
 from flows.ahead import Ahead
 from flows.guards.finding import TrippedError
 from flows.guards.watch import Guards
-from flows.observers import Judged, Observers
+from flows.observers.observer import Judged, Observers
 from flows.stop_request import obey_request
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.contract.executor import Worker

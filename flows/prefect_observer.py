@@ -13,7 +13,7 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 
 from flows.guards.finding import Finding
-from flows.observers import Ending, Judged
+from flows.observers.observer import Ending, Judged
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.console import ConsoleObserver
 from flows.guards.ending import ended
 from flows.guards.finding import Finding, TrippedError
 from flows.guards.watch import Guards
 from flows.loop import Loop, StageCall
-from flows.observers import Observer, Observers
+from flows.observers.console import ConsoleObserver
+from flows.observers.observer import Observer, Observers
+from flows.observers.run_log import LogObserver
 from flows.provenance import origin_links, versions
-from flows.run_log import LogObserver
 from flows.runners import at_work, runners
 from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking

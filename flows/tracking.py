@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flows.common.servers import require_answer
 from flows.guards.finding import Finding
 from flows.mlflow_database import make_database
-from flows.observers import Ending, Judged
+from flows.observers.observer import Ending, Judged
 from flows.pictures import Kept, grid
 from flows.tracking_notes import dataset_inputs, note_of, tags_of
 from flows.tracking_tables import evaluation_table

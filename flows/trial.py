@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows.guards.finding import Finding
 from flows.loop import call_plainly
-from flows.observers import Ending, Judged
+from flows.observers.observer import Ending, Judged
 from flows.session import Session
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
 from stages.disk.root import home

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.compare.cells import final_params
 from flows.compare.stored import base_folder, is_judged
-from flows.observers import Judged
+from flows.observers.observer import Judged
 from flows.runners import at_work
 from flows.session import Session
 from flows.tracking import MlflowObserver

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.observers import Judged, Observers
+from flows.observers.observer import Judged, Observers
 
 
 class Recorder:

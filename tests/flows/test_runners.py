@@ -19,7 +19,7 @@ from waiting import wait_for
 from flows.common.endings import GuardStopError, RunnersLostError
 from flows.doctor.cluster import cluster as cluster_checks
 from flows.loop import call_plainly
-from flows.observers import Observer
+from flows.observers.observer import Observer
 from flows.plan import plan
 from flows.ray_cluster import start_here
 from flows.ray_pool import Pool

@@ -5,7 +5,7 @@ import shutil
 
 from flows.guards.watch import Guards
 from flows.loop import Loop, call_plainly
-from flows.observers import Observers
+from flows.observers.observer import Observers
 from stages.disk.files import read_sealed, write_sealed
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify

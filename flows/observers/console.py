@@ -15,7 +15,7 @@ from rich.progress import (
 from rich.table import Column
 
 from flows.guards.finding import Finding
-from flows.observers import Ending, Judged
+from flows.observers.observer import Ending, Judged
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flows.guards.finding import Finding
-from flows.observers import Ending, Judged
+from flows.observers.observer import Ending, Judged
 from stages.disk.files import make_folder
 from stages.disk.root import home
 from stages.readings.metrics import trained_rewards

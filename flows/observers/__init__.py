@@ -1,0 +1,1 @@
+"""Who watches a run beside tracking: the protocol, the console, the log."""
