@@ -23,8 +23,8 @@ from overhead import shipped
 
 from flows.loop import call_plainly
 from flows.observers.observer import Observer
-from flows.ray_cluster import start_here
-from flows.ray_runners import RayRunners
+from flows.runners.ray_cluster import start_here
+from flows.runners.ray_runners import RayRunners
 from flows.session import Session
 from stages.contract.declared_stages import STAGES
 from stages.contract.executor import Worker

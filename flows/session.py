@@ -14,7 +14,7 @@ from flows.observers.console import ConsoleObserver
 from flows.observers.observer import Observer, Observers
 from flows.observers.run_log import LogObserver
 from flows.provenance import origin_links, versions
-from flows.runners import at_work, runners
+from flows.runners.choice import at_work, runners
 from flows.stop_request import forget_request
 from flows.tracking import MlflowObserver, require_tracking
 from stages.contract.executor import Worker

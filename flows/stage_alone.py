@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flows.runners import at_work
+from flows.runners.choice import at_work
 from flows.session import open_stored
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage

@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.compare.cells import final_params
 from flows.compare.stored import base_folder, is_judged
 from flows.observers.observer import Judged
-from flows.runners import at_work
+from flows.runners.choice import at_work
 from flows.session import Session
 from flows.tracking import MlflowObserver
 from stages.contract.declared_stages import EVALUATE

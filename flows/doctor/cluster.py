@@ -23,7 +23,7 @@ def cluster(params: Params) -> Iterator[Check]:
         yield Check("cluster", "ok", "none is asked for: all stages run in one process")
         return
     try:
-        from flows.ray_cluster import connect
+        from flows.runners.ray_cluster import connect
     except ImportError as error:
         remedy = "Install it, as by `pip install --editable '.[ray]'`."
         yield Check("cluster", "fault", f"Ray is not there: {error}", remedy)
@@ -45,7 +45,7 @@ def _room(params: Params) -> Iterator[Check]:
     """Compare what the runners take with what the cluster has in all."""
     import ray
 
-    from flows.ray_cluster import runner_needs, scorer_needs
+    from flows.runners.ray_cluster import runner_needs, scorer_needs
 
     asked, there = Counter[str](), ray.cluster_resources()
     for need in (*runner_needs(params.placement), *scorer_needs(params.placement)):

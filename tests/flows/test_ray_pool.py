@@ -11,8 +11,8 @@ from tiny import tiny_params
 
 from flows.ahead import Ahead
 from flows.common.endings import RunnersLostError
-from flows.ray_cluster import start_here
-from flows.ray_pool import Budget, Pool
+from flows.runners.ray_cluster import start_here
+from flows.runners.ray_pool import Budget, Pool
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +51,7 @@ def worked(pool, *naps):
 
 
 def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch, capsys):
-    monkeypatch.setattr("flows.ray_pool._LEAST", 1.0)
+    monkeypatch.setattr("flows.runners.ray_pool._LEAST", 1.0)
     pool = pool_of(2, Budget(1))
     worked(pool)
     pool.drop(worked(pool, 600.0))
@@ -61,7 +61,7 @@ def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch
 
 
 def test_a_runner_that_loads_models_is_not_late(monkeypatch, capsys):
-    monkeypatch.setattr("flows.ray_pool._LEAST", 0.1)
+    monkeypatch.setattr("flows.runners.ray_pool._LEAST", 0.1)
     pool = pool_of(2, Budget(0))
     pool.drop(worked(pool, 5.0))
     assert "late" not in capsys.readouterr().err

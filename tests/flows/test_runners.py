@@ -21,9 +21,9 @@ from flows.doctor.cluster import cluster as cluster_checks
 from flows.loop import call_plainly
 from flows.observers.observer import Observer
 from flows.plan import plan
-from flows.ray_cluster import start_here
-from flows.ray_pool import Pool
-from flows.runners import at_work, runners
+from flows.runners.choice import at_work, runners
+from flows.runners.ray_cluster import start_here
+from flows.runners.ray_pool import Pool
 from flows.session import Session
 from stages.contract.declared_stages import STAGES
 from stages.disk.policy_state import policy_state

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from flows.ray_cluster import Cluster, Need, connect, runner_needs, scorer_needs
-from flows.ray_pool import Actor, Budget, Pool, Task
-from flows.ray_world import RayWorld
+from flows.runners.ray_cluster import Cluster, Need, connect, runner_needs, scorer_needs
+from flows.runners.ray_group import RayWorld
+from flows.runners.ray_pool import Actor, Budget, Pool, Task
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES, Stage
 from stages.contract.executor import Spent
 from stages.contract.job import Job

@@ -10,8 +10,8 @@ from typing import Any
 
 import ray
 
-from flows.ray_actor import Runner
-from flows.ray_pool import Actor
+from flows.runners.ray_actor import Runner
+from flows.runners.ray_pool import Actor
 from stages.disk.root import home
 from stages.params.placement import PlacementParams
 from stages.params.record import Params

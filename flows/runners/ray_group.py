@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from flows.ray_pool import Actor, Pool, told
+from flows.runners.ray_pool import Actor, Pool, told
 from g2rpo.distributed.group import World
 from stages.contract.executor import Spent
 from stages.contract.job import Job

@@ -17,7 +17,7 @@ def runners(params: Params) -> Worker:
     if params.placement.runner == "local":
         return Resources(params)
     try:
-        from flows.ray_runners import RayRunners
+        from flows.runners.ray_runners import RayRunners
     except ImportError as error:
         raise ValueError(
             f"placement.runner: ray needs Ray, got {error}. Install it, as by `pip install --editable '.[ray]'`, or "

@@ -1,0 +1,1 @@
+"""Who executes the stages: this process, or actors of a Ray cluster."""
