@@ -110,6 +110,6 @@ def serve_reward(
 ) -> None:
     """Serve a reward to other processes, as docs/remote-reward.md says; its address is printed once it answers."""
     parsed = checked(params, overrides)
-    from flows.serve_reward import serve, token_from
+    from flows.reward_server.serve import serve, token_from
 
     serve(parsed, name, host=host, port=port, token=token_from(token_env))

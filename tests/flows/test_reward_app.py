@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 import torch
-from flows.reward_server import app as reward_app
-from flows.reward_server import request as reward_request
 from PIL import Image
 from reward_servers import running
 from waiting import wait_for
 
-from flows.reward_app import Served
-from flows.serve_reward import server_of
+from flows.reward_server import app as reward_app
+from flows.reward_server import request as reward_request
+from flows.reward_server.app import Served
+from flows.reward_server.serve import server_of
 from g2rpo.rewards.protocol import RewardError
 
 PIN = {"model": "lengths", "revision": "r1"}

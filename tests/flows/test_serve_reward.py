@@ -15,7 +15,7 @@ import uvicorn
 from reward_servers import running
 from tiny import ROOT, tiny_params
 
-from flows.serve_reward import serve, token_from
+from flows.reward_server.serve import serve, token_from
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.rewards.protocol import RewardError
 from g2rpo.rewards.remote import load_remote

@@ -5,7 +5,7 @@ import socket
 
 import uvicorn
 
-from flows.reward_app import Served, reward_app
+from flows.reward_server.app import Served, reward_app
 from g2rpo.rewards.remote import check_token, is_loopback
 from stages.params.record import Params
 from stages.sources.device import chosen_device

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from flows.reward_request import MAX_BODY_BYTES, RequestError, ScoreRequest, read_request
+from flows.reward_server.request import MAX_BODY_BYTES, RequestError, ScoreRequest, read_request
 from g2rpo.rewards.protocol import Reward
 
 _MAX_REQUESTS = 4  # scored, waiting or being read

@@ -1,0 +1,1 @@
+"""A reward of this package served to other machines."""
