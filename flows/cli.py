@@ -58,7 +58,7 @@ def train(
     file, changes = params or Path("params.yaml"), overrides or []
     named = None
     if run is not None:
-        from flows.keeping import find_whole
+        from flows.upkeep.store_commands import find_whole
 
         named = find_whole(run)
         if params is None:
@@ -170,7 +170,7 @@ def demo(
 @app.command()
 def verify(run: RunKey) -> None:
     """Check every file of a run against its manifests, and the manifests against each other."""
-    from flows.keeping import verified
+    from flows.upkeep.store_commands import verified
 
     print(verified(run))
 
@@ -181,7 +181,7 @@ def prune(
     rounds: Annotated[int | None, typer.Option(min=1, help="In place of the run's retention.rounds.")] = None,
 ) -> None:
     """Let go of the latents and policies of earlier rounds; scores, advantages and metrics stay."""
-    from flows.keeping import pruned
+    from flows.upkeep.store_commands import pruned
 
     print(pruned(run, rounds))
 
@@ -200,7 +200,7 @@ def sync(
 @app.command()
 def adopt(folder: Annotated[Path, typer.Argument(help="A run outside the store.")] = Path("outputs/run")) -> None:
     """Take a run that lies in a folder into the store, as `dvc pull` brings it, so that it can go on."""
-    from flows.keeping import adopted
+    from flows.upkeep.store_commands import adopted
 
     print(adopted(folder))
 
@@ -215,7 +215,7 @@ def setup_hps_folder(
     folder: Annotated[Path, typer.Option(help="Folder to make, for `rewards.NAME.folder` with `backend: hpsv2`.")],
 ) -> None:
     """Fetch the package hpsv2 into a folder of its own, from which it scores in a process of its own."""
-    from flows.setup_hps import setup_hps
+    from flows.upkeep.setup_hps import setup_hps
 
     print(setup_hps(folder))
 

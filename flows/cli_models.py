@@ -45,7 +45,7 @@ def import_prompts_command(
     metadata: Annotated[bool, typer.Option(help="Keep what lies beside the texts.")] = True,
 ) -> None:
     """Make lists of prompts from what others publish: repetitions dropped, held-out texts taken out of training."""
-    from flows.import_prompts import import_prompts
+    from flows.upkeep.import_prompts import import_prompts
 
     made = import_prompts(source, out, field=field, tuning=tuning, test=test, metadata=metadata)
     for told in made:

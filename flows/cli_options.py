@@ -23,7 +23,7 @@ def chosen_for(run: str, file: Path | None, overrides: list[str] | None) -> "Par
     """Return the parameters of a file, or, where none is given, those of a run of the store."""
     if file is not None:
         return checked(file, overrides)
-    from flows.keeping import find_whole
+    from flows.upkeep.store_commands import find_whole
 
     named = find_whole(run)
     return checked(named.path / "params.yaml", [f"prompts.path={named.prompts}", *(overrides or [])])

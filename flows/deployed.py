@@ -86,7 +86,7 @@ def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "o
         out: Folder of tables and metrics.json.
     """
     from flows.evaluate import evaluate_run
-    from flows.keeping import find_whole
+    from flows.upkeep.store_commands import find_whole
 
     _begin()
     found = find_whole(run or NEWEST)

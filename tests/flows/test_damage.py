@@ -10,7 +10,7 @@ from damage import flip, linked_copy, numbers
 from tiny import ROOT, tables
 from tracking import steps_of
 
-from flows.keeping import verified
+from flows.upkeep.store_commands import verified
 from stages.integrity.verify import verify
 from stages.store.run import Run
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny import tiny_params
 
-from flows.import_prompts import import_prompts
+from flows.upkeep.import_prompts import import_prompts
 from g2rpo.shapes.captions import captions
 from stages.texts.draws import check_prompts
 from stages.texts.files import PromptList

@@ -9,10 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from flows.upkeep import setup_hps as module
 from hps_folder import shared_hps_folder
 
-from flows.setup_hps import setup_hps, torchvision_for
+from flows.upkeep import setup_hps as module
+from flows.upkeep.setup_hps import setup_hps, torchvision_for
 from g2rpo.rewards.hps_isolated import WorkerError
 
 

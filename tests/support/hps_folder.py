@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from flows.setup_hps import setup_hps
+from flows.upkeep.setup_hps import setup_hps
 
 
 def shared_hps_folder(tmp_path_factory) -> Path:
