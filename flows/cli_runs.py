@@ -15,7 +15,7 @@ runs = typer.Typer()
 @runs.command("list")
 def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the runs of the store, the newest first."""
-    from flows.listing import listed
+    from flows.report.run_list import listed
     from stages.disk.root import home
 
     rows = listed()
@@ -67,7 +67,7 @@ def diff(
     out: Annotated[Path, typer.Option(help="Folder of the page and its picture.")] = Path("outputs/diff"),
 ) -> None:
     """Show two runs side by side: parameters that differ, curves, final figures; and leave a page of it."""
-    from flows.diff import compared
+    from flows.report.diff import compared
 
     print(compared((one, other), out))
 

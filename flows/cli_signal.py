@@ -20,6 +20,6 @@ def signal(
 
     Read from the stored rewards alone, which stay for ever. Runs that differ in their seed alone are one setting.
     """
-    from flows.signal import signal_of_runs
+    from flows.report.spread import signal_of_runs
 
     print(signal_of_runs(run, out, phases=phases))

@@ -12,7 +12,7 @@ from rich.table import Table
 from flows.common.endings import GUARDED
 from flows.common.processes import end_with_parent, quiet_environment
 from flows.prefect_server import prefect_server
-from flows.report import FinalEvaluations, Report, write_report
+from flows.report.final import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
 from flows.tracking import tracking_uri
 from stages.disk.root import home

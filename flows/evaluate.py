@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.observers.observer import Judged
-from flows.report import FinalEvaluations, Report, measure, write_report
+from flows.report.final import FinalEvaluations, Report, measure, write_report
 from flows.runners.choice import at_work, runners
 from flows.tracking import MlflowObserver, require_tracking
 from stages.contract.declared_stages import EVALUATE

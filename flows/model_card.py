@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
-from flows.methods import Published, published
-from flows.pictures import before_after, curves
+from flows.report.pictures import before_after, curves
+from flows.report.published_methods import Published, published
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_text

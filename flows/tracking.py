@@ -12,7 +12,7 @@ from flows.common.servers import require_answer
 from flows.guards.finding import Finding
 from flows.mlflow_database import make_database
 from flows.observers.observer import Ending, Judged
-from flows.pictures import Kept, grid
+from flows.report.pictures import Kept, grid
 from flows.tracking_notes import dataset_inputs, note_of, tags_of
 from flows.tracking_tables import evaluation_table
 from flows.tracking_view import TAG, note_of_experiment, view_of

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from flows.compare.plan import BASE
 from flows.compare.stored import Measured
 from flows.compare.style import figure_of, panels, save
-from flows.pictures import Kept
+from flows.report.pictures import Kept
 
 _SMALL, _LARGE = 12, 6
 """Captions shown of pictures that are enlarged on the page, and of larger ones."""

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from processes import processes_with
 
-from flows.pictures import grid
+from flows.report.pictures import grid
 from stages.disk.tables import read_table
 
 

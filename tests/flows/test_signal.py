@@ -8,7 +8,7 @@ from rounds import new_run, run_round
 from scipy import stats
 from tiny import tiny_params
 
-from flows.signal import setting_names, signal_of_runs
+from flows.report.spread import setting_names, signal_of_runs
 from stages.disk.tables import read_table
 from stages.store.retention import prune
 

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment
 
 from flows.common.rows import write_csv
-from flows.methods import published
-from flows.pictures import before_after, curves
+from flows.report.pictures import before_after, curves
+from flows.report.published_methods import published
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import write_json, write_text
 from stages.disk.tables import read_table

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.methods import published
+from flows.report.published_methods import published
 from stages.readings.best_round import best_round, held_out_history
 from stages.readings.metrics import trained_rewards
 from stages.store.lock import held_by
