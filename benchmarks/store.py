@@ -29,7 +29,7 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     from flows.loop import call_plainly
     from flows.session import Session
-    from flows.tracking import MlflowObserver
+    from flows.tracking.observer import MlflowObserver
     from stages.contract.declared_stages import ROUND_STAGES
     from stages.disk.files import atomic, file_digest
     from stages.integrity.verify import verify

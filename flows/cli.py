@@ -191,7 +191,7 @@ def sync(
     run: Annotated[str | None, typer.Option("--run", help="The run's key; all runs if not given.")] = None,
 ) -> None:
     """Log to MLflow what it lacks of a run, or of all runs of the store."""
-    from flows.sync import synced
+    from flows.tracking.backfill import synced
 
     for line in synced(run):
         print(line)

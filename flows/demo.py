@@ -14,7 +14,7 @@ from flows.common.processes import end_with_parent, quiet_environment
 from flows.prefect_server import prefect_server
 from flows.report.final import FinalEvaluations, Report, write_report
 from flows.session import Session, as_typed
-from flows.tracking import tracking_uri
+from flows.tracking.observer import tracking_uri
 from stages.disk.root import home
 from stages.params.file import written
 from stages.params.record import Params

@@ -5,7 +5,7 @@ from pathlib import Path
 from flows.observers.observer import Judged
 from flows.report.final import FinalEvaluations, Report, measure, write_report
 from flows.runners.choice import at_work, runners
-from flows.tracking import MlflowObserver, require_tracking
+from flows.tracking.observer import MlflowObserver, require_tracking
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_json
 from stages.engine.execute import execute

@@ -5,7 +5,7 @@ from typing import Literal
 
 from flows.model_card import Exported, write_card
 from flows.model_registry import Registration, register
-from flows.tracking import require_tracking
+from flows.tracking.observer import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.model_card import Exported
-from flows.tracking import MlflowObserver, answering, tracking_uri
+from flows.tracking.observer import MlflowObserver, answering, tracking_uri
 from stages.readings.best_round import held_out_history
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from flows.observers.run_log import LogObserver
 from flows.provenance import origin_links, versions
 from flows.runners.choice import at_work, runners
 from flows.stop_request import forget_request
-from flows.tracking import MlflowObserver, require_tracking
+from flows.tracking.observer import MlflowObserver, require_tracking
 from stages.contract.executor import Worker
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify

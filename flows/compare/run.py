@@ -9,7 +9,7 @@ from flows.compare.progress import Progress
 from flows.compare.report import write_report
 from flows.compare.stored import Measured, Placed, measured
 from flows.compare.workers import RunFailedError, Workers
-from flows.tracking import require_tracking
+from flows.tracking.observer import require_tracking
 
 
 def compare(path: Path, out: Path | None) -> str:

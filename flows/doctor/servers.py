@@ -63,7 +63,7 @@ def mlflow(params: Params) -> Iterator[Check]:
     """Ask the tracking server that is configured."""
     from mlflow.utils.credentials import read_mlflow_creds
 
-    from flows.tracking import tracking_uri
+    from flows.tracking.observer import tracking_uri
 
     uri = tracking_uri(params)
     if not uri.startswith("http"):

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from flows.common.processes import free_port
 from flows.common.servers import prefect_api, require_answer
-from flows.mlflow_database import make_database
 from flows.services.deploy import POOL, deploy
 from flows.services.service import Service, folder, plain_environment, start, stop, stored
-from flows.tracking import tracking_uri
+from flows.tracking.database import make_database
+from flows.tracking.observer import tracking_uri
 from stages.disk.files import make_folder
 from stages.disk.root import home
 from stages.params.record import Params

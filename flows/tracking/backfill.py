@@ -1,7 +1,7 @@
 """MLflow built again from the store: whatever it lacks of a run's rounds, held-out rewards and pictures."""
 
 from flows.observers.observer import Judged
-from flows.tracking import MlflowObserver, answering, require_tracking, tracking_uri
+from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
 from stages.params.record import Params
 from stages.store.run import Run, find_run, stored_runs
 

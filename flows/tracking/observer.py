@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 
 from flows.common.servers import require_answer
 from flows.guards.finding import Finding
-from flows.mlflow_database import make_database
 from flows.observers.observer import Ending, Judged
 from flows.report.pictures import Kept, grid
-from flows.tracking_notes import dataset_inputs, note_of, tags_of
-from flows.tracking_tables import evaluation_table
-from flows.tracking_view import TAG, note_of_experiment, view_of
+from flows.tracking.database import make_database
+from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
+from flows.tracking.run_page import TAG, note_of_experiment, view_of
+from flows.tracking.tables import evaluation_table
 from stages.disk.root import home
 from stages.params.record import Params
 from stages.store.run import Run
