@@ -89,8 +89,8 @@ def export(
     alias: Annotated[str, typer.Option(help="With --register: what that version is called.")] = "candidate",
 ) -> None:
     """Write a policy of a run as plain diffusers loads it, with a model card; a pipeline is a base too."""
-    from flows.export import export_run, round_choice
-    from flows.model_registry import Registration
+    from flows.export.policy import export_run, round_choice
+    from flows.export.registry import Registration
 
     registration = Registration(name, alias) if name else None
     print(export_run(run, to, form, number=round_choice(number), registration=registration))

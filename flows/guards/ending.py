@@ -1,7 +1,7 @@
 """The end of a run by a guard: its best round is exported, and a person is told what happened and how to go on."""
 
 from flows.common.endings import GuardStopError
-from flows.export import export_run
+from flows.export.policy import export_run
 from flows.guards.finding import Finding
 from stages.disk.root import home
 from stages.params.record import Params

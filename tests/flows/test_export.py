@@ -20,8 +20,8 @@ from tiny import tiny_params
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.export import export_run
-from flows.model_registry import Registration
+from flows.export.policy import export_run
+from flows.export.registry import Registration
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.seeding import noise
 from stages.engine.loaded_models import Resources
@@ -263,7 +263,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(shapes, flux_lor
     with pytest.raises(ValueError, match="The base weights that run"):
         export_run(flux_lora[0].key, tmp_path / "new")
     (base / "vae/config.json").write_text(kept)
-    monkeypatch.setattr("flows.export.write_card", lambda *_: 1 / 0)
+    monkeypatch.setattr("flows.export.policy.write_card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export_run(key, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]

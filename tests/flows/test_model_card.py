@@ -9,7 +9,7 @@ from PIL import Image
 from rounds import new_run, run_round
 from tiny import tiny_params
 
-from flows.model_card import Exported, Result, write_card
+from flows.export.model_card import Exported, Result, write_card
 from stages.params.record import for_report
 from stages.params.rewards import RemoteParams
 from stages.readings.metrics import evaluation_metrics, round_metrics

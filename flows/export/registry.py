@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.model_card import Exported
+from flows.export.model_card import Exported
 from flows.tracking.observer import MlflowObserver, answering, tracking_uri
 from stages.readings.best_round import held_out_history
 

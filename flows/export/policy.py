@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from flows.model_card import Exported, write_card
-from flows.model_registry import Registration, register
+from flows.export.model_card import Exported, write_card
+from flows.export.registry import Registration, register
 from flows.tracking.observer import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.disk.files import atomic_folder

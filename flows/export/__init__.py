@@ -1,0 +1,1 @@
+"""A policy given away: its folder, its card, its place in a registry."""
