@@ -196,9 +196,9 @@ def compare(folder: Path) -> dict[str, object]:
 def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], list[float]]:
     """Return CPU-seconds a round, bare and plain, whose weights end equal."""
     from flows.guards.watch import Guards
-    from flows.loop import Loop, call_plainly
     from flows.observers.observer import Observers
-    from flows.session import Session
+    from flows.training.loop import Loop, call_plainly
+    from flows.training.session import Session
 
     first = shipped("run.rounds=1")
     bare, plain = Bare(first), Session.of(first.model_dump(mode="json"))
@@ -230,7 +230,7 @@ def same_weights(bare: Bare, folder: Path) -> None:
 def orchestrated_segments(segments: int = 3, rounds: int = 10) -> tuple[list[float], list[float]]:
     """Return wall seconds a round, bare and as a Prefect flow with MLflow, the start of the flow included."""
     from flows.prefect_run import train_flow
-    from flows.session import Session
+    from flows.training.session import Session
 
     os.environ["G2RPO_HOME"] += "-orchestrated"
     first = shipped("run.rounds=1")

@@ -21,11 +21,11 @@ import ray
 import torch
 from overhead import shipped
 
-from flows.loop import call_plainly
 from flows.observers.observer import Observer
 from flows.runners.ray_cluster import start_here
 from flows.runners.ray_runners import RayRunners
-from flows.session import Session
+from flows.training.loop import call_plainly
+from flows.training.session import Session
 from stages.contract.declared_stages import STAGES
 from stages.contract.executor import Worker
 from stages.contract.job import Job

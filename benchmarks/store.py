@@ -27,9 +27,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    from flows.loop import call_plainly
-    from flows.session import Session
     from flows.tracking.observer import MlflowObserver
+    from flows.training.loop import call_plainly
+    from flows.training.session import Session
     from stages.contract.declared_stages import ROUND_STAGES
     from stages.disk.files import atomic, file_digest
     from stages.integrity.verify import verify

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from flows.cli_options import checked
-from flows.loop import call_plainly
-from flows.session import Session
+from flows.training.loop import call_plainly
+from flows.training.session import Session
 from g2rpo.rewards.pictures import to_uint8
 from stages.disk.tables import read_table, tensor, where
 

@@ -82,7 +82,7 @@ def evaluate(
 ) -> None:
     """Judge base, best and last policy of a run as the sections evaluate and report say."""
     parsed = chosen_for(run, params, overrides)
-    from flows.evaluate import evaluate_run
+    from flows.training.evaluation import evaluate_run
 
     print(evaluate_run(run, parsed, out))
 
@@ -99,7 +99,7 @@ def report(
 ) -> None:
     """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
     parsed = chosen_for(run, params, overrides)
-    from flows.evaluate import report_run
+    from flows.training.evaluation import report_run
 
     print(report_run(run, parsed, evaluation, out))
 
@@ -115,7 +115,7 @@ def stage(
     ] = False,
 ) -> None:
     """Run one stage of one round alone."""
-    from flows.stage_alone import run_alone
+    from flows.training.one_stage import run_alone
 
     if shards is not None and not all(shard.strip().isdigit() for shard in shards.split(",")):
         raise ValueError(f"Shards are numbers with commas between them, got {shards!r}. As --shards 0,2.")
@@ -135,7 +135,7 @@ def one_round(
 ) -> None:
     """Run one stage of a round that lies in a folder of its own, outside the store."""
     parsed = checked(params, overrides)
-    from flows.one_round import run_in_folder
+    from flows.training.one_round import run_in_folder
 
     print(run_in_folder(name, folder, number, policy, parsed))
 

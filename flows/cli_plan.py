@@ -9,7 +9,7 @@ import typer
 from flows.cli_options import Overrides, ParamsFile, checked
 
 if TYPE_CHECKING:
-    from flows.plan import Plan
+    from flows.training.forecast import Plan
 
 planning = typer.Typer()
 
@@ -25,7 +25,7 @@ def plan(
 ) -> None:
     """Tell what `g2rpo train` would do, after the same checks, and do nothing of it."""
     parsed = checked(params, overrides)
-    from flows.plan import plan
+    from flows.training.forecast import plan
 
     found = plan(parsed, measure=measure)
     print(json.dumps(found.values(price), indent=1) if as_json else _told(found, price))

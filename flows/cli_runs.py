@@ -33,7 +33,7 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="At once, by SIGTERM, not at the end of the stage.")] = False,
 ) -> None:
     """Stop a run that goes on in another process; the command that made it goes on with it later."""
-    from flows.stop_request import ask_to_stop
+    from flows.training.stop_request import ask_to_stop
 
     print(ask_to_stop(run, now=now))
 

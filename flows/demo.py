@@ -13,8 +13,8 @@ from flows.common.endings import GUARDED
 from flows.common.processes import end_with_parent, quiet_environment
 from flows.prefect_server import prefect_server
 from flows.report.final import FinalEvaluations, Report, write_report
-from flows.session import Session, as_typed
 from flows.tracking.observer import tracking_uri
+from flows.training.session import Session, as_typed
 from stages.disk.root import home
 from stages.params.file import written
 from stages.params.record import Params

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from flows.prefect_run import trained_here
 from flows.services.zombies import HOST
-from flows.session import Session
+from flows.training.session import Session
 from stages.params.file import load_params
 from stages.params.record import Params
 from stages.store.run import NEWEST
@@ -85,7 +85,7 @@ def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "o
         overrides: Values in place of the run's own of the sections evaluate, report and tracking.
         out: Folder of tables and metrics.json.
     """
-    from flows.evaluate import evaluate_run
+    from flows.training.evaluation import evaluate_run
     from flows.upkeep.store_commands import find_whole
 
     _begin()

@@ -14,8 +14,8 @@ from prefect.states import Cancelled, State
 from flows.common.endings import StopAskedError
 from flows.common.servers import login_refused
 from flows.prefect_observer import PrefectObserver
-from flows.session import Session
-from flows.stop_request import obey_request
+from flows.training.session import Session
+from flows.training.stop_request import obey_request
 from stages.engine.execute import Done
 
 _ENDED = dict[str, str]()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from flows.common.endings import remember_server
 from flows.common.servers import prefect_api, require_answer
-from flows.loop import call_plainly
-from flows.session import Session
+from flows.training.loop import call_plainly
+from flows.training.session import Session
 from stages.params.record import Params
 from stages.store.run import Run, find_run
 

@@ -9,8 +9,8 @@ from flows.compare.cells import final_params
 from flows.compare.stored import base_folder, is_judged
 from flows.observers.observer import Judged
 from flows.runners.choice import at_work
-from flows.session import Session
 from flows.tracking.observer import MlflowObserver
+from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.engine.execute import execute, is_done, run_stage

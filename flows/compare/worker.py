@@ -45,8 +45,8 @@ def bring(task: Mapping[str, Any]) -> None:
             folders of the plan's runs.
     """
     from flows.compare.judge import judge_base, judge_last, take_base
-    from flows.loop import call_plainly
-    from flows.session import Session
+    from flows.training.loop import call_plainly
+    from flows.training.session import Session
 
     session = Session.of(task["params"])
     take_base(session, map(Path, task["runs"]))

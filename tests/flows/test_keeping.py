@@ -7,8 +7,8 @@ from damage import linked_copy, numbers
 from tiny import tables
 from tracking import images_of, shown, steps_of, values_of
 
-from flows.stage_alone import run_alone
 from flows.tracking.backfill import synced
+from flows.training.one_stage import run_alone
 from flows.upkeep.store_commands import adopted, pruned, verified
 from stages.disk.root import home
 from stages.store.run import Run

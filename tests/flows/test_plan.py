@@ -6,9 +6,9 @@ import shutil
 import pytest
 from tiny import tiny_params
 
-from flows.loop import call_plainly
-from flows.plan import plan
-from flows.session import EXPORTED, Session
+from flows.training.forecast import plan
+from flows.training.loop import call_plainly
+from flows.training.session import EXPORTED, Session
 from stages.contract.declared_stages import EVALUATE
 from stages.readings.metrics import finished_manifest
 from stages.store.run import Run

@@ -9,10 +9,10 @@ import torch
 from rounds import new_run
 from tiny import tiny_params
 
-from flows.ahead import Ahead
 from flows.common.endings import RunnersLostError
 from flows.runners.ray_cluster import start_here
 from flows.runners.ray_pool import Budget, Pool
+from flows.training.rollout_ahead import Ahead
 
 
 @pytest.fixture(scope="module", autouse=True)

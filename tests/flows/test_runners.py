@@ -18,13 +18,13 @@ from waiting import wait_for
 
 from flows.common.endings import GuardStopError, RunnersLostError
 from flows.doctor.cluster import cluster as cluster_checks
-from flows.loop import call_plainly
 from flows.observers.observer import Observer
-from flows.plan import plan
 from flows.runners.choice import at_work, runners
 from flows.runners.ray_cluster import start_here
 from flows.runners.ray_pool import Pool
-from flows.session import Session
+from flows.training.forecast import plan
+from flows.training.loop import call_plainly
+from flows.training.session import Session
 from stages.contract.declared_stages import STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table, tensor

@@ -7,8 +7,8 @@ from mlflow.tracking import MlflowClient
 from tiny import tables, tiny_params
 from tracking import shown
 
-from flows.loop import call_plainly
-from flows.session import Session
+from flows.training.loop import call_plainly
+from flows.training.session import Session
 from stages.readings.metrics import same_numbers
 from stages.store.run import Run
 

@@ -4,8 +4,8 @@ import os
 import shutil
 
 from flows.guards.watch import Guards
-from flows.loop import Loop, call_plainly
 from flows.observers.observer import Observers
+from flows.training.loop import Loop, call_plainly
 from stages.disk.files import read_sealed, write_sealed
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.session import ready
-from flows.trial import Trial, try_out
+from flows.training.measured_rounds import Trial, try_out
+from flows.training.session import ready
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.root import home
 from stages.engine.execute import is_done

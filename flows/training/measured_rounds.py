@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.guards.finding import Finding
-from flows.loop import call_plainly
 from flows.observers.observer import Ending, Judged
-from flows.session import Session
+from flows.training.loop import call_plainly
+from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
 from stages.disk.root import home
 from stages.params.record import Params

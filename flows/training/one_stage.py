@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flows.runners.choice import at_work
-from flows.session import open_stored
+from flows.training.session import open_stored
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
 from stages.integrity.repair import make_inputs

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.guards.ending import ended
 from flows.guards.finding import Finding, TrippedError
 from flows.guards.watch import Guards
-from flows.loop import Loop, StageCall
 from flows.observers.console import ConsoleObserver
 from flows.observers.observer import Observer, Observers
 from flows.observers.run_log import LogObserver
-from flows.provenance import origin_links, versions
 from flows.runners.choice import at_work, runners
-from flows.stop_request import forget_request
 from flows.tracking.observer import MlflowObserver, require_tracking
+from flows.training.guard_ending import ended
+from flows.training.loop import Loop, StageCall
+from flows.training.provenance import origin_links, versions
+from flows.training.stop_request import forget_request
 from stages.contract.executor import Worker
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from flows.ahead import Ahead
 from flows.guards.finding import TrippedError
 from flows.guards.watch import Guards
 from flows.observers.observer import Judged, Observers
-from flows.stop_request import obey_request
+from flows.training.rollout_ahead import Ahead
+from flows.training.stop_request import obey_request
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.contract.executor import Worker
 from stages.disk.policy_state import missing_files
