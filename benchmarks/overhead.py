@@ -171,7 +171,7 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 def compare(folder: Path) -> dict[str, object]:
     """Return the ratios; each is the median over segments in which the two sides take turns."""
     from flows.common.processes import quiet_environment
-    from flows.prefect_server import prefect_server
+    from flows.prefect_flows.own_server import prefect_server
 
     os.environ.update(quiet_environment(folder / "prefect"))
     with prefect_server(folder / "prefect") as url:
@@ -229,7 +229,7 @@ def same_weights(bare: Bare, folder: Path) -> None:
 
 def orchestrated_segments(segments: int = 3, rounds: int = 10) -> tuple[list[float], list[float]]:
     """Return wall seconds a round, bare and as a Prefect flow with MLflow, the start of the flow included."""
-    from flows.prefect_run import train_flow
+    from flows.prefect_flows.train import train_flow
     from flows.training.session import Session
 
     os.environ["G2RPO_HOME"] += "-orchestrated"

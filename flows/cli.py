@@ -64,7 +64,7 @@ def train(
         if params is None:
             file, changes = named.path / "params.yaml", [f"prompts.path={named.prompts}", *changes]
     parsed = checked(file, changes)
-    from flows.train import start
+    from flows.prefect_flows.start import start
 
     with stoppable():
         started = start(parsed, named=named, final=final, out=export)
@@ -161,7 +161,7 @@ def demo(
 ) -> None:
     """Run the main job under a local Prefect server and leave a report with pictures."""
     parsed = checked(params, overrides)
-    from flows.demo import run_demo
+    from flows.prefect_flows.demo import run_demo
 
     with stoppable():
         run_demo(parsed, out)

@@ -2,7 +2,7 @@ import pytest
 from command_line import CommandLine
 from services import Up
 
-from flows.prefect_server import prefect_server
+from flows.prefect_flows.own_server import prefect_server
 
 
 @pytest.fixture

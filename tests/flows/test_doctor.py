@@ -15,7 +15,7 @@ from processes import GONE
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.prefect_run import train_flow
+from flows.prefect_flows.train import train_flow
 from flows.services.zombies import HOST
 
 

@@ -15,7 +15,7 @@ from tracking import shown, steps_of
 from waiting import wait_for
 
 from flows.common.processes import free_port
-from flows.prefect_server import prefect_server
+from flows.prefect_flows.own_server import prefect_server
 from flows.services.service import answers
 
 pytestmark = pytest.mark.slow

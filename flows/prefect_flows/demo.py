@@ -11,7 +11,7 @@ from rich.table import Table
 
 from flows.common.endings import GUARDED
 from flows.common.processes import end_with_parent, quiet_environment
-from flows.prefect_server import prefect_server
+from flows.prefect_flows.own_server import prefect_server
 from flows.report.final import FinalEvaluations, Report, write_report
 from flows.tracking.observer import tracking_uri
 from flows.training.session import Session, as_typed

@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.prefect_run import trained_here
+from flows.prefect_flows.train import trained_here
 from flows.services.zombies import HOST
 from flows.training.session import Session
 from stages.params.file import load_params

@@ -34,7 +34,7 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
     if api:
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
         remember_server(api)
-        from flows.prefect_run import train_as_flow
+        from flows.prefect_flows.train import train_as_flow
 
         run = find_run(train_as_flow(session.run.key, tree, final, str(out) if out else None))
     else:

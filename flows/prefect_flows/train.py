@@ -13,7 +13,7 @@ from prefect.states import Cancelled, State
 
 from flows.common.endings import StopAskedError
 from flows.common.servers import login_refused
-from flows.prefect_observer import PrefectObserver
+from flows.prefect_flows.observer import PrefectObserver
 from flows.training.session import Session
 from flows.training.stop_request import obey_request
 from stages.engine.execute import Done

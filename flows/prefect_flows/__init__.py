@@ -1,0 +1,1 @@
+"""Prefect: the flows, their observer, a server of one's own, the demo."""
