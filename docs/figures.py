@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from flows.cli_options import checked
+from flows.cli.options import checked
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from g2rpo.rewards.pictures import to_uint8

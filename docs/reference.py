@@ -17,7 +17,7 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from flows.cli import app
+from flows.cli.app import app
 from stages.disk import tables
 from stages.params.record import Params
 

@@ -84,7 +84,7 @@ def test_no_password_comes_into_the_image():
     left_out = pathspec.GitIgnoreSpec.from_lines(anchored).match_file
     for name in (".env", ".env.local", "deploy/.env", ".dvc/config.local", ".dvc/cache/files/md5/00", ".dvc/tmp/lock"):
         assert left_out(name), name
-    for name in ("deploy/env.example", "deploy/mlflow.sh", ".dvc/config", "constraints.txt", "flows/cli.py"):
+    for name in ("deploy/env.example", "deploy/mlflow.sh", ".dvc/config", "constraints.txt", "flows/cli/app.py"):
         assert not left_out(name), name
 
 

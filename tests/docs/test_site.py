@@ -12,7 +12,7 @@ import typer
 import yaml
 from tiny import ROOT
 
-from flows.cli import app
+from flows.cli.app import app
 from stages.disk import tables
 
 

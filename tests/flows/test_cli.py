@@ -8,7 +8,7 @@ from tiny import ROOT, tables
 def test_help_loads_no_heavy_package():
     code = (
         "import sys\nsys.argv = ['g2rpo', '--help']\n"
-        "from flows.cli import main\n"
+        "from flows.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'diffusers', 'prefect', 'mlflow', 'pandas', 'pyarrow', 'numpy', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"

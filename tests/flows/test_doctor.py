@@ -14,7 +14,7 @@ from prefect.states import Running
 from processes import GONE
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.prefect_flows.train import train_flow
 from flows.services.zombies import HOST
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny import tiny_params
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.export.policy import export_run
 from flows.export.registry import Registration
 from g2rpo.rewards.pictures import to_uint8

@@ -9,7 +9,7 @@ from tiny import TINY, tables
 from typer.testing import CliRunner
 from waiting import wait_for
 
-from flows.cli import app
+from flows.cli.app import app
 from flows.common.endings import GuardStopError
 from stages.readings.best_round import best_round
 from stages.store.run import Run, stored_runs

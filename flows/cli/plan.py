@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_options import Overrides, ParamsFile, checked
+from flows.cli.options import Overrides, ParamsFile, checked
 
 if TYPE_CHECKING:
     from flows.training.forecast import Plan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_options import Overrides, ParamsFile
+from flows.cli.options import Overrides, ParamsFile
 
 if TYPE_CHECKING:
     from flows.doctor.check import Check

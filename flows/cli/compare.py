@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_stopping import stoppable
+from flows.cli.stopping import stoppable
 
 comparing = typer.Typer()
 

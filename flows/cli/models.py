@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli_options import Overrides, ParamsFile, RunKey, checked
+from flows.cli.options import Overrides, ParamsFile, RunKey, checked
 
 models = typer.Typer()
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_options import Overrides, ParamsFile, checked
+from flows.cli.options import Overrides, ParamsFile, checked
 
 services = typer.Typer()
 

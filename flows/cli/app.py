@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_compare import comparing
-from flows.cli_doctor import doctoring
-from flows.cli_models import models
-from flows.cli_options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
-from flows.cli_plan import planning
-from flows.cli_runs import runs
-from flows.cli_services import services
-from flows.cli_signal import signals
-from flows.cli_stopping import stoppable
+from flows.cli.compare import comparing
+from flows.cli.doctor import doctoring
+from flows.cli.models import models
+from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
+from flows.cli.plan import planning
+from flows.cli.runs import runs
+from flows.cli.services import services
+from flows.cli.signal import signals
+from flows.cli.stopping import stoppable
 from flows.common.endings import GUARDED, GuardStopError, RunnersLostError, end_without_server
 from stages.disk.files import StoreWriteError
 

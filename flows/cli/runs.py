@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli_options import RunKey
+from flows.cli.options import RunKey
 
 runs = typer.Typer()
 
