@@ -19,7 +19,7 @@ def versions() -> dict[str, str]:
     """Return the version of `torch` and a digest of the `code` that makes the numbers, that of g2rpo and stages."""
     import torch
 
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     files = sorted(path for name in ("g2rpo", "stages") for path in (root / name).rglob("*.py"))
     return {"torch": torch.__version__, "code": value_digest([file_digest(path) for path in files])[:12]}
 
