@@ -71,7 +71,7 @@ def _nodes() -> Iterator[Check]:
     dead = [node["NodeManagerHostname"] for node in ray.nodes() if not node["Alive"]]
     if dead:
         yield Check("nodes", "warn", f"the cluster has lost {', '.join(dead)}", "Start them again, or go on without.")
-    here = {name: version(name) for name in _ALIKE}
+    here = {name: _public_version(name) for name in _ALIKE}
     home().mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix="doctor-", dir=home()) as mark:
         for node in (node for node in ray.nodes() if node["Alive"]):
@@ -100,7 +100,12 @@ def _look(mark: str) -> dict[str, Any]:
     found: dict[str, Any] = {"host": socket.gethostname(), "sees": Path(mark).is_file()}
     for name in _ALIKE:
         try:
-            found[name] = version(name)
+            found[name] = _public_version(name)
         except Exception:  # not there, or not to be told
             found[name] = "none"
     return found
+
+
+def _public_version(name: str) -> str:
+    """Return the version of a package without its local label: `+cpu` and `+cu130` are builds of one torch."""
+    return version(name).partition("+")[0]

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from g2rpo.policies.families import FAMILIES, pretrained
+from g2rpo.policies.families import FAMILIES
+from g2rpo.policies.loading import pretrained
 from g2rpo.shapes.shipped import shipped_base
 from stages.params.policy import ShapesParams
 from stages.params.record import Params

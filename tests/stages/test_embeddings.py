@@ -8,7 +8,7 @@ import torch
 from damage import flip, halve
 from random_bases import tiny_latent_params
 
-from g2rpo.policies.families import pretrained
+from g2rpo.policies.loading import pretrained
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources

@@ -1,6 +1,7 @@
 """Guards in real runs of `g2rpo train`: what trips each of them, and what trips none."""
 
 import json
+import re
 
 import pytest
 import requests
@@ -56,8 +57,13 @@ def test_a_run_that_it_is_there_for_is_stopped_and_the_same_command_finds_the_sa
     (run,) = stored_runs()
     before = tables(run.path)
     again = train(*TRIPS[guard])
-    assert str(again.exception) == str(done.exception)
+    assert _without_free_space(again.exception) == _without_free_space(done.exception)
     assert tables(run.path) == before
+
+
+def _without_free_space(ended):
+    """What a guard says, but for the free space of the moment."""
+    return re.sub(r"got [\d.]+ GB", "got some GB", str(ended))
 
 
 def test_a_good_run_trips_none_of_them_and_one_that_must_grow_more_diverse_is_stopped(store):

@@ -1,0 +1,93 @@
+"""The rules of imports that pyproject.toml declares: each turns red when it is broken, and nothing goes around them."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("g2rpo", "stages", "flows")
+FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+BY_STRING = {"import_module", "__import__", "exec", "eval"}
+BROKEN = {
+    "Imports point one way: flows, then stages, then g2rpo": ("stages/score.py", "import flows.common.rows"),
+    "No files and no folders import in a circle": ("g2rpo/shapes/scenes.py", "import g2rpo.shapes.captions"),
+    "The floors of flows": ("flows/common/rows.py", "import flows.guards.finding"),
+    "The floors of stages": ("stages/score.py", "import stages.rollout"),
+    "The floors of g2rpo": ("g2rpo/types.py", "import g2rpo.sde"),
+    "The method knows no files and no network": ("g2rpo/sde.py", "import pathlib"),
+    "g2rpo knows no tables, no orchestration and no tracking": ("g2rpo/rewards/jpeg.py", "import pyarrow"),
+    "prefect is known in its rooms alone": ("flows/training/loop.py", "import prefect"),
+    "mlflow is known in its rooms alone": ("stages/score.py", "import mlflow"),
+    "ray is known in its rooms alone": ("flows/training/loop.py", "import ray"),
+    "typer is known in its rooms alone": ("flows/common/endings.py", "import typer"),
+}
+"""Of each contract a file and an import that breaks it."""
+
+
+def lint_imports(folder):
+    command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    return subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture
+def copy(tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("contract", BROKEN)
+def test_a_contract_turns_red_when_a_lazy_import_breaks_it(copy, contract):
+    file, line = BROKEN[contract]
+    with (copy / file).open("a") as source:
+        source.write(f"\n\ndef _lazily():\n    {line}\n")
+    done = lint_imports(copy)
+    assert done.returncode == 1
+    assert f"{contract} BROKEN" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["flows", "stages", "g2rpo"])
+def test_a_file_on_no_floor_is_refused(copy, package):
+    (copy / package / "elsewhere.py").write_text("import json\n")
+    done = lint_imports(copy)
+    assert done.returncode == 1
+    assert f"The floors of {package} BROKEN" in done.stdout
+
+
+def test_every_contract_is_broken_once():
+    names = [
+        line.split('"')[1]
+        for line in (ROOT / "pyproject.toml").read_text().splitlines()
+        if line[:6] == "name =" and "contracts" not in line
+    ]
+    assert set(names) - {"g2rpo"} == BROKEN.keys()
+
+
+def test_declared_stages_alone_import_by_string():
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and _called(node.func) in BY_STRING
+    }
+    assert found == {"stages/contract/declared_stages.py"}
+
+
+def test_a_stage_exports_run_alone():
+    stages = sorted(path for path in (ROOT / "stages").glob("*.py") if path.name != "__init__.py")
+    assert len(stages) == 7
+    for path in stages:
+        public = [node.name for node in ast.parse(path.read_text()).body if hasattr(node, "name")]
+        assert [name for name in public if not name.startswith("_")] == ["run"], path.name
+
+
+def _called(function):
+    if isinstance(function, ast.Attribute):
+        named = function.value.id if isinstance(function.value, ast.Name) else ""
+        return function.attr if named == "importlib" else None
+    return getattr(function, "id", None)
