@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.families import pretrained
+from g2rpo.policies.loading import pretrained
 from g2rpo.policies.protocol import Condition, Policy, Pretrained, TextEncoder
 from g2rpo.sampler import complete
 from g2rpo.velocity import VelocityField

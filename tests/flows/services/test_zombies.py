@@ -4,12 +4,12 @@ import socket
 
 import psutil
 import pytest
-from flows.prefect_flows import deployed
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 from processes import GONE
 
+from flows.prefect_flows import deployed
 from flows.services.zombies import HOST, crash, zombies
 
 

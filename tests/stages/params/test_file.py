@@ -6,7 +6,7 @@ import yaml
 from stages.params.file import load_params
 from stages.params.record import for_report
 
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
+SHIPPED = Path(__file__).parents[3] / "params.yaml"
 
 
 def refusal(*overrides):
