@@ -6,10 +6,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test test-slow golden lint docs repro bench clean
+.PHONY: demo check test test-slow golden lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
+
+check: lint ## lint, types, import contracts, tests of the method and of the stages
+	$(BIN)/python -m pytest $(THREE) tests/test_imports.py tests/test_house.py tests/g2rpo tests/stages
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/python -m pytest $(THREE)
