@@ -27,7 +27,7 @@ from stages.disk.tables import (
 )
 from stages.engine.loaded_models import Resources
 from stages.engine.rules import learning_rate, optimizer_settings, update_rule
-from stages.params.record import UpdateParams
+from stages.params.update import UpdateParams
 
 _BRANCH = ["prompt_id", "window", "branch"]
 _SITE = ["prompt_id", "origin", "step"]

@@ -9,7 +9,8 @@ from g2rpo.learning_rate import scheduled
 from g2rpo.optimise import UpdateRule
 from g2rpo.trainer import OptimizerSettings
 from stages.params.integrate import IntegrateParams
-from stages.params.record import Params, UpdateParams
+from stages.params.record import Params
+from stages.params.update import UpdateParams
 
 
 def update_rule(params: Params, round_number: int, sigmas: torch.Tensor) -> UpdateRule:

@@ -2,17 +2,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refusals import SHIPPED, refusal
 
-from stages.params.file import load_params
-from stages.params.record import for_report
-
-SHIPPED = Path(__file__).parents[3] / "params.yaml"
-
-
-def refusal(*overrides):
-    with pytest.raises(ValueError) as caught:
-        load_params(SHIPPED, overrides)
-    return str(caught.value)
+from stages.params.file import load_params, written
 
 
 def test_the_shipped_parameters_are_valid():
@@ -51,8 +43,6 @@ def test_numbers_in_scientific_notation_need_no_point():
         ("integrate.reward_weights.judge_a=0", "at least one must be above 0"),
         ("update.learning_rate=.nan", "update.learning_rate: input should be"),
         ("rollout.steps=3", "rollout.steps: input should be a valid list, got 3"),
-        ("report.split=tuning", "report.split: captions other than those of evaluate.split are required"),
-        ("resources.quantise=int8", "resources.quantise: a policy of which only an adapter is trained is required"),
         ("resources.quantise=int4", "resources.quantise: input should be 'int8', got 'int4'"),
         ("rounds", "has the form section.key=value, got 'rounds'"),
         ("run=3", "has the form section.key=value"),
@@ -91,7 +81,50 @@ def test_a_missing_file_is_refused():
         load_params(Path("nowhere.yaml"))
 
 
-def test_the_report_evaluates_its_own_split_and_else_as_evaluate_says():
-    params = load_params(SHIPPED, ["report.num_prompts=5", "evaluate.num_steps=[4]"])
-    final = for_report(params).evaluate
-    assert (final.split, final.num_prompts, final.num_steps) == ("test", 5, (4,))
+def preset(tmp_path, text):
+    path = tmp_path / "preset.yaml"
+    path.write_text(f"extends: {SHIPPED}\n{text}")
+    return path
+
+
+def test_a_key_of_a_preset_takes_the_place_of_that_of_params(tmp_path):
+    params = load_params(preset(tmp_path, "update: {learning_rate: 2.0e-6}"))
+    assert params.update.learning_rate == 2e-6
+    assert params.update.clip_range == load_params(SHIPPED).update.clip_range
+
+
+def test_a_mapping_of_a_preset_takes_the_place_of_the_whole(tmp_path):
+    judged = "score: {rewards: [judge_b]}\nintegrate: {reward_weights: {judge_b: 2.0}}"
+    assert load_params(preset(tmp_path, judged)).integrate.reward_weights == {"judge_b": 2.0}
+
+
+def test_an_override_goes_over_a_preset(tmp_path):
+    assert load_params(preset(tmp_path, "run: {seed: 3}"), ["run.seed=4"]).run.seed == 4
+
+
+def test_a_preset_may_extend_a_preset(tmp_path):
+    preset(tmp_path, "run: {seed: 3, rounds: 5}")
+    (tmp_path / "second.yaml").write_text("extends: preset.yaml\nrun: {seed: 4}")
+    params = load_params(tmp_path / "second.yaml")
+    assert (params.run.seed, params.run.rounds) == (4, 5)
+
+
+def test_a_section_of_another_method_takes_the_place_of_the_whole_and_one_of_the_same_is_laid_over(tmp_path):
+    assert load_params(preset(tmp_path, "rollout: {method: g2rpo, group_size: 3}")).rollout.group_size == 3
+    with pytest.raises(ValueError, match=r"rollout.num_steps: required, got nothing"):
+        load_params(preset(tmp_path, "rollout: {method: flow_grpo, initial_noise: own}"))
+
+
+def test_an_override_by_another_method_drops_the_keys_that_only_the_former_had():
+    flow = ["rollout.method=flow_grpo", "rollout.initial_noise=own", "update.train_frac=1.0"]
+    rollout = load_params(SHIPPED, flow).rollout
+    assert rollout.method == "flow_grpo"
+    assert "steps_a_round" not in type(rollout).model_fields
+    assert "ppo" in refusal("rollout.method=ppo")
+
+
+def test_parameters_are_written_as_a_file_that_says_the_same(tmp_path):
+    params = load_params(SHIPPED, ["update.learning_rate=2e-6", "rollout.shift=model", "resources.quantise=null"])
+    (tmp_path / "params.yaml").write_text(written(params))
+    assert load_params(tmp_path / "params.yaml") == params
+    assert (tmp_path / "params.yaml").read_text().startswith("run:\n")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from random_bases import PRESETS, tiny_latent_params
+from random_bases import PRESETS
+from refusals import of_preset
 from tiny import ROOT
 
 from g2rpo.tree import completion_tree
@@ -66,28 +67,6 @@ def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, p
     assert load_params(tmp_path / path.relative_to(ROOT)) == load_params(path)
 
 
-def test_a_key_of_a_preset_takes_the_place_of_that_of_params(tmp_path):
-    params = load_params(preset(tmp_path, "update: {learning_rate: 2.0e-6}"))
-    assert params.update.learning_rate == 2e-6
-    assert params.update.clip_range == load_params(ROOT / "params.yaml").update.clip_range
-
-
-def test_a_mapping_of_a_preset_takes_the_place_of_the_whole(tmp_path):
-    judged = "score: {rewards: [judge_b]}\nintegrate: {reward_weights: {judge_b: 2.0}}"
-    assert load_params(preset(tmp_path, judged)).integrate.reward_weights == {"judge_b": 2.0}
-
-
-def test_an_override_goes_over_a_preset(tmp_path):
-    assert load_params(preset(tmp_path, "run: {seed: 3}"), ["run.seed=4"]).run.seed == 4
-
-
-def test_a_preset_may_extend_a_preset(tmp_path):
-    preset(tmp_path, "run: {seed: 3, rounds: 5}")
-    (tmp_path / "second.yaml").write_text("extends: preset.yaml\nrun: {seed: 4}")
-    params = load_params(tmp_path / "second.yaml")
-    assert (params.run.seed, params.run.rounds) == (4, 5)
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -111,31 +90,10 @@ def test_faults_of_a_preset_are_told_in_its_own_words(tmp_path, text, said):
         load_params(preset(tmp_path, text))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("policy.height=100", "policy.height: input should be a multiple of 16, got 100"),
-        (
-            "policy.lora={rank: 0, alpha: 1, targets: [a]}",
-            "policy.lora.rank: input should be greater than or equal to 1",
-        ),
-        ("policy.lora={rank: 1, alpha: 1, targets: [a], dropout: 0}", "policy.lora.dropout: unknown key, got 0"),
-        ("policy.guidance=three", "policy.guidance: input should be a valid number, got 'three'"),
-        ("policy.negative_prompt=x", "policy.negative_prompt: unknown key"),
-        ("policy.revision=main", "policy.revision: a commit of 40 hex digits is required, got 'main'"),
-        ("rollout.shift=auto", "rollout.shift"),
-        ("resources.between_stages=forget", "resources.between_stages: input should be 'keep' or 'offload'"),
-    ],
-)
-def test_faults_of_a_model_are_told_with_their_key(change, said):
-    with pytest.raises(ValueError, match=said):
-        tiny_latent_params("flux1", change)
-
-
 def test_quantised_weights_are_for_an_adapter_only():
-    assert tiny_latent_params("flux1", "resources.quantise=int8").resources.quantise == "int8"
+    assert of_preset("tiny-flux", "resources.quantise=int8").resources.quantise == "int8"
     with pytest.raises(ValueError, match=r"got int8 with a flux1 policy without policy.lora. Set policy.lora, or"):
-        tiny_latent_params("flux1", "resources.quantise=int8", "policy.lora=null")
+        of_preset("tiny-flux", "resources.quantise=int8", "policy.lora=null")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -149,22 +107,6 @@ def test_the_page_of_rewards_shows_what_is_read(tmp_path):
     rewards = load_params(preset(tmp_path, block)).rewards
     kinds = {settings.kind for settings in rewards.values()}
     assert kinds == {"hps", "clip_score", "pick_score", "image_reward", "aesthetic", "jpeg", "remote"}
-
-
-def test_files_that_extend_each_other_are_refused(tmp_path):
-    (tmp_path / "a.yaml").write_text("extends: b.yaml")
-    (tmp_path / "b.yaml").write_text("extends: a.yaml")
-    with pytest.raises(ValueError, match="a circle at"):
-        load_params(tmp_path / "a.yaml")
-
-
-def test_a_preset_of_nothing_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="does not exist"):
-        load_params(preset(tmp_path, "").with_name("lost.yaml"))
-    path = tmp_path / "list.yaml"
-    path.write_text("extends: [1]")
-    with pytest.raises(ValueError, match="extends: the name of a file is required"):
-        load_params(path)
 
 
 @pytest.mark.parametrize("name", METHODS)

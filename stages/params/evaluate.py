@@ -1,0 +1,41 @@
+"""The section `evaluate` of params.yaml: held-out captions during the run."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stages.params.section import Count, Section, refuse_repeats
+
+
+class EvaluateParams(Section):
+    """Stage `evaluate`: held-out prompts, fixed noise, the ODE. It never changes what is learned."""
+
+    every: Count
+    """Rounds between evaluations; the base and the last round are always evaluated."""
+    split: Literal["train", "tuning", "test", "all"]
+    """Captions evaluated during the run; `test` is kept for the report."""
+    num_prompts: Count
+    """Captions, spread evenly over the split; at most its size."""
+    num_noises: Count
+    """Noises a caption."""
+    num_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Numbers of inference steps to evaluate at."""
+    rewards: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Rewards to report, those never trained on included."""
+    choose_by: str
+    """Which of `rewards` says which round is the best: the one with its highest mean at the first of `num_steps`."""
+    num_pictures: Count
+    """Captions whose pictures are kept, each with its first noise."""
+    micro_batch: Count
+    """Rows a call of the network, and pictures a call of a reward."""
+
+    @model_validator(mode="after")
+    def _one_reward_chooses(self) -> Self:
+        refuse_repeats("evaluate.rewards", self.rewards)
+        refuse_repeats("evaluate.num_steps", self.num_steps)
+        if self.choose_by not in self.rewards:
+            raise ValueError(
+                f"evaluate.choose_by: one of evaluate.rewards is required, {', '.join(self.rewards)}, got "
+                f"{self.choose_by}. Name the one that tells best, if possible one that is not trained on."
+            )
+        return self

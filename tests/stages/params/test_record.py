@@ -1,0 +1,74 @@
+"""Whether the sections of a params.yaml agree with each other, and what follows from several of them."""
+
+import pytest
+from refusals import of_preset, refusal, shipped
+
+from stages.params.record import for_report
+
+RAY = ("placement.runner=ray", "placement.num_runners=4")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["score.rewards=[judge_b]"], "integrate.reward_weights: one weight for each of score.rewards ['judge_b']"),
+        (
+            ["update.num_minibatches=7", "prompts.num_prompts=8", "update.cadence=iteration"],
+            "update.num_minibatches: a divisor of prompts.num_prompts is required, and 1 at cadence step, got 7 with 8",
+        ),
+        (["update.train_frac=0.6"], "update.train_frac: 1 is required with rollout.method g2rpo"),
+        (
+            ["rollout.steps=[2]", "complete.granularities=[2, 3]"],
+            "complete.granularities: granularities that reach the picture by different steps are required, got [2, 3]",
+        ),
+        (["report.split=tuning"], "report.split: captions other than those of evaluate.split are required, so that"),
+        (
+            [*RAY, "resources.device=cuda", "placement.gpus_per_runner=0"],
+            "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got 0 with cuda",
+        ),
+        (
+            [*RAY, "resources.device=cpu", "placement.gpus_per_runner=1"],
+            "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got 1 with cpu",
+        ),
+        (["resources.quantise=int8"], "resources.quantise: a policy of which only an adapter is trained is required"),
+    ],
+)
+def test_sections_that_disagree_are_refused_with_both_keys(overrides, said):
+    assert said in refusal(*overrides)
+
+
+def test_weights_in_shares_are_refused_where_an_adapter_is_trained():
+    with pytest.raises(ValueError, match=r"placement.parallel: ddp or auto is required where an adapter is trained"):
+        of_preset("tiny-flux", "placement.parallel=fsdp")
+
+
+def test_a_device_that_is_found_out_later_may_have_a_gpu_for_each_runner():
+    assert shipped(*RAY, "resources.device=auto", "placement.gpus_per_runner=1").placement.gpus_per_runner == 1
+
+
+def test_an_adapter_is_trained_where_lora_is_set():
+    assert of_preset("tiny-flux").adapted
+    assert not of_preset("tiny-flux", "policy.lora=null").adapted
+    assert not shipped().adapted
+
+
+@pytest.mark.parametrize(
+    ("parallel", "lora", "shares"),
+    [("auto", "", True), ("fsdp", "", True), ("ddp", "", False), ("auto", "adapter", False), ("ddp", "adapter", False)],
+)
+def test_all_weights_lie_in_shares_on_several_runners_unless_copies_are_asked_for(parallel, lora, shares):
+    how = [*RAY, f"placement.parallel={parallel}", *([] if lora else ["policy.lora=null"])]
+    assert of_preset("tiny-flux", *how).learns_in_shares == shares
+
+
+def test_one_process_needs_no_shares():
+    assert not shipped("placement.parallel=fsdp").learns_in_shares
+    assert not shipped(*RAY, "placement.parallel=fsdp", "placement.update_runners=1").learns_in_shares
+
+
+def test_the_report_evaluates_its_own_split_and_else_as_evaluate_says():
+    params = shipped("report.num_prompts=5", "report.num_steps=null", "evaluate.num_steps=[4]")
+    final = for_report(params).evaluate
+    assert (final.split, final.num_prompts, final.num_steps) == ("test", 5, (4,))
+    assert final.rewards == params.evaluate.rewards
+    assert for_report(shipped("report.num_steps=[9]")).evaluate.num_steps == (9,)

@@ -1,0 +1,47 @@
+"""What all sections are: frozen, strict and complete."""
+
+import pytest
+from pydantic import ValidationError
+
+from stages.params.section import ConfigSource, FileSource, Section, Source, refuse_repeats
+
+
+class Two(Section):
+    whole: int
+    name: str
+
+
+@pytest.mark.parametrize(
+    "keys", [{"whole": 1}, {"whole": "1", "name": "a"}, {"whole": 1.0, "name": "a"}, {"whole": 1, "name": "a", "b": 2}]
+)
+def test_a_section_takes_its_keys_with_values_of_their_type_and_no_others(keys):
+    with pytest.raises(ValidationError):
+        Two.model_validate(keys)
+
+
+def test_a_section_cannot_be_changed():
+    section = Two(whole=1, name="a")
+    with pytest.raises(ValidationError, match="frozen"):
+        section.whole = 2
+
+
+@pytest.mark.parametrize("kind", [Source, ConfigSource])
+def test_a_hub_id_is_held_to_a_commit(kind):
+    assert kind(path="owner/name", revision="0" * 40).revision == "0" * 40
+    assert kind(path="folder", revision=None).revision is None
+    for revision in ("main", "0" * 39, "0" * 41, "G" * 40):
+        with pytest.raises(ValidationError):
+            kind(path="owner/name", revision=revision)
+
+
+def test_a_file_of_a_source_has_a_name():
+    assert FileSource(path="folder", revision=None, file="a.pt").file == "a.pt"
+    with pytest.raises(ValidationError, match="file"):
+        FileSource.model_validate({"path": "folder", "revision": None})
+
+
+def test_a_list_that_names_a_value_twice_is_refused_with_its_key():
+    refuse_repeats("rollout.steps", [0, 1])
+    refuse_repeats("update.spans", [[0], [1]])
+    with pytest.raises(ValueError, match=r"rollout.steps: distinct values are required, got \[0, 1, 0\]. Name each"):
+        refuse_repeats("rollout.steps", [0, 1, 0])
