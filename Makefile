@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo check test test-slow golden lint docs repro bench clean
+.PHONY: demo check test test-slow golden mutation lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
@@ -19,6 +19,9 @@ test: lint ## lint, types, import contracts, tests
 
 test-slow: .venv/dev-installed ## the longer proofs
 	$(BIN)/python -m pytest $(THREE) -m slow
+
+mutation: .venv/dev-installed ## break 60 functions one at a time; the test file of the module has to turn red
+	$(BIN)/python tests/mutation/run.py --seed $(or $(SEED),0) --count $(or $(COUNT),60)
 
 golden: .venv/dev-installed ## record the golden runs anew; REASON="why numbers are to change"
 	$(BIN)/python tests/golden/record.py $(REASON)
