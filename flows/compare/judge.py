@@ -14,6 +14,7 @@ from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
 from stages.engine.execute import execute, is_done, run_stage
+from stages.store.lock import locked
 from stages.store.run import Run
 
 
@@ -31,7 +32,7 @@ def take_base(session: Session, others: Iterable[Path]) -> None:
     for source in map(Run, others):
         made = source.evaluation_folder(0, params.evaluate.split)
         if is_judged(made) and is_done(source, EVALUATE, 0, params):
-            with run.locked(), atomic_folder(target) as temporary:
+            with locked(run.path), atomic_folder(target) as temporary:
                 for path in (path for path in made.rglob("*") if path.is_file()):
                     link_or_copy(path, temporary / path.relative_to(made))
             return
@@ -43,7 +44,7 @@ def judge_last(session: Session, split: str) -> None:
     by = final_params(session.params, split)
     if is_done(run, EVALUATE, rounds, by):
         return
-    with run.locked(), at_work(session.worker):
+    with locked(run.path), at_work(session.worker):
         run_stage(run, EVALUATE, rounds, by, session.worker)
     tracker = MlflowObserver(session.params)
     tracker.show(run)

@@ -43,10 +43,10 @@ def services() -> Iterator[Check]:
 
 def _lock(run: Run) -> Iterator[Check]:
     """A lock dies with its holder, so a stale one holds nobody up; it says that the holder was killed."""
-    last, done, rounds = last_holder(run), run.num_finished, run.params().run.rounds
+    last, done, rounds = last_holder(run.path), run.num_finished, run.params().run.rounds
     if last is None or last.host != socket.gethostname():
         return
-    if done < rounds and held_by(run) is None and not Path(f"/proc/{last.pid}").exists():
+    if done < rounds and held_by(run.path) is None and not Path(f"/proc/{last.pid}").exists():
         told = f"process {last.pid}, which held it, is gone after {done} of {rounds} rounds"
         remedy = f"Give the same command again, or `g2rpo train --run {run.key[:8]}`: it goes on there."
         yield Check(f"run {run.key[:8]}", "warn", told, remedy)

@@ -23,7 +23,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _whole(run: Run) -> dict[str, Any]:
-    params, done, holder = run.params(), run.num_finished, held_by(run)
+    params, done, holder = run.params(), run.num_finished, held_by(run.path)
     history, metrics = held_out_history(run, params), run.metrics(max(0, done - 1))
     ended = "finished" if done >= params.run.rounds else "stopped"
     best = best_round(run, params)

@@ -3,6 +3,7 @@
 from flows.observers.observer import Judged
 from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
 from stages.params.record import Params
+from stages.store.lock import locked
 from stages.store.run import Run, find_run, stored_runs
 
 
@@ -33,7 +34,7 @@ def sync(run: Run, params: Params) -> str:
     """
     require_tracking(params)
     tracker = MlflowObserver(params)
-    with run.locked():
+    with locked(run.path):
         tracker.show(run)
         evaluations = run.evaluations()
         with answering(tracking_uri(params)):

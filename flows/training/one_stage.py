@@ -7,6 +7,7 @@ from flows.training.session import open_stored
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
 from stages.integrity.repair import make_inputs
+from stages.store.lock import locked
 from stages.store.run import find_run
 
 
@@ -24,7 +25,7 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
             f"Run {run.key} has {run.num_finished} finished rounds, got --round {number}. Give an earlier."
         )
     session = open_stored(run)
-    with session.run.locked(), at_work(session.worker):
+    with locked(session.run.path), at_work(session.worker):
         if force:
             make_inputs(session.run, STAGES[name], number, session.params, session.worker)
         done = run_stage(session.run, STAGES[name], number, session.params, session.worker, shards=shards, force=force)

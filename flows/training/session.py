@@ -26,6 +26,7 @@ from stages.readings.best_round import best_round
 from stages.sources.rewards import check_names, check_rewards
 from stages.store.child_run import begin_child, child_params
 from stages.store.fingerprint import Fingerprint
+from stages.store.lock import locked
 from stages.store.run import Run, open_run
 from stages.store.transfer import adopt, export, is_run
 from stages.texts.draws import check_prompts, drawn_texts
@@ -121,7 +122,7 @@ class Session:
         obey: bool,
     ) -> None:
         run = self.run
-        with run.locked(), at_work(self.worker):
+        with locked(run.path), at_work(self.worker):
             forget_request(run)
             run.remember(self.params)
             params = run.params()

@@ -38,7 +38,7 @@ def ask_to_stop(name: str, *, now: bool) -> str:
         ValueError: If no process holds the run, or with `now` one of another machine.
     """
     run = find_run(name)
-    holder = held_by(run)
+    holder = held_by(run.path)
     if holder is None:
         raise ValueError(f"Run {run.key} must be going on to be stopped, but no process holds it.")
     if now and holder.host != socket.gethostname():

@@ -5,6 +5,7 @@ from pathlib import Path
 from stages.disk.root import home
 from stages.integrity.own_files import damaged_own_files
 from stages.integrity.verify import verify
+from stages.store.lock import locked
 from stages.store.retention import prune
 from stages.store.run import Run, find_run
 from stages.store.transfer import adopt, is_run
@@ -59,7 +60,7 @@ def pruned(name: str, rounds: int | None) -> str:
     params = run.params()
     if rounds is not None:
         params = params.model_copy(update={"retention": params.retention.model_copy(update={"rounds": rounds})})
-    with run.locked():
+    with locked(run.path):
         freed = prune(run, params)
     last = params.retention.rounds
     kept = "all rounds keep everything" if last is None else f"the last {last} rounds keep everything"

@@ -8,6 +8,7 @@ from stages.disk.files import link_or_copy, make_folder, writing
 from stages.disk.root import home
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
+from stages.store.lock import locked
 from stages.store.run import Run, stored_runs, write_about
 from stages.store.transfer import files_of, round_of
 
@@ -39,7 +40,7 @@ def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: 
     found = Fingerprint.of(chosen, device)
     child = Run(home() / "runs" / found.key)
     make_folder(child.path)
-    with child.locked():
+    with locked(child.path):
         for path in files_of(parent.path):
             within = path.relative_to(parent.path)
             target = child.path / within

@@ -7,24 +7,21 @@
 The key is the fingerprint of all that changes the numbers; rounds, evaluation, retention and tracking do not.
 """
 
-import fcntl
-import os
-import socket
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
-from stages.disk.files import make_folder, read_sealed, sweep, write_sealed, write_text, writing
+from stages.disk.files import make_folder, read_sealed, write_sealed, write_text
 from stages.disk.policy_state import write_base
 from stages.disk.root import home
 from stages.params.file import load_params, written
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
+from stages.store.lock import locked
 from stages.texts.lists import with_prompts, write_prompt_lists
 
 _SHORTEST = 4  # characters of a key by which a run may be named
@@ -195,35 +192,6 @@ class Run:
         """Move HEAD past a round; the last thing that a round does."""
         write_text(self.path / "HEAD", f"{number + 1}\n")
 
-    @contextmanager
-    def locked(self) -> Generator[None]:
-        """Hold the run for this process, so that nobody else writes to it; a lock dies with its holder.
-
-        What a killed holder has left half written is removed.
-
-        Raises:
-            ValueError: If another process holds it; with that process's id and machine.
-            StoreWriteError: If the run's folder cannot be written to.
-        """
-        path = self.path / "lock"
-        with writing(path):
-            handle = path.open("a+")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                raise ValueError(
-                    f"Run {path.parent.name} must be free, it is held by process {' of '.join(handle.read().split())}. "
-                    "Wait for that process, or stop it."
-                ) from None
-            with writing(path):
-                handle.truncate(0)
-                handle.write(f"{os.getpid()}\n{socket.gethostname()}\n")
-                handle.flush()
-            sweep(self.path)
-            yield
-
 
 def open_run(params: Params, *, device: str) -> Run:
     """Return the run of these parameters, making it if it is new.
@@ -236,7 +204,7 @@ def open_run(params: Params, *, device: str) -> Run:
     run = Run(home() / "runs" / found.key)
     if read_sealed(run.path / "run.json") is None:
         make_folder(run.path)
-        with run.locked():
+        with locked(run.path):
             write_about(run, params, found)
     return run
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
 from stages.disk.root import home
+from stages.store.lock import locked
 from stages.store.run import Run
 
 
@@ -37,7 +38,7 @@ def adopt(copy: Run) -> Run:
     if is_run(run.path) and finished >= _finished(copy):
         return run
     make_folder(run.path)
-    with run.locked():
+    with locked(run.path):
         for path in files_of(copy.path):
             within = path.relative_to(copy.path)
             target = run.path / within

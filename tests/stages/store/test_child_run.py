@@ -1,13 +1,13 @@
 import pytest
-from damage import bring_to_the_end
-from rounds import new_run
+from damage import bring_to_the_end, edit
+from stages_by_hand import StagesByHand, weight
 from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
 from stages.engine.rules import learning_rate
 from stages.integrity.verify import verify
-from stages.params.file import load_params, written
-from stages.store.child_run import begin_child, child_params
+from stages.store.child_run import begin_child, child_params, youngest
+from stages.store.run import Run
 
 HALVED = "update.halved_after=[{}]"
 
@@ -39,45 +39,47 @@ def test_no_rollback_raises_the_learning_rate():
     assert child_params(tiny_params(HALVED.format("1")), 2).update.halved_after == (1, 2)
 
 
-@pytest.fixture(scope="module")
-def family(tmp_path_factory):
-    """A run of three rounds, its child from the first, and the child's parameters run in a store of their own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("family")))
-        parent, params, resources = new_run(tiny_params("run.rounds=3"))
-        bring_to_the_end(parent, params, resources)
-        before = tables(parent.path)
-        child = begin_child(parent, params, 1, reason="reward_hacking", device="cpu")
-        begun = (child.num_finished, [str(damage) for damage in verify(child)])
-        bring_to_the_end(child, child.params(), new_run(child.params())[2])
-        assert begin_child(parent, params, 1, reason="reward_hacking", device="cpu") == child
-        assert tables(parent.path) == before
-        alone = tmp_path_factory.mktemp("alone")
-        (alone / "params.yaml").write_text(written(child.params()))
-        patch.setenv("G2RPO_HOME", str(alone / "store"))
-        again = new_run(load_params(alone / "params.yaml"))
-        bring_to_the_end(*again)
-        return parent, child, begun, again[0]
+@pytest.fixture
+def family(linked):
+    parent, params, _ = linked
+    return parent, begin_child(parent, params, 1, reason="reward_hacking", device="cpu"), params
 
 
-def test_a_child_begins_with_its_parents_first_rounds(family):
-    parent, child, begun, _ = family
-    assert begun == (1, [])
-    first = [name for name in tables(child.path) if name.startswith(("rounds/0000", "evaluations/0001"))]
-    assert first
-    for name in first:
-        assert (child.path / name).samefile(parent.path / name)
+def test_a_child_begins_with_its_parents_first_rounds_and_says_why(family, whole):
+    parent, child, params = family
+    assert (child.num_finished, verify(child), child.metrics()) == (1, [], parent.metrics()[:1])
+    shared = [name for name in tables(child.path) if name.startswith(("rounds", "evaluations"))]
+    assert {name.split("/")[1] for name in shared} == {"0000", "0000-test", "0000-tuning", "0001-tuning"}
+    assert all((child.path / name).samefile(parent.path / name) for name in shared)
     assert child.parent == {"key": parent.key, "round": 1, "reason": "reward_hacking", "generation": 1}
+    assert child.params().update.halved_after == child_params(params, 1).update.halved_after == (1,)
+    assert tables(parent.path) == tables(whole.path)
 
 
-def test_a_child_goes_on_otherwise_and_is_whole(family):
-    parent, child, _, _ = family
-    assert (child.num_finished, verify(child)) == (3, [])
-    weights = "policy/weights.safetensors"
-    assert (child.round_folder(1) / weights).read_bytes() != (parent.round_folder(1) / weights).read_bytes()
+def test_a_child_that_goes_on_as_it_is_begun_again_stays_as_it_is(family):
+    parent, child, params = family
+    bring_to_the_end(child, child.params(), StagesByHand())
+    about, there = child.about, tables(child.path)
+    assert (child.num_finished, weight(child.policy_folder(3))) == (3, 3.0)
+    assert begin_child(parent, params, 1, reason="reward_hacking", device="cpu") == child
+    assert (child.num_finished, child.about, tables(child.path)) == (3, about, there)
 
 
-def test_a_child_comes_out_the_same_from_its_parameters_alone(family):
-    _, child, _, alone = family
-    assert alone.key == child.key
-    assert tables(alone.path) == tables(child.path)
+def test_a_child_that_was_killed_as_it_was_begun_is_completed(family):
+    parent, child, params = family
+    there = tables(child.path)
+    for name in ("HEAD", "run.json", "metrics/0000.json", "rounds/0000/rewards/part-00001.parquet"):
+        (child.path / name).unlink()
+    assert begin_child(parent, params, 1, reason="reward_hacking", device="cpu").num_finished == 1
+    assert tables(child.path) == there
+    assert verify(child) == []
+
+
+def test_the_youngest_of_a_run_is_the_last_that_it_went_on_as(family):
+    parent, child, _ = family
+    grandchild = begin_child(child, child.params(), 1, reason="kl", device="cpu")
+    assert grandchild.parent == {"key": child.key, "round": 1, "reason": "kl", "generation": 2}
+    assert youngest(parent) == youngest(child) == youngest(grandchild) == grandchild
+    later = Run(begin_child(parent, tiny_params("run.rounds=3"), 0, reason="kl", device="cpu").path)
+    edit(later.path / "run.json", lambda about: about.update(created_at=2 * about["created_at"]))
+    assert youngest(parent) == later

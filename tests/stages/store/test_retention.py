@@ -1,16 +1,12 @@
 import shutil
 
 import pytest
-from damage import bring_to_the_end, linked_copy, numbers
+from damage import numbers
 from tiny import tables, tiny_params
 
-from stages.contract.declared_stages import STAGES
-from stages.engine.execute import run_stage
-from stages.integrity.repair import make_inputs
 from stages.integrity.verify import verify
-from stages.store.manifest import bury
-from stages.store.retention import prune
-from stages.store.run import Run
+from stages.store.manifest import bury, let_go
+from stages.store.retention import prune, rounds_kept
 
 LATENTS = {"anchors", "transitions", "completions"}
 KEPT = {"prompts", "diversity", "rewards", "advantages", "old_log_probs", "updates", "policy"}
@@ -28,42 +24,48 @@ def has_weights(run, policy_round):
     return (run.policy_folder(policy_round) / "weights.safetensors").is_file()
 
 
-def test_latents_of_the_last_rounds_stay_and_all_else_of_every_round(copied, undamaged):
-    run = copied[0]
+def test_latents_of_the_last_rounds_stay_and_all_else_of_every_round(linked, whole):
+    run = linked[0]
     prune(run, retained(1))
     assert [outputs(run, number) for number in range(3)] == [KEPT, KEPT, KEPT | LATENTS]
-    assert numbers(run) == numbers(undamaged)
+    assert numbers(run) == numbers(whole)
     assert verify(run) == []
+    assert [let_go(run.round_folder(number)) for number in range(3)] == [{*LATENTS, "policy"}, LATENTS, set()]
 
 
-def test_policies_that_are_judged_stay_and_the_last_one(copied):
-    run = copied[0]
+def test_policies_that_are_judged_stay_and_the_last_one(linked):
+    run = linked[0]
     prune(run, retained(1))  # evaluate.every=2
     assert [has_weights(run, policy_round) for policy_round in (1, 2, 3)] == [False, True, True]
+    assert (run.policy_folder(1) / "state.json").is_file()
 
 
-def test_what_is_freed_is_told_and_freed_once(copied, undamaged):
-    run = copied[0]
+def test_what_is_freed_is_told_and_freed_once(linked, whole):
+    run = linked[0]
     freed = prune(run, retained(2))
-    gone = {name for name in tables(undamaged.path) if not (run.path / name).exists()}
-    assert freed == sum((undamaged.path / name).stat().st_size for name in gone) > 12e6  # weights and moments
+    gone = {name for name in tables(whole.path) if not (run.path / name).exists()}
+    assert {name.split("/")[1] for name in gone} == {"0000"}
+    assert freed == sum((whole.path / name).stat().st_size for name in gone) > 10_000
     assert prune(run, retained(2)) == 0
 
 
-def test_null_keeps_everything(copied, undamaged):
-    run = copied[0]
+def test_null_keeps_everything_and_staleness_a_round_more(linked, whole):
+    run = linked[0]
     assert prune(run, retained("null")) == 0
-    assert tables(run.path) == tables(undamaged.path)
+    assert tables(run.path) == tables(whole.path)
+    stale = retained(2).model_copy(update={"placement": retained(2).placement.model_copy(update={"staleness": 1})})
+    assert [rounds_kept(params) for params in (retained("null"), retained(2), stale)] == [None, 2, 3]
+    assert prune(run, stale) == 0
 
 
-def test_a_stored_policy_is_not_let_go_before_the_next_round_has_begun_with_it(copied):
-    run = copied[0]
+def test_a_stored_policy_is_not_let_go_before_the_next_round_has_begun_with_it(linked):
+    run = linked[0]
     prune(run, retained(1, "evaluate.every=99"))
-    assert has_weights(run, 3)
+    assert [has_weights(run, policy_round) for policy_round in (1, 2, 3)] == [False, False, True]
 
 
-def test_a_process_killed_between_tombstone_and_removal_has_lost_nothing(copied, undamaged):
-    run = copied[0]
+def test_a_process_killed_between_tombstone_and_removal_has_lost_nothing(linked):
+    run = linked[0]
     bury(run.round_folder(0), frozenset({*LATENTS, "policy"}))
     assert verify(run) == []
     shutil.rmtree(run.round_folder(0) / "anchors")  # and in the midst of it
@@ -73,27 +75,17 @@ def test_a_process_killed_between_tombstone_and_removal_has_lost_nothing(copied,
     assert verify(run) == []
 
 
-def test_more_rounds_of_a_pruned_run_are_those_of_one_that_kept_all(trained_once, store):
-    start, _, resources = trained_once()
-    whole = trained_once("run.rounds=5")[0]
-    run = Run(linked_copy(start.path, store / "runs" / start.key))
-    bring_to_the_end(run, tiny_params("run.rounds=5", "retention.rounds=1"), resources)
-    assert [outputs(run, number) for number in (3, 4)] == [KEPT, KEPT | LATENTS]
-    assert numbers(run) == numbers(whole)
-    there = tables(run.path)
-    shared = [name for name in there if not name.startswith("evaluations/") or "-tuning" in name]  # the best may differ
-    assert [tables(whole.path)[name] for name in shared] == [there[name] for name in shared]
+def test_what_was_let_go_before_is_still_told_when_more_goes(linked):
+    run = linked[0]
+    prune(run, retained(2, "evaluate.every=99"))
+    shutil.copytree(run.round_folder(1) / "anchors", run.round_folder(0) / "anchors")
+    prune(run, retained(2, "evaluate.every=1"))
+    assert let_go(run.round_folder(0)) == {*LATENTS, "policy"}
 
 
-@pytest.mark.parametrize(("name", "number"), [("complete", 0), ("rollout", 1), ("update", 1)])
-def test_a_stage_whose_tables_were_let_go_is_made_again_as_it_was(copied, undamaged, name, number):
-    run, _, resources = copied
-    params = retained(1, "evaluate.every=99")
-    prune(run, params)
-    make_inputs(run, STAGES[name], number, params, resources)
-    run_stage(run, STAGES[name], number, params, resources, force=True)
-    there, before = tables(run.path), tables(undamaged.path)
-    again = [f"rounds/{number:04d}/{output}/" for output in STAGES[name].outputs]
-    assert all(name in there for name in before if name.startswith(tuple(again)))
-    assert there == {name: content for name, content in before.items() if name in there}
-    assert verify(run) == []
+@pytest.mark.parametrize("table", sorted(LATENTS))
+def test_a_table_that_lacks_already_hinders_nothing(linked, table):
+    run = linked[0]
+    shutil.rmtree(run.round_folder(0) / table)
+    assert prune(run, retained(2)) > 0
+    assert outputs(run, 0) == KEPT

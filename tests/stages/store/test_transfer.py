@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from damage import bring_to_the_end, flip, linked_copy, numbers, replace
@@ -8,13 +9,13 @@ from stages.disk.files import StoreWriteError
 from stages.integrity.verify import verify
 from stages.store.retention import prune
 from stages.store.run import Run, stored_runs
-from stages.store.transfer import adopt, export, is_run
+from stages.store.transfer import adopt, export, files_of, is_run, round_of
 
 
 @pytest.fixture
-def exported(undamaged, tmp_path):
+def exported(whole, tmp_path):
     """A run outside the store, as `dvc pull` brings it."""
-    return Run(linked_copy(undamaged.path, tmp_path / "outside"))
+    return Run(linked_copy(whole.path, tmp_path / "outside"))
 
 
 def inodes(folder):
@@ -22,16 +23,16 @@ def inodes(folder):
     return {str(path.relative_to(folder)): path.stat().st_ino for path in files}
 
 
-def test_an_exported_run_shares_its_files_with_the_store(copied, tmp_path):
-    run = copied[0]
+def test_an_exported_run_shares_its_files_with_the_store(linked, tmp_path):
+    run = linked[0]
     export(run, tmp_path / "out" / "run", 99)
     assert inodes(tmp_path / "out/run") == inodes(run.path)
     assert not (tmp_path / "out/run/lock").exists()
     assert verify(Run(tmp_path / "out/run")) == []
 
 
-def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(copied, tmp_path):
-    run = copied[0]
+def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(linked, tmp_path):
+    run = linked[0]
     export(run, tmp_path / "out", 1)
     copy = Run(tmp_path / "out")
     assert (copy.num_finished, verify(copy)) == (1, [])
@@ -40,16 +41,16 @@ def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(copied, tmp_path):
     assert run.num_finished == 3
 
 
-def test_an_exported_run_stays_when_the_store_goes_on(copied, tmp_path):
-    run, _, resources = copied
+def test_an_exported_run_stays_when_the_store_goes_on(linked, tmp_path):
+    run, _, worker = linked
     export(run, tmp_path / "out", 99)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    bring_to_the_end(run, tiny_params("run.rounds=4", "retention.rounds=1"), resources)
+    bring_to_the_end(run, tiny_params("run.rounds=4", "retention.rounds=1"), worker)
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
-def test_an_export_takes_the_place_of_an_older_one_whole(copied, tmp_path):
-    run = copied[0]
+def test_an_export_takes_the_place_of_an_older_one_whole(linked, tmp_path):
+    run = linked[0]
     export(run, tmp_path / "out", 99)
     (tmp_path / "out" / "rounds" / "stale").touch()
     prune(run, tiny_params("retention.rounds=1"))
@@ -57,22 +58,22 @@ def test_an_export_takes_the_place_of_an_older_one_whole(copied, tmp_path):
     assert inodes(tmp_path / "out") == inodes(run.path)
 
 
-def test_a_run_comes_back_into_an_empty_store_and_goes_on(exported, trained_once, store):
+def test_a_run_comes_back_into_an_empty_store_and_goes_on(exported, made_once, store):
     assert stored_runs() == []
     run = adopt(exported)
     assert run.path == store / "runs" / exported.key
     assert verify(run) == []
     assert run.num_finished == 3
-    resources = trained_once()[2]
+    worker = made_once()[2]
     first = inodes(run.path)["rounds/0002/update.json"]
-    bring_to_the_end(run, tiny_params("run.rounds=5", "retention.rounds=null"), resources)
+    bring_to_the_end(run, tiny_params("run.rounds=5", "retention.rounds=null"), worker)
     assert inodes(run.path)["rounds/0002/update.json"] == first  # nothing was run again
-    assert numbers(run) == numbers(trained_once("run.rounds=5")[0])
+    assert numbers(run) == numbers(made_once("run.rounds=5")[0])
     assert numbers(exported) == numbers(run)[:3]
 
 
-def test_a_run_is_never_taken_back(exported, trained_once, store):
-    longer = trained_once("run.rounds=5")[0]
+def test_a_run_is_never_taken_back(exported, made_once, store):
+    longer = made_once("run.rounds=5")[0]
     run = Run(linked_copy(longer.path, store / "runs" / longer.key))
     before = inodes(run.path)
     assert adopt(exported) == run
@@ -82,8 +83,8 @@ def test_a_run_is_never_taken_back(exported, trained_once, store):
     assert verify(run) == []
 
 
-def test_a_run_of_the_store_that_is_behind_takes_up_what_the_copy_has_more(trained_once, tmp_path, store):
-    start, longer = trained_once()[0], trained_once("run.rounds=5")[0]
+def test_a_run_of_the_store_that_is_behind_takes_up_what_the_copy_has_more(made_once, tmp_path, store):
+    start, longer = made_once()[0], made_once("run.rounds=5")[0]
     run = Run(linked_copy(start.path, store / "runs" / start.key))
     adopt(Run(linked_copy(longer.path, tmp_path / "outside")))
     assert run.num_finished == 5
@@ -91,8 +92,8 @@ def test_a_run_of_the_store_that_is_behind_takes_up_what_the_copy_has_more(train
     assert tables(longer.path).items() <= tables(run.path).items()
 
 
-def test_a_store_whose_head_is_damaged_is_mended_from_the_copy(exported, copied):
-    run = copied[0]
+def test_a_store_whose_head_is_damaged_is_mended_from_the_copy(exported, linked):
+    run = linked[0]
     replace(run.path / "HEAD", b"\xff")
     assert adopt(exported).num_finished == 3
     assert verify(run) == []
@@ -111,8 +112,29 @@ def test_a_damaged_run_json_makes_no_run(exported):
         adopt(exported)
 
 
-def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(copied, tmp_path):
+def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(linked, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then give the same"):
-        export(copied[0], tmp_path / "out" / "run", 99)
+        export(linked[0], tmp_path / "out" / "run", 99)
     assert os.path.getsize(tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "rounds"),
+    [
+        ("rounds/0007/rewards/part-00000.parquet", 8),
+        ("metrics/0007.json", 8),
+        ("evaluations/0007-tuning/evaluate.json", 7),
+        ("base/state.json", 0),
+        ("HEAD", 0),
+    ],
+)
+def test_a_file_belongs_behind_the_rounds_that_have_made_it(file, rounds):
+    assert round_of(Path(file)) == rounds
+
+
+def test_the_files_of_a_run_are_all_but_its_lock_and_what_is_half_written(tmp_path):
+    (tmp_path / "rounds").mkdir()
+    for name in ("lock", "rounds/b", "rounds/.a.1.tmp", "run.json"):
+        (tmp_path / name).touch()
+    assert list(files_of(tmp_path)) == [tmp_path / "rounds" / "b", tmp_path / "run.json"]
