@@ -2,8 +2,10 @@
 
 import os
 import sys
-import urllib.request
 from contextlib import suppress
+from http import HTTPStatus
+
+from flows.common.servers import reply
 
 GUARDED = 3
 """Exit status of a command whose run a guard has ended."""
@@ -36,7 +38,7 @@ def end_without_server(status: int | str | None) -> None:
     Prefect would try for minutes, at the end of the process, to send the events that it has queued. What a run has
     come to lies on disk.
     """
-    gone = [api for api in _SERVERS if not _answers(api)]
+    gone = [api for api in _SERVERS if reply(f"{api}/health") != HTTPStatus.OK]
     if not gone:
         return
     with suppress(OSError):
@@ -44,11 +46,3 @@ def end_without_server(status: int | str | None) -> None:
         print(warning, file=sys.stderr, flush=True)
         sys.stdout.flush()
     os._exit(status if isinstance(status, int) else 0 if status is None else 1)
-
-
-def _answers(api: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{api}/health", timeout=10):
-            return True
-    except OSError:
-        return False

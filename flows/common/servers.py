@@ -1,12 +1,33 @@
-"""Whether a server answers, told before anything is computed."""
+"""Servers that others run: what one replies, one that must answer, a login it refuses, the Prefect API in use."""
 
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 
 REFUSED = (401, 403)
 """Statuses by which a server refuses a login, or that there is none."""
 
 _SECONDS = 10
+
+
+def reply(url: str, *, seconds: float = _SECONDS) -> int | OSError | HTTPException:
+    """Return the status that a server replies with at a URL, be it a refusal, or why there is none.
+
+    Redirections are followed. Example: 200 where all is well, 401 without a login, `URLError` where nobody listens,
+    `BadStatusLine` where one does who speaks no HTTP.
+
+    Args:
+        url: Of http or https.
+        seconds: How long it may take to connect, and to send a part of the reply.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code
+    except (OSError, HTTPException) as error:
+        return error
 
 
 def require_answer(url: str, who: str, remedy: str) -> None:
@@ -15,13 +36,9 @@ def require_answer(url: str, who: str, remedy: str) -> None:
     Raises:
         ValueError: With the URL, and what to do.
     """
-    try:
-        with urllib.request.urlopen(url, timeout=_SECONDS):
-            return
-    except urllib.error.HTTPError:
-        return
-    except OSError as error:
-        raise ValueError(f"{who} must answer at {url}, got: {error}. Start it, or {remedy}.") from None
+    got = reply(url)
+    if not isinstance(got, int):
+        raise ValueError(f"{who} must answer at {url}, got: {got}. Start it, or {remedy}.")
 
 
 def login_refused(error: Exception) -> ValueError | None:

@@ -4,14 +4,14 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 from flows.common.processes import end_with_parent, free_port, quiet_environment
+from flows.common.servers import reply
 
 _START_SECONDS = 90
 
@@ -53,10 +53,8 @@ def prefect_server(folder: Path) -> Generator[str]:
 def _wait(server: "subprocess.Popen[bytes]", health: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(health, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        if reply(health, seconds=2) == HTTPStatus.OK:
+            return
+        time.sleep(0.2)
     tail = "\n".join(log.read_text().splitlines()[-10:])
     raise RuntimeError(f"The Prefect server must answer at {health}, it did not. The end of {log}:\n{tail}")

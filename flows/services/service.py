@@ -3,8 +3,6 @@
 import os
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.common.servers import reply
 from stages.disk.files import make_folder, read_json, write_json
 from stages.disk.root import home
 
@@ -120,13 +119,7 @@ def stop(service: Service) -> None:
 
 def answers(url: str) -> bool:
     """Whether a server answers at an address, be it with a refusal."""
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
+    return isinstance(reply(url, seconds=2), int)
 
 
 def plain_environment() -> dict[str, str]:
