@@ -121,8 +121,9 @@ def _draw(sides: Sequence[Side], rewards: Sequence[str], path: Path) -> None:
     held_out = [side.held_out for side in sides]
     names = sorted({name for history in held_out for means in history.values() for name in means if "/" not in name})
     panels = [*((name, True) for name in rewards), *((name, False) for name in names)]
-    figure = Figure(figsize=(11, 2.6 * -(-len(panels) // 3)), layout="constrained")
-    axes = figure.subplots(-(-len(panels) // 3), 3, squeeze=False).flatten()
+    num_rows = max(1, -(-len(panels) // 3))  # of runs that have done nothing yet there is nothing to draw
+    figure = Figure(figsize=(11, 2.6 * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, 3, squeeze=False).flatten()
     for axis, (name, trained) in zip(axes, panels, strict=False):
         for side, history in zip(sides, held_out, strict=True):
             curve = side.curve(name) if trained else [means[name] for means in history.values() if name in means]
