@@ -1,115 +1,103 @@
-"""Commands that keep the store in order, on copies of a trained run."""
-
-import shutil
+"""Commands that keep the store in order, on runs whose files are written by hand."""
 
 import pytest
-from damage import linked_copy, numbers
-from tiny import tables
-from tracking import images_of, shown, steps_of, values_of
+from damage import lose, replace
+from handmade import begun, finish
 
-from flows.tracking.backfill import synced
-from flows.training.one_stage import run_alone
-from flows.upkeep.store_commands import adopted, pruned, verified
+from flows.upkeep.store_commands import adopted, find_whole, pruned, verified
 from stages.disk.root import home
+from stages.store.lock import locked
 from stages.store.run import Run
+from stages.store.transfer import export
+
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
-@pytest.fixture
-def copied(trained, g2rpo, monkeypatch):
-    """A copy of the trained run, of which this process can also call the commands."""
-    linked_copy(trained.store, g2rpo.store)
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("G2RPO_HOME", str(g2rpo.store))
-    return g2rpo
+def bulky(*overrides):
+    """A run of three rounds whose anchors take 300 kB each."""
+    run, _ = begun("retention.rounds=null", *overrides)
+    for number in range(3):
+        finish(run)
+        folder = run.round_folder(number) / "anchors"
+        folder.mkdir()
+        (folder / "part-00000.parquet").write_bytes(300_000 * b"x")
+    return run
 
 
-def test_a_pruned_run_is_whole_and_a_stage_of_it_is_made_again(copied, trained):
-    folder = copied.run_folder()
-    assert pruned(folder.name, 1) == f"run {folder.name}: 0.3 MB freed; the last 1 rounds keep everything"
-    assert verified(folder.name) == f"run {folder.name} is whole: 2 rounds, 5 evaluations"
-    gone = tables(trained.run_folder()).keys() - tables(folder).keys()
-    assert {name.rsplit("/", 1)[0] for name in gone} == {
-        f"rounds/0000/{table}" for table in ("anchors", "transitions", "completions")
-    }
-    assert "complete of round 0 done in" in run_alone("complete", folder.name, 0, shards=None, force=True)
-    assert tables(folder) == tables(trained.run_folder())  # rollout, which it reads, was made again too
-    assert pruned(folder.name, 1).startswith(f"run {folder.name}: 0.3 MB freed")
+def rounds_with_anchors(run):
+    return [number for number in range(3) if (run.round_folder(number) / "anchors").is_dir()]
 
 
-def test_nothing_is_pruned_where_nothing_is_to_be_let_go(copied):
-    name = copied.run_folder().name
-    params = copied.run_folder() / "params.yaml"
-    text = params.read_text().replace("retention:\n  rounds: 20", "retention:\n  rounds: null")
-    params.unlink()
-    params.write_text(text)
-    assert pruned(name, None) == f"run {name}: 0.0 MB freed; all rounds keep everything"
+def test_a_run_is_whole_as_long_as_its_own_files_are_as_they_were_written():
+    run, _ = begun()
+    assert find_whole(run.key[:6]).path == run.path
+    assert verified(run.key[:6]) == f"run {run.key} is whole: 0 rounds, 0 evaluations"
 
 
-def test_a_stage_that_was_not_forced_leaves_what_was_let_go(copied):
-    name = copied.run_folder().name
-    pruned(name, 1)
-    assert "was done already" in run_alone("rollout", name, 0, shards=None, force=False)
-    assert not (copied.run_folder() / "rounds/0000/anchors").exists()
+def test_a_damaged_run_of_the_store_is_told_file_by_file_with_what_mends_it():
+    run, _ = begun()
+    replace(run.path / "HEAD", b"many")
+    lose(run.path / "base/state.json")
+    with pytest.raises(ValueError, match=f"Run {run.key} must be as it was written, got 2 damaged files") as caught:
+        verified(run.key)
+    told = str(caught.value).splitlines()
+    assert told[1].startswith(f"  {run.path / 'base/state.json'}")
+    assert told[2].startswith(f"  {run.path / 'HEAD'}")
+    assert told[3:] == ["Give the command that made the run again: it makes them again from their inputs."]
 
 
-@pytest.mark.slow
-def test_a_run_goes_on_by_its_key_with_more_rounds_and_is_exported(copied, trained, tmp_path):
-    folder = copied.run_folder()
-    words = ("--set", "run.rounds=3", "--no-final", "--export", str(tmp_path / "out"))
-    done = copied("train", "--run", folder.name, *words)
-    assert done.returncode == 0, done.stderr
-    assert "2 of 3 rounds are done" in done.stderr
-    assert tables(trained.run_folder()).items() <= tables(folder).items()
-    shard = "rounds/0002/rewards/part-00000.parquet"
-    assert (folder / shard).stat().st_ino == (tmp_path / "out" / shard).stat().st_ino
-
-    shutil.rmtree(folder)
-    assert (
-        adopted(tmp_path / "out")
-        == f"run {folder.name} is in the store with 3 rounds; each start of it checks them: {folder}"
-    )
-    assert verified(folder.name) == f"run {folder.name} is whole: 3 rounds, 6 evaluations"
-    assert numbers(Run(folder))[:2] == numbers(Run(trained.run_folder()))
+def test_a_damaged_run_elsewhere_is_mended_by_other_commands(tmp_path):
+    run, _ = begun()
+    export(run, tmp_path / "copy", 0)
+    lose(tmp_path / "copy/base/state.json")
+    with pytest.raises(
+        ValueError, match="`g2rpo train --params FILE --export FOLDER` mends .*`dvc pull --force` brings"
+    ):
+        verified(str(tmp_path / "copy"))
 
 
-def test_a_run_does_not_go_on_by_other_numbers(copied):
-    folder = copied.run_folder()
-    before = tables(folder), (folder / "params.yaml").read_bytes()
-    done = copied("train", "--run", folder.name, "--set", "update.learning_rate=1e-3", "--set", "run.seed=3")
-    assert done.returncode == 2
-    assert f"Run {folder.name} goes on only with what made it; these differ:\n" in done.stderr
-    assert "  run.seed: 0, got 3\n  update.learning_rate: 0.0001, got 0.001\nSet them back" in done.stderr
-    assert (tables(folder), (folder / "params.yaml").read_bytes()) == before
-    assert copied.run_folder() == folder  # nor was another begun
+def test_a_run_does_not_go_on_by_parameters_that_are_damaged():
+    run, _ = begun()
+    replace(run.path / "params.yaml", b"run: {}")
+    with pytest.raises(ValueError, match=r"params\.yaml.* Give `g2rpo train --params FILE` with the run's parameters"):
+        find_whole(run.key)
 
 
-def test_mlflow_is_built_again_from_the_store(copied, trained):
-    store = copied.store
-    before = values_of(trained.store), images_of(trained.store), shown(trained.store)[1].data.params
-    (line,) = synced(None)
-    assert line.startswith(f"run {copied.run_folder().name}: 2 rounds and 5 evaluations are in MLflow run ")
-    assert steps_of(store)["reward/judge_a/mean"] == [1, 2]
-    assert (values_of(store), images_of(store), shown(store)[1].data.params) == before
-    steps = steps_of(store)
-    assert synced(copied.run_folder().name[:6]) == [line]
-    assert steps_of(store) == steps
-    assert images_of(store) == before[1]
-    assert shown(store)[1].info.status == "FINISHED"
+def test_a_pruned_run_keeps_everything_of_its_last_rounds_and_says_what_was_freed():
+    run = bulky()
+    assert pruned(run.key[:6], 2) == f"run {run.key}: 0.3 MB freed; the last 2 rounds keep everything"
+    assert rounds_with_anchors(run) == [1, 2]
+    assert pruned(run.key, 1) == f"run {run.key}: 0.3 MB freed; the last 1 rounds keep everything"
+    assert pruned(run.key, 1) == f"run {run.key}: 0.0 MB freed; the last 1 rounds keep everything"
 
 
-def test_what_is_no_run_is_not_adopted(copied, tmp_path):
+def test_without_a_number_the_runs_own_retention_holds():
+    run = bulky()
+    assert pruned(run.key, None) == f"run {run.key}: 0.0 MB freed; all rounds keep everything"
+    assert rounds_with_anchors(run) == [0, 1, 2]
+
+
+def test_a_run_that_is_held_is_not_pruned():
+    run = bulky()
+    with locked(run.path), pytest.raises(ValueError, match="must be free, it is held by process"):
+        pruned(run.key, 1)
+    assert rounds_with_anchors(run) == [0, 1, 2]
+
+
+def test_a_run_is_taken_into_a_store_that_lacks_it(tmp_path, monkeypatch):
+    run = bulky()
+    key = run.key
+    export(run, tmp_path / "copy", 2)
+    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "other"))
+    there = tmp_path / "other/runs" / key
+    told = f"run {key} is in the store with 2 rounds; each start of it checks them: {there}"
+    assert adopted(tmp_path / "copy") == told
+    assert rounds_with_anchors(Run(there)) == [0, 1]
+    assert adopted(tmp_path / "copy") == told
+
+
+def test_what_is_no_run_is_not_adopted(own_store, tmp_path):
     with pytest.raises(ValueError, match=f"A folder with a run is required, got {tmp_path}"):
         adopted(tmp_path)
-    assert home() == copied.store
-
-
-@pytest.mark.slow
-def test_fewer_rounds_than_before_are_exported_as_the_run_was_then(copied, trained, tmp_path):
-    fewer = ("run.rounds=1", "retention.rounds=1", "evaluate.every=2")  # by which the first policy is let go
-    done = copied(*copied.train_command(*fewer)[3:], "--export", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
-    copy = Run(tmp_path / "out")
-    assert verified(str(copy.path)) == f"run {copy.key} is whole: 1 rounds, 4 evaluations"
-    policy = "rounds/0000/policy/weights.safetensors"
-    assert (copy.path / policy).read_bytes() == (trained.run_folder() / policy).read_bytes()
+    assert home() == own_store
+    assert not own_store.exists()

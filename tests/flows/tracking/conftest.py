@@ -1,0 +1,43 @@
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from handmade import begun, finish, judge
+from mlflow.tracking import MlflowClient
+
+from flows.tracking.database import make_database
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory):
+    """MLflow's SQLite file, as `make_database` makes it; the seconds that it takes are spent once."""
+    path = tmp_path_factory.mktemp("database") / "nested" / "mlflow.db"
+    make_database(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(new_database, monkeypatch):
+    """A store with an MLflow database in which there is nothing yet.
+
+    It lies at one place for all tests, for MLflow looks through the tables of each new place, and keeps no connection.
+    """
+    folder = new_database.parent.parent / "store"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copy(new_database, folder / "mlflow.db")
+    monkeypatch.setenv("G2RPO_HOME", str(folder))
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture
+def tracked(store):
+    """A run of two rounds, judged three times on tuning captions, that MLflow does not know yet."""
+    run, params = begun()
+    judge(run, params, 0, rule_soft=[0.25])
+    for number, mean in ((1, 0.75), (2, 0.5)):
+        finish(run, {"reward/judge_a/mean": mean / 2})
+        judge(run, params, number, rule_soft=[mean])
+    return SimpleNamespace(run=run, params=params, client=MlflowClient(f"sqlite:///{store / 'mlflow.db'}"))
