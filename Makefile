@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo check test test-slow golden mutation lint docs repro bench clean
+.PHONY: demo check test test-slow test-slow-runs test-slow-servers test-slow-rest golden mutation lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
@@ -17,8 +17,19 @@ check: lint ## lint, types, import contracts, tests of the method and of the sta
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/python -m pytest $(THREE)
 
-test-slow: .venv/dev-installed ## the longer proofs
-	$(BIN)/python -m pytest $(THREE) -m slow
+test-slow: test-slow-runs test-slow-servers test-slow-rest ## the longer proofs, in parts of at most 90 minutes
+
+RUNS := $(addprefix tests/flows/,training guards cli upkeep export report)
+SERVERS := $(addprefix tests/flows/,services prefect_flows runners reward_server)
+
+test-slow-runs: .venv/dev-installed ## kills, damage, guards, plans, the command line
+	$(BIN)/python -m pytest $(THREE) -m slow $(RUNS)
+
+test-slow-servers: .venv/dev-installed ## services, pages in a browser, the demo, Ray
+	$(BIN)/python -m pytest $(THREE) -m slow $(SERVERS)
+
+test-slow-rest: .venv/dev-installed ## DVC, comparisons, the tutorial, benchmarks, and all else
+	$(BIN)/python -m pytest $(THREE) -m slow $(addprefix --ignore=,$(RUNS) $(SERVERS))
 
 mutation: .venv/dev-installed ## break 60 functions one at a time; the test file of the module has to turn red
 	$(BIN)/python tests/mutation/run.py --seed $(or $(SEED),0) --count $(or $(COUNT),60)

@@ -1,5 +1,6 @@
 import pytest
 from command_line import CommandLine
+from prefect_here import prefect_here
 from services import Up
 
 from flows.prefect_flows.own_server import prefect_server
@@ -8,6 +9,13 @@ from flows.prefect_flows.own_server import prefect_server
 @pytest.fixture
 def g2rpo(tmp_path):
     return CommandLine(tmp_path / "store")
+
+
+@pytest.fixture
+def own_store(tmp_path, monkeypatch):
+    """A store of the test's own, for calls in this process."""
+    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
+    return tmp_path / "store"
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +30,13 @@ def trained(tmp_path_factory):
 def prefect_api(tmp_path_factory):
     """A real Prefect server on the loopback."""
     with prefect_server(tmp_path_factory.mktemp("prefect") / "home") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def prefect_in_process(tmp_path_factory):
+    """Prefect's API in a thread of this process: no schedule and no automation fires there."""
+    with prefect_here(tmp_path_factory.mktemp("prefect-here")) as url:
         yield url
 
 

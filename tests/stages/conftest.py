@@ -2,9 +2,11 @@ import pytest
 from damage import bring_to_the_end, linked_copy
 from methods import METHODS
 from rounds import new_run, run_round
+from stages_by_hand import StagesByHand
 from tiny import tiny_params
 
-from stages.store.run import Run
+from stages.engine.loaded_models import Resources
+from stages.store.run import Run, open_run
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +22,21 @@ def started():
     return new_run(tiny_params())
 
 
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """A tiny run whose first round is done, and that no test may change."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("finished")))
+        made = new_run(tiny_params())
+        run_round(*made)
+    return made
+
+
 @pytest.fixture
-def finished(started):
-    """A tiny run whose first round is done."""
-    run_round(*started)
-    return started
+def finished(finished_once, store):
+    """A copy of that run in the test's own store, and what runs it: a process that has not run it yet."""
+    run, params, _ = finished_once
+    return Run(linked_copy(run.path, store / "runs" / run.key)), params, Resources(params)
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +66,36 @@ def copied(trained_once, store):
     """A copy of that run in the test's own store, and what runs it."""
     run, params, resources = trained_once()
     return Run(linked_copy(run.path, store / "runs" / run.key)), params, resources
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """As `trained_once`, in milliseconds: with stages that are done by hand."""
+    made = {}
+
+    def make(*overrides):
+        if overrides not in made:
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("made")))
+                params = tiny_params("run.rounds=3", "retention.rounds=null", *overrides)
+                made[overrides] = open_run(params, device="cpu"), params, StagesByHand()
+                bring_to_the_end(*made[overrides])
+        return made[overrides]
+
+    return make
+
+
+@pytest.fixture
+def whole(made_once):
+    """A run of three rounds by hand that no test may change."""
+    return made_once()[0]
+
+
+@pytest.fixture
+def linked(made_once, store):
+    """A copy of that run in the test's own store, its parameters, and what does stages by hand."""
+    run, params, _ = made_once()
+    return Run(linked_copy(run.path, store / "runs" / run.key)), params, StagesByHand()
 
 
 @pytest.fixture(scope="session")

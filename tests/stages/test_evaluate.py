@@ -1,86 +1,114 @@
-import shutil
+"""The stage `evaluate`: a policy of one weight judged on held-out captions, as derived by hand."""
 
+import numpy as np
 import pytest
-from rounds import new_run, run_round
-from tiny import tiny_params
+from linear_resources import Channel, Workshop, store_policy
 
-from g2rpo.shapes.captions import captions
+from g2rpo.seeding import noise
 from stages.contract.declared_stages import EVALUATE
-from stages.disk.files import read_json, write_json
-from stages.disk.policy_state import state_digest
-from stages.disk.tables import read_table
-from stages.engine.execute import execute, run_stage
-from stages.engine.loaded_models import Resources
+from stages.disk.tables import read_shard, shard_evaluations, shard_numbers, shard_path
+from stages.engine.execute import execute
+from stages.evaluate import run
 from stages.readings.metrics import evaluation_metrics
 from stages.texts.held_out import held_out
 
-
-def judged(run, params, resources, folder="e"):
-    target = run.path / folder
-    execute(EVALUATE, target, run.inputs(EVALUATE, 0), params, resources, number=0)
-    return target
-
-
-def test_every_reward_is_reported_for_every_prompt_and_number_of_steps(started):
-    run, _, resources = started
-    params = tiny_params("evaluate.num_steps=[2, 4]", "evaluate.num_noises=2")
-    folder = judged(run, params, resources)
-    rows = read_table(folder / "evaluations").to_pandas()
-    assert len(rows) == 2 * 4 * 2 * 4  # step counts, captions, noises, rewards
-    assert read_table(folder / "pictures").num_rows == 2 * 2
-    means = evaluation_metrics(folder)
-    assert set(means) == {f"{r}{s}" for r in params.evaluate.rewards for s in ("", "/steps_4")}
-    assert means["judge_b"] == pytest.approx(rows[(rows.reward == "judge_b") & (rows.num_steps == 2)]["value"].mean())
+OUTPUTS = ("evaluations", "pictures")
+ASKED = ("evaluate.rewards=[red, green]", "evaluate.choose_by=red", "evaluate.micro_batch=3", "evaluate.num_steps=[2]")
+AHEAD = 7 / 9
+"""How far below its noise a picture lies for each word after two steps of v = words sigma: 1 -> 2/3 -> 0."""
 
 
-def test_the_same_policy_is_judged_the_same_by_another_process_and_run(started):
-    run, params, resources = started
-    first = read_table(judged(run, params, resources) / "evaluations")
-    other = tiny_params("run.seed=5")
-    second = read_table(judged(run, other, Resources(other), "f") / "evaluations")
-    assert first.equals(second)
+def judged(folder, *overrides, weight=0.0, policy=None, number=0, **how):
+    shop = Workshop(folder, *ASKED, *overrides, weight=weight, rewards=(Channel(), Channel("green", 1)))
+    if policy:
+        store_policy(folder / "policy", policy[0], average=policy[1])
+    run(shop.job([], OUTPUTS, policy=policy and "policy", number=number, **how), shop.resources)
+    return shop
 
 
-def test_held_out_captions_are_of_the_split_and_spread_over_it():
-    prompts = held_out(tiny_params("evaluate.num_prompts=7", "evaluate.num_noises=2"))
-    texts = captions("tuning")
-    assert len(set(prompts.ids)) == len(set(prompts.seeds)) == 14
-    assert set(prompts.texts) <= set(texts)
-    assert set(texts) & set(captions("train")) == set()
-    assert texts.index(prompts.texts[6]) >= len(texts) * 6 // 7
+def painted(prompts, words_weight=AHEAD):
+    """The pictures that are to come out: three numbers a prompt."""
+    words = np.array([len(text.split()) for text in prompts.texts])
+    return noise(prompts.seeds, (3,)).numpy() - words_weight * words[:, None]
 
 
-def test_more_captions_than_the_split_has_are_refused():
-    with pytest.raises(ValueError, match=r"evaluate.num_prompts: at most the \d+ captions of split tuning"):
-        held_out(tiny_params("evaluate.num_prompts=100000"))
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Four captions with two noises, the policy after three rounds; pictures of two captions are kept."""
+    return judged(tmp_path_factory.mktemp("evaluate"), "evaluate.num_noises=2", number=3)
 
 
-def test_the_average_of_the_weights_is_what_is_judged(store):
-    run, params, resources = new_run(tiny_params("update.ema_decay=0.99", "update.learning_rate=0.01"))
-    run_round(run, params, resources)
-    judged = run_stage(run, EVALUATE, 1, params, resources)
-    folder = run.evaluation_folder(1, "tuning")
-    field = resources.field(run.policy_folder(1), 96, averaged=True)
-    weights = {name: p.clone() for name, p in field.policy.module.named_parameters()}
-    trained = resources.policy(run.policy_folder(1)).module.state_dict()
-    assert any(not weights[name].equal(trained[name]) for name in weights)
-    resources.policy(run.policy_folder(1), averaged=True)
-    before = read_table(folder / "evaluations")
-    policy = run.policy_folder(1)
-    shutil.copyfile(policy / "weights.safetensors", policy / "average.safetensors")
-    state = read_json(policy / "state.json")
-    state["files"]["average.safetensors"] = state["files"]["weights.safetensors"]
-    state["digest"] = state_digest(state["num_steps"], state["files"])
-    write_json(policy / "state.json", state)
-    again = run_stage(run, EVALUATE, 1, params, Resources(params), force=True)
-    assert judged.manifest["outputs"]["pictures"]["digest"] != again.manifest["outputs"]["pictures"]["digest"]
-    assert not before.equals(read_table(folder / "evaluations"))
+def test_each_picture_is_judged_by_every_reward(shop):
+    prompts, rows = held_out(shop.params), shop.rows("evaluations")
+    assert list(rows) == [(3, name, 2, reward) for name in prompts.ids for reward in ("red", "green")]
+    expected = painted(prompts)[:, :2].flatten()
+    np.testing.assert_allclose([row["value"] for row in rows.values()], expected, atol=1e-5)
+    assert [row["text"] for row in rows.values()] == [text for text in prompts.texts for _ in (0, 1)]
+    assert shop.resources.encoded == [prompts.texts]
 
 
-def test_fewer_numbers_of_steps_leave_no_old_shard_behind(started):
-    run, _, resources = started
+def test_a_shard_is_a_micro_batch_and_is_charged_its_evaluations(shop):
+    folder = shop.folder / "evaluations"
+    assert [read_shard(folder, shard).num_rows for shard in shard_numbers(folder)] == [3 * 2, 3 * 2, 2 * 2]
+    assert [shard_evaluations(folder, shard) for shard in shard_numbers(folder)] == [3 * 2, 3 * 2, 2 * 2]
+
+
+def test_pictures_of_captions_spread_evenly_are_kept_as_bytes(shop):
+    """Captions 0 and 2 of four, both in the first shard."""
+    prompts, pictures = held_out(shop.params), shop.rows("pictures")
+    assert list(pictures) == [(3, prompts.ids[row], 2) for row in (0, 2)]
+    wanted = np.clip(painted(prompts) * 255, 0, 255).round()
+    for row, picture in zip((0, 2), pictures.values(), strict=True):
+        assert picture["text"] == prompts.texts[row]
+        np.testing.assert_allclose(picture["image"], wanted[row], atol=1)
+    assert shard_numbers(shop.folder / "pictures") == [0]
+
+
+def test_the_network_is_needed_for_painting_and_then_the_decoder_and_the_rewards(shop):
+    assert shop.resources.needed == [("network",), ("decoder", "rewards")]
+
+
+def test_every_number_of_steps_has_its_own_values_of_which_the_first_has_the_plain_name(tmp_path):
+    """Four steps: 1/7 + (4/21)(6/7) + (4/15)(2/3) + (2/5)(2/5) below the noise for each word."""
+    shop = judged(tmp_path, "evaluate.num_steps=[2, 4]")
+    prompts, means = held_out(shop.params), evaluation_metrics(tmp_path)
+    assert set(means) == {"red", "green", "red/steps_4", "green/steps_4"}
+    assert means["red"] == pytest.approx(painted(prompts)[:, 0].mean(), abs=1e-5)
+    four = painted(prompts, 1 / 7 + 24 / 147 + 8 / 45 + 4 / 25)[:, 0].mean()
+    assert means["red/steps_4"] == pytest.approx(four, abs=1e-5)
+
+
+def test_the_noise_hangs_on_the_caption_and_not_on_the_run(tmp_path):
+    first, other = judged(tmp_path / "0"), judged(tmp_path / "1", "run.seed=5")
+    assert first.read("evaluations").equals(other.read("evaluations"))
+
+
+@pytest.mark.parametrize(("average", "judged_by"), [(0.5, 0.5), (None, 0.25)])
+def test_what_is_judged_is_the_average_of_the_weights_where_one_is_kept(tmp_path, average, judged_by):
+    """One step from sigma = 1: the picture is (1 - weight) noise - words."""
+    shop = judged(tmp_path, "evaluate.num_steps=[1]", policy=(0.25, average))
+    prompts = held_out(shop.params)
+    words = np.array([len(text.split()) for text in prompts.texts])
+    expected = (1 - judged_by) * noise(prompts.seeds, (3,)).numpy()[:, 0] - words
+    found = [row["value"] for key, row in shop.rows("evaluations").items() if key[3] == "red"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_only_what_is_missing_is_made(tmp_path):
+    shop = judged(tmp_path)
+    before = {shard: shard_path(tmp_path / "evaluations", shard).stat().st_mtime_ns for shard in (0, 1)}
+    shard_path(tmp_path / "evaluations", 1).unlink()
+    run(shop.job([], OUTPUTS), shop.resources)
+    after = {shard: shard_path(tmp_path / "evaluations", shard).stat().st_mtime_ns for shard in (0, 1)}
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_fewer_numbers_of_steps_leave_no_old_shard_behind(tmp_path):
+    names = ("judge_a", "judge_b")  # execute wants the digest of each
     for steps in ("[2, 4]", "[4]"):
-        params = tiny_params(f"evaluate.num_steps={steps}")
-        folder = judged(run, params, resources)
-    assert set(read_table(folder / "evaluations")["num_steps"].to_pylist()) == {4}
-    assert read_table(folder / "pictures").num_rows == 2
+        asked = (f"evaluate.rewards=[{', '.join(names)}]", "evaluate.choose_by=judge_a", f"evaluate.num_steps={steps}")
+        shop = Workshop(tmp_path, *asked, rewards=map(Channel, names))
+        execute(EVALUATE, tmp_path, {"policy": tmp_path / "base"}, shop.params, shop.resources, number=0)
+    assert set(shop.read("evaluations")["num_steps"].to_pylist()) == {4}
+    assert shop.read("pictures").num_rows == 2

@@ -1,19 +1,17 @@
 """The stage `integrate`: its parameters, and advantages that can be added up from the table and hang on no shard."""
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from rounds import new_run, run_round
+from rounds import run_round
 from tiny import tiny_params
 
-from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, read_table, shard_path, write_shard
-from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
-from stages.engine.rules import integration_rule
 from stages.integrate import run
 from stages.readings.metrics import round_metrics
 from stages.readings.trace import trace_prompt
@@ -24,18 +22,18 @@ TWO = (
     "integrate.granularity_weights=[1.0, 0.5]",
 )
 KEY = ["prompt_id", "window", "branch"]
+GROUP = ["prompt_id", "window", "reward", "granularity"]
 NO_MODELS: Any = None
 
 
 @pytest.fixture(scope="module")
-def rewards(tmp_path_factory):
-    """The rewards of a round with two rewards and two granularities."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("integrate")))
-        made, params, resources = new_run(tiny_params(*TWO))
-        for stage in ("prompts", "rollout", "complete", "score"):
-            run_stage(made, STAGES[stage], 0, params, resources)
-        return read_table(made.round_folder(0) / "rewards").to_pandas()
+def rewards():
+    """Of four prompts, at two steps, three branches of two granularities, by two rewards: drawn, of unlike spreads."""
+    random = np.random.default_rng(0)
+    keys = itertools.product(["p0", "p1", "p2", "p3"], (0, 1), range(3), (1, 2), ("judge_a", "clean_pixels"))
+    rows = pd.DataFrame(keys, columns=["prompt_id", "window", "branch", "granularity", "reward"])
+    spreads = random.uniform(0.05, 0.3, rows.groupby(GROUP).ngroups)[rows.groupby(GROUP).ngroup()]
+    return rows.assign(value=0.5 + spreads * random.normal(size=len(rows)))
 
 
 def integrated(rewards, folder, *options, shards=1, asked=None):
@@ -49,7 +47,7 @@ def integrated(rewards, folder, *options, shards=1, asked=None):
     for part in asked or [None]:
         run(
             Job(params, 0, {"rewards": folder / "rewards"}, {"advantages": folder / "out"}, "s", part),
-            Resources(params),
+            NO_MODELS,
         )
     return read_table(folder / "out").to_pandas().sort_values(KEY, ignore_index=True)
 
@@ -88,7 +86,7 @@ def test_a_summand_is_the_shifted_reward_over_its_divisor(rewards, tmp_path, opt
 
 
 def test_the_default_is_the_published_law_by_pandas(rewards, tmp_path):
-    groups = rewards.groupby(["prompt_id", "window", "reward", "granularity"])["value"]
+    groups = rewards.groupby(GROUP)["value"]
     z = (rewards["value"] - groups.transform("mean")) / (groups.transform("std") + 1e-8)
     w = rewards["reward"].map({"judge_a": 1.0, "clean_pixels": 2.0}) * rewards["granularity"].map({1: 1.0, 2: 0.5})
     law = (w * z).groupby([rewards[name] for name in KEY]).sum().clip(-5, 5)
@@ -121,15 +119,8 @@ def test_the_floor_is_that_of_the_round_and_not_of_the_shard(rewards, tmp_path):
     assert off[off["prompt_id"] == quiet["prompt_id"].unique()[-1]]["advantage"].abs().max() > 0.5
 
 
-def test_weights_go_with_the_granularities_in_their_order():
-    chosen = tiny_params("integrate.granularity_weights=[1.0, 0.5]").integrate
-    assert integration_rule(chosen, [1, 2]).granularity_weights == {1: 1.0, 2: 0.5}
-    assert integration_rule(chosen, [2, 1]).granularity_weights == {2: 1.0, 1: 0.5}
-    assert integration_rule(tiny_params().integrate, [1, 3]).granularity_weights == {1: 1.0, 3: 1.0}
-
-
-def test_a_round_counts_its_floored_groups_and_a_trace_names_them(started):
-    made, params, _ = started
+def test_a_round_counts_its_floored_groups_and_a_trace_names_them(finished):
+    made, params, _ = finished
     floored = params.model_copy(
         update={"integrate": params.integrate.model_copy(update={"std_floor_frac": 0.9, "clamp": 0.5})}
     )

@@ -1,9 +1,11 @@
 """Rounds of the latent models: adapters, residency, and rewards that fail."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
+from damage import linked_copy
 from random_bases import tiny_latent_params
 from rounds import new_run, run_round
 from tiny import tables
@@ -17,31 +19,52 @@ from stages.engine.loaded_models import Resources
 from stages.readings.budget import round_evaluations
 from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
+from stages.store.run import Run
 
-FAMILIES = ["flux1", "sd3.5"]
+
+@pytest.fixture(scope="module")
+def done_once(tmp_path_factory):
+    """A run of the small FLUX.1 whose first round is done, and the process that did it; no test may change them."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("latent")))
+        made = new_run(tiny_latent_params())
+        run_round(*made)
+    return made
 
 
 @pytest.fixture
-def done():
-    run, params, resources = new_run(tiny_latent_params())
-    run_round(run, params, resources)
-    return run, params, resources
+def done(done_once, store):
+    """A copy of that run in the test's own store, and that process: it finds out what it holds."""
+    run, params, resources = done_once
+    return Run(linked_copy(run.path, store / "runs" / run.key)), params, resources
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("change", ["policy.lora.rank=4", "policy.lora=null", "resources.quantise=int8"])
-def test_a_round_goes_on_from_disk_as_in_one_process(family, change, monkeypatch, tmp_path):
+slow = pytest.mark.slow
+"""The same with the other family."""
+
+
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [
+        ("flux1", "policy.lora.rank=4"),
+        ("sd3.5", "policy.lora=null"),
+        ("flux1", "resources.quantise=int8"),
+        pytest.param("sd3.5", "policy.lora.rank=4", marks=slow),
+        pytest.param("flux1", "policy.lora=null", marks=slow),
+        pytest.param("sd3.5", "resources.quantise=int8", marks=slow),
+    ],
+)
+def test_a_round_goes_on_from_disk_as_in_one_process(family, change, tmp_path):
     run, params, resources = new_run(tiny_latent_params(family, change))
     for number in range(2):
         run_round(run, params, resources, number)
     run_stage(run, EVALUATE, 2, params, resources)
-    straight = tables(run.path)
-    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "again"))
-    again, _, _ = new_run(tiny_latent_params(family, change))
-    for number in range(2):
-        run_round(again, params, Resources(params), number)
+    again = Run(linked_copy(run.path, tmp_path / "again"))
+    shutil.rmtree(again.round_folder(1))
+    shutil.rmtree(again.evaluation_folder(2, params.evaluate.split))
+    run_round(again, params, Resources(params), 1)
     run_stage(again, EVALUATE, 2, params, Resources(params))
-    assert tables(again.path) == straight
+    assert tables(again.path) == tables(run.path)
 
 
 def test_only_the_adapter_is_stored(done):
@@ -77,41 +100,16 @@ def test_kl_is_zero_at_the_first_step_and_not_after_it(done):
 
 def test_guidance_counts_as_two_evaluations():
     run, params, resources = new_run(tiny_latent_params("sd3.5"))
-    guided_run = run
     guided = {d.stage: d.manifest["evaluations"] for d in run_round(run, params, resources)}
+    charged = read_table(run.round_folder(0) / "completions")["evaluations"].to_pylist()
+    assert sum(charged) == guided["complete"]
+    assert round_evaluations(params, 0) == sum(guided.values())
     run, params, resources = new_run(tiny_latent_params("sd3.5", "policy.guidance=1"))
     plain = {d.stage: d.manifest["evaluations"] for d in run_round(run, params, resources)}
     assert guided["rollout"] == 2 * plain["rollout"] > 0
     assert guided["complete"] == 2 * plain["complete"]
     assert guided["update"] == 2 * plain["update"]
     assert round_evaluations(params, 0) == sum(plain.values())
-    assert round_evaluations(tiny_latent_params("sd3.5"), 0) == sum(guided.values())
-    charged = read_table(guided_run.round_folder(0) / "completions")["evaluations"].to_pylist()
-    assert sum(charged) == guided["complete"]
-
-
-def test_offloaded_models_lie_on_the_device_only_while_they_are_needed(done, monkeypatch):
-    """Without a second device the moves are watched, not made."""
-    run, params, _ = done
-    offloading = params.model_copy(
-        update={"resources": params.resources.model_copy(update={"between_stages": "offload"})}
-    )
-    resources = Resources(offloading)
-    policy = resources.policy(run.policy_folder(1))
-    moves, hps = [], resources.reward("hps")
-    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moves.append((module, str(device))))
-    networks = {policy.module: "network", policy.decoder: "decoder", hps.module: "rewards"}
-    for stage, away in (
-        ("score", {"network"}),
-        ("update", {"decoder", "rewards"}),
-        ("integrate", set(networks.values())),
-    ):
-        moves.clear()
-        resources.device = "the device"
-        resources.need(*STAGES[stage].models)
-        assert {networks[module] for module, device in moves if device == "cpu"} == away
-        assert {networks[module] for module, device in moves if device == "the device"} == set(networks.values()) - away
-        assert [device for _, device in moves] == sorted(device for _, device in moves)  # first away, then in
 
 
 def test_offloading_changes_no_number(done, monkeypatch, tmp_path):
@@ -126,20 +124,6 @@ def test_offloading_changes_no_number(done, monkeypatch, tmp_path):
 def test_quantised_weights_make_another_run():
     values = [Fingerprint.of(tiny_latent_params("flux1", *more), "cpu") for more in ((), ("resources.quantise=int8",))]
     assert values[0].differences(values[1]) == ["resources.quantise: None, got int8"]
-
-
-def test_what_is_loaded_in_a_later_stage_finds_room_and_goes_again(monkeypatch):
-    """A run that goes on at `score` has the rewards on the device when it loads the network for its decoder."""
-    params = tiny_latent_params("flux1", "resources.between_stages=offload")
-    resources = Resources(params)
-    resources.need(*STAGES["score"].models)
-    hps, policy, moves = resources.reward("hps").module, resources._load_base(), []
-    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: moves.append((module, str(device))))
-    monkeypatch.setattr(resources, "_load_base", lambda: moves.append("loaded") or policy)
-    resources.device = "the device"
-    assert resources.decoder() is policy
-    assert moves[:2] == [(hps, "cpu"), "loaded"]
-    assert set(moves[2:]) == {(policy.module, "cpu"), (policy.decoder, "the device"), (hps, "the device")}
 
 
 def test_the_peak_of_memory_is_logged_for_each_stage(done):
@@ -170,18 +154,19 @@ class Failing:
         ),
     ],
 )
-def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(done, row, said):
+def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(done, monkeypatch, row, said):
     run, params, resources = done
-    resources._rewards["hps"] = Failing(row)
+    monkeypatch.setitem(resources._rewards, "hps", Failing(row))
     with pytest.raises(ValueError, match=said):
         run_stage(run, STAGES["score"], 0, params, resources, force=True)
     with pytest.raises(ValueError, match=r"Reward hps failed at prompt tuning-\d+-000"):
         run_stage(run, EVALUATE, 1, params, resources)
 
 
-def test_a_fault_that_no_reward_foresaw_is_told_with_its_pictures_too(done):
+def test_a_fault_that_no_reward_foresaw_is_told_with_its_pictures_too(done, monkeypatch):
     run, params, resources = done
-    resources._rewards["hps"] = SimpleNamespace(name="hps", module=None, score=lambda images, texts: 1 / 0)
+    broken = SimpleNamespace(name="hps", module=None, score=lambda images, texts: 1 / 0)
+    monkeypatch.setitem(resources._rewards, "hps", broken)
     with pytest.raises(ValueError, match=r"Reward hps failed at prompt train-.* division by zero"):
         run_stage(run, STAGES["score"], 0, params, resources, force=True)
 

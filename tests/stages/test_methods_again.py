@@ -1,9 +1,11 @@
 """Every method's rounds made again: in parts, in another process, in other batches; and read as text."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
+from damage import linked_copy
 from methods import METHODS
 from rounds import new_run, run_round
 from tiny import tables, tiny_params
@@ -14,6 +16,9 @@ from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
 from stages.readings.metrics import round_metrics
 from stages.readings.trace import trace_prompt
+from stages.store.run import Run
+
+IN_PARTS = ("update.decay_rounds=3", "update.num_minibatches=2")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -24,23 +29,18 @@ def test_running_a_round_again_gives_the_same_bytes(of_method, method):
     assert tables(run.path) == before
 
 
-@pytest.mark.parametrize("method", ["mix_grpo", "flow_grpo", "dance_grpo"])
-def test_a_process_that_resumes_makes_what_one_process_makes(method):
-    run, params, resources = new_run(tiny_params(*METHODS[method], "update.decay_rounds=3", "update.num_minibatches=2"))
-    for number in range(2):
-        run_round(run, params, resources, number)
-    straight = tables(run.path)
-    for path in run.round_folder(1).rglob("*"):
-        if path.is_file():
-            path.unlink()
+@pytest.mark.parametrize(("method", "how"), [("mix_grpo", ()), ("flow_grpo", IN_PARTS), ("dance_grpo", ())])
+def test_a_process_that_resumes_makes_what_one_process_makes(of_method, tmp_path, method, how):
+    straight, params, _ = of_method(method, *how)
+    run = Run(linked_copy(straight.path, tmp_path / "again"))
+    shutil.rmtree(run.round_folder(1))
     run_round(run, params, Resources(params), 1)
-    assert tables(run.path) == straight
+    assert tables(run.path) == tables(straight.path)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("change", ["prompts.shard_size=1", "rollout.micro_batch=5"])
-def test_shards_and_micro_batches_change_no_noise_and_results_to_rounding(of_method, method, change):
-    run, params, resources = new_run(tiny_params(*METHODS[method], change))
+def test_shards_and_micro_batches_change_no_noise_and_results_to_rounding(of_method, method):
+    run, params, resources = new_run(tiny_params(*METHODS[method], "prompts.shard_size=1", "rollout.micro_batch=5"))
     run_round(run, params, resources)
     ours, theirs = (one.round_folder(0) for one in (run, of_method(method)[0]))
     for name, column in (("anchors", "latents"), ("transitions", "next_latents"), ("completions", "latents")):
@@ -71,7 +71,7 @@ def test_another_seed_is_other_noise_everywhere(of_method, method):
 def test_the_learning_rate_follows_its_schedule_over_the_rounds():
     # warmup of two rounds: a half, then all; then down by a third each round
     how = ("update.learning_rate=1e-4", "update.warmup_rounds=2", "update.decay_rounds=3", "update.final_frac=0.0")
-    run, params, resources = new_run(tiny_params(*how))
+    run, params, resources = new_run(tiny_params(*how, "prompts.num_prompts=1", "complete.granularities=[1]"))
     rates = []
     for number in range(4):
         run_round(run, params, resources, number)
@@ -80,20 +80,21 @@ def test_the_learning_rate_follows_its_schedule_over_the_rounds():
     assert round_metrics(run, 0)["update/learning_rate"] == pytest.approx(0.5e-4)
 
 
-def test_the_learning_rate_of_the_round_is_the_one_that_is_applied():
+def test_the_learning_rate_of_the_round_is_the_one_that_is_applied(finished):
+    run = finished[0]
     weights = []
     for how in (
         ("update.learning_rate=1e-4", "update.warmup_rounds=2"),
         ("update.learning_rate=5e-5", "update.warmup_rounds=0"),
     ):
-        run, params, resources = new_run(tiny_params("update.decay_rounds=null", *how))
-        run_round(run, params, resources)
+        params = tiny_params("update.decay_rounds=null", *how)
+        run_stage(run, STAGES["update"], 0, params, Resources(params))
         weights.append((run.policy_folder(1) / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
 
 def test_minibatches_are_optimizer_steps_of_whole_prompts(of_method):
-    run = of_method("flow_grpo", "update.num_minibatches=2")[0]
+    run = of_method("flow_grpo", *IN_PARTS)[0]
     updates = read_table(run.round_folder(1) / "updates").to_pandas()
     assert updates["optimizer_step"].tolist() == [2, 3]
     assert updates["ratio_min"][0] == updates["ratio_max"][0] == 1.0

@@ -1,6 +1,7 @@
 """Updates by several real processes that meet over gloo."""
 
 import multiprocessing
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from stages.engine.loaded_models import Resources
 from stages.params.record import Params
 
 _LONGEST = 300  # seconds
+_IMPORTED = ("torch._dynamo", "torch.distributed.fsdp", "diffusers.models", "peft", "transformers", "stages.update")
+"""Once, by a process of which the members are forked; it has computed nothing, so that this is safe."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,10 @@ class Update:
 def together(size, updates):
     """Have so many processes do updates, one after another."""
     address = f"tcp://127.0.0.1:{free_port()}"
-    context = multiprocessing.get_context("spawn")
-    members = [context.Process(target=_member, args=(World(rank, size), address, updates)) for rank in range(size)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_IMPORTED])
+    told = (address, os.environ["G2RPO_HOME"], updates)
+    members = [context.Process(target=_member, args=(World(rank, size), *told)) for rank in range(size)]
     for member in members:
         member.start()
     for member in members:
@@ -57,7 +62,8 @@ def together(size, updates):
     assert ended == [0] * size
 
 
-def _member(world, address, updates):
+def _member(world, address, home, updates):
+    os.environ["G2RPO_HOME"] = home
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=address, rank=world.rank, world_size=world.size)
     for update in updates:

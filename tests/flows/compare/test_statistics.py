@@ -61,3 +61,9 @@ def test_what_was_not_tested_is_not_counted():
     first, second = holm([float("nan"), 0.04])
     assert isnan(first)
     assert second == pytest.approx(0.04)
+
+
+def test_half_an_interval_is_half_its_width():
+    found = summary([0.0, 2.0])
+    assert found.half == pytest.approx(tan(pi * 0.475))
+    assert found.half == pytest.approx(found.high - 1.0)

@@ -2,18 +2,18 @@ import re
 
 import pytest
 import yaml
-from damage import bring_to_the_end
-from exports import train_tiny
+from exports import BY_JPEG
+from handmade import begun, finish, judge
 from methods import METHODS
 from PIL import Image
-from rounds import new_run, run_round
+from random_bases import PRESETS, random_model
 from tiny import tiny_params
 
 from flows.export.model_card import Exported, Result, write_card
+from stages.params.file import load_params
 from stages.params.record import for_report
 from stages.params.rewards import RemoteParams
-from stages.readings.metrics import evaluation_metrics, round_metrics
-from stages.store.run import find_run
+from stages.store.run import open_run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = "https://huggingface.co"
@@ -28,31 +28,43 @@ LICENCES = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as environment:
-        folder = tmp_path_factory.mktemp("cards")
-        environment.setenv("G2RPO_HOME", str(folder / "store"))
-        yield folder
+        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("cards")))
+        yield
 
 
 @pytest.fixture(scope="module")
-def flux(home):
-    run, params, _ = train_tiny("presets/tiny-flux.yaml", "flux1", home / "flux1", "rollout.shift=3.0")
+def flux():
+    """A LoRA of a run of one round, which was never judged."""
+    more = [*BY_JPEG, f"policy.path={random_model('flux1')}", "rollout.shift=3.0"]
+    params = load_params(PRESETS["flux1"], more)
+    run = open_run(params, device="cpu")
     run.begin_session({"git_commit": COMMIT, "git_dirty": "true", "torch": "2.99.0"})
+    finish(run, {"reward/jpeg/mean": -1.5, "reward/jpeg/step_0/spread": 0.1, "reward/jpeg/step_1/spread": 0.2})
     return Exported(run, params, 1, as_lora=True)
 
 
 @pytest.fixture(scope="module")
-def shapes(home):
-    """A run of two rounds, of which only the base and the first policy have been judged on the test captions."""
-    run, params, resources = new_run(tiny_params("run.rounds=1"))
-    bring_to_the_end(run, params, resources)
+def shapes():
+    """A run of two rounds that is better after the first; that policy and the base are judged on the test captions."""
+    run, params = begun("run.rounds=2", "evaluate.choose_by=judge_a")
+    finish(run)
+    finish(run)
+    for number, value in ((0, 0.5), (1, 0.75), (2, 0.625)):
+        judge(run, params, number, judge_a=[value] * 4)
+    judge(run, for_report(params), 0, "test", judge_a=[0.25, 0.75] * 2, judge_b=[0.5] * 4, rule_strict=[0, 0, 1, 1])
+    judge(run, for_report(params), 1, "test", judge_a=[0.5, 1.0] * 2, judge_b=[0.25] * 4, rule_strict=[1, 1, 1, 0])
     return Exported(run, params, 1, as_lora=False)
 
 
-def card(exported, folder):
-    write_card(folder, exported)
+def card(exported, folder, *, drawn=False):
+    """The text of a card; its curves, which take a second, are drawn where they are looked at."""
+    with pytest.MonkeyPatch.context() as replaced:
+        if not drawn:
+            replaced.setattr("flows.export.model_card.curves", lambda *_: None)
+        write_card(folder, exported)
     return (folder / "README.md").read_text()
 
 
@@ -134,22 +146,26 @@ def test_a_card_names_the_method_and_its_own_parameters(flux, tmp_path, method, 
 
 
 def test_the_table_is_the_final_evaluation_and_tells_trained_rewards_from_the_others(shapes, tmp_path):
-    text = card(shapes, tmp_path)
-    base, aligned = (evaluation_metrics(shapes.run.evaluation_folder(number, "test")) for number in (0, 1))
-    for name, mark in (("judge_a", " (trained on)"), ("judge_b", ""), ("rule_strict", "")):
-        change = aligned[name] - base[name]
-        assert f"| {name}{mark} | {base[name]:.4g} | {aligned[name]:.4g} | {change:+.3g} |" in text
+    text = card(shapes, tmp_path, drawn=True)
+    assert "| judge_a (trained on) | 0.5 | 0.75 | +0.25 |" in text
+    assert "| judge_b | 0.5 | 0.25 | -0.25 |" in text
+    assert "| rule_strict | 0.5 | 0.75 | +0.25 |" in text
     assert "Means over 4 prompts of the split test with 1 noise" in text
     assert "neither trained on nor looked at" in text
-    assert "| judge_b | shapes world | none: judged only |" in text
-    tuning = [evaluation_metrics(shapes.run.evaluation_folder(number, "tuning"))["judge_a"] for number in (0, 1)]
-    assert [float(value) for value in re.findall(r"^\| [01] \| (\S+) \|", text, re.MULTILINE)] == pytest.approx(
-        tuning, rel=1e-3
-    )
+    assert "| judge_b | shapes world | none: judged only | comes with g2rpo |" in text
+    assert "| judge_a | shapes world | 1 | comes with g2rpo |" in text
+    history = [(0, 0.5), (1, 0.75)]  # as far as the policy that is handed over
+    assert [(int(n), float(v)) for n, v in re.findall(r"^\| (\d) \| (\S+) \|", text, re.MULTILINE)] == history
+    assert "By judge_a the round that is handed over, 1, is the best of them." in text
     for name in ("curves.png", "before_after.png"):
         assert f"]({name})" in text
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 400
+
+
+def test_a_round_that_is_not_the_best_is_not_called_so(shapes):
+    assert shapes.best
+    assert not Exported(shapes.run, shapes.params, 2, as_lora=False).best
 
 
 def test_without_a_final_evaluation_the_table_is_that_of_the_training(shapes):
@@ -164,12 +180,14 @@ def test_prompts_that_were_trained_on_are_not_called_held_out(shapes):
     assert "among those that it was trained on" in Result(for_report(trained), None, None, final=True).apartness
 
 
-def test_a_run_that_was_never_judged_has_a_card_without_a_table(home, tmp_path):
-    run, params, resources = new_run(tiny_params("run.seed=3"))
-    run_round(run, params, resources)
-    run.write_metrics(0, round_metrics(run, 0))
-    run.finish_round(0)
-    text = card(Exported(find_run(run.key), params, 1, as_lora=False), tmp_path)
+def test_a_run_that_was_never_judged_has_a_card_without_a_table(tmp_path):
+    run, params = begun("run.seed=3")
+    finish(run)
+    text = card(Exported(run, params, 1, as_lora=False), tmp_path)
+    assert header(text)["license"] == "apache-2.0"
+    assert "The base model comes with g2rpo, under apache-2.0." in text
+    assert "# The shapes world aligned by G²RPO" in text
+    assert "The base model that comes with g2rpo, with all weights of its transformer trained," in text
     assert "Base against aligned" not in text
     assert "](curves.png)" in text
     assert not (tmp_path / "before_after.png").exists()

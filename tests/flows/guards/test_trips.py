@@ -34,6 +34,9 @@ TRIPS = {
 }
 """What trips each guard; `diversity` and `reward_hacking` need longer runs."""
 
+QUICK = ("non_finite", "zero_spread", "time")
+"""Of these, the guards that `make test` sees trip in a run; each guard's own test has all of them trip by numbers."""
+
 
 def train(*overrides):
     sets = [word for override in (*TINY, *overrides) for word in ("--set", override)]
@@ -48,7 +51,9 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-@pytest.mark.parametrize("guard", TRIPS)
+@pytest.mark.parametrize(
+    "guard", [guard if guard in QUICK else pytest.param(guard, marks=pytest.mark.slow) for guard in TRIPS]
+)
 def test_a_run_that_it_is_there_for_is_stopped_and_the_same_command_finds_the_same(store, guard):
     done = train(*TRIPS[guard])
     assert isinstance(done.exception, GuardStopError)
@@ -66,6 +71,7 @@ def _without_free_space(ended):
     return re.sub(r"got [\d.]+ GB", "got some GB", str(ended))
 
 
+@pytest.mark.slow
 def test_a_good_run_trips_none_of_them_and_one_that_must_grow_more_diverse_is_stopped(store):
     words = ("run.rounds=21", "evaluate.num_prompts=64", "evaluate.every=7")
     done = train(*words)
@@ -159,6 +165,7 @@ def shipped(*overrides):
     return CliRunner().invoke(app, ["train", *[word for override in overrides for word in ("--set", override)]])
 
 
+@pytest.mark.slow
 def test_a_run_that_over_optimises_is_stopped_with_its_best_round_exported(store):
     done = shipped(*OVER_OPTIMISING, "update.learning_rate=6e-4", "run.rounds=40")
     told = str(done.exception)

@@ -8,6 +8,8 @@ from browser import chromium
 from command_line import CommandLine
 from services import Up
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 4
 
 

@@ -1,107 +1,173 @@
-"""Real Ray actors that are late, die or cannot be made; and who is told that they were lost."""
-
-import os
-import time
+"""Who takes which task, and what a late or lost runner costs, with a clock of the test's own."""
 
 import pytest
-import ray
-import torch
-from rounds import new_run
-from tiny import tiny_params
+from ray.exceptions import RayActorError
+from ray_here import Died
 
 from flows.common.endings import RunnersLostError
-from flows.runners.ray_cluster import start_here
-from flows.runners.ray_pool import Budget, Pool
-from flows.training.rollout_ahead import Ahead
+from flows.runners.ray_pool import Budget, Pool, told
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    start_here(2)
-    yield
-    ray.shutdown()
+class Worker:
+    """Does a shard: ten times its number. Shard 13 is broken, and at shard 666 it dies, once."""
+
+    dead = False
+
+    def ready(self):
+        return "here"
+
+    def work(self, shard):
+        if shard == 13:
+            raise ValueError("of shard 13")
+        if shard == 666 and not Worker.dead:
+            Worker.dead = True
+            raise Died("it is out of memory.")
+        return 10 * shard
 
 
-def pool_of(size, budget, *, broken=False):
-    class Sleeper:  # within: Ray then sends it whole, the module is not to be found elsewhere
-        def __init__(self):
-            if broken:
-                raise ValueError("weights are required, got none")
-
-        def ready(self):
-            return "here"
-
-        def work(self, seconds):
-            time.sleep(seconds)
-
-        def die(self, once):
-            if not os.path.exists(once):
-                open(once, "x").close()
-                os._exit(1)
-
-    return Pool(lambda: ray.remote(Sleeper).options(num_cpus=1).remote(), size, budget, 60)
+class Unmade:
+    def __init__(self):
+        raise ValueError("weights are required, got none")
 
 
-def worked(pool, *naps):
-    """Tasks that sleep for so long, the first of them where an actor is free first."""
-    seconds = iter(naps)
-    tasks = [pool.submit("work", shard, lambda actor: actor.work.remote(next(seconds, 0.1))) for shard in range(8)]
-    assert sorted(task.shard for task in pool.finished(tasks)) == list(range(8))
-    return tasks
+@pytest.fixture
+def make(here, monkeypatch):
+    """Makes a pool of workers."""
+    monkeypatch.setattr(Worker, "dead", False)
+
+    def of(size, *, most=0, kind=Worker):
+        return Pool(lambda: here.remote(kind).remote(), size, Budget(most), 60.0)
+
+    return of
 
 
-def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch, capsys):
-    monkeypatch.setattr("flows.runners.ray_pool._LEAST", 1.0)
-    pool = pool_of(2, Budget(1))
-    worked(pool)
-    pool.drop(worked(pool, 600.0))
-    assert "it was late with a shard that another has finished" in capsys.readouterr().err
-    worked(pool)
+def submit(pool, *shards, kind="work"):
+    return [pool.submit(kind, shard, lambda actor, shard=shard: actor.work.remote(shard)) for shard in shards]
+
+
+def done(pool, *shards):
+    """The results of shards, in the order in which they are done."""
+    return [task.result for task in pool.finished(submit(pool, *shards))]
+
+
+def test_a_look_hands_out_what_is_queued_and_takes_what_is_back_without_waiting(make, here):
+    pool = make(2)
+    (task,) = submit(pool, 3)
+    assert (task.kind, task.shard, task.done) == ("work", 3, False)
+    for _ in range(3):
+        pool.look()
+    assert (task.done, task.result, task.at) == (True, 30, set())
+    assert here.now == 0.0
+
+
+def test_every_task_is_yielded_once_with_its_result(make, here):
+    pool = make(2)
+    assert sorted(done(pool, *range(5))) == [0, 10, 20, 30, 40]
+    assert len({actor for actor, name, _ in here.calls if name == "work"}) == 2
+
+
+def test_what_a_task_raises_is_raised_and_the_pool_goes_on(make):
+    pool = make(1)
+    with pytest.raises(ValueError, match="of shard 13"):
+        done(pool, 13, 4)
+    assert sorted(done(pool, 5)) == [50]
+
+
+def test_the_shard_of_a_lost_runner_goes_to_another_first(make, here, capsys):
+    pool = make(1, most=1)
+    assert done(pool, 666, 2) == [6660, 20]
+    warned = "warning: a runner is lost and another started (The actor died unexpectedly: it is out of memory)\n"
+    assert capsys.readouterr().err == warned
+    assert len(here.actors) == 2
+
+
+def test_one_lost_runner_too_many_ends_the_work_and_leaves_the_pool_whole(make):
+    pool = make(1)
+    with pytest.raises(
+        RunnersLostError, match=r"(?s)At most 0 lost .* placement.max_restarts, got 1; the last: .*memo"
+    ):
+        done(pool, 666)
+    (lost,) = submit(pool, 666)
+    assert done(pool, 7) == [70]
+    assert lost.result == 6660
+
+
+def test_a_runner_that_cannot_be_made_is_told_with_its_reason(make):
+    with pytest.raises(RunnersLostError, match=r"one cannot be made: ValueError: weights are required, got none$"):
+        done(make(1, most=3, kind=Unmade), 1)
+
+
+@pytest.mark.parametrize(("loaded", "seconds"), [(True, 31.0), (False, 901.0)])
+def test_a_late_shard_goes_to_another_and_its_first_runner_is_started_anew(make, here, capsys, loaded, seconds):
+    pool = make(2, most=1)
+    done(pool, 1, 2, 3, 4)
+    here.now += 100.0
+    late, other = here.actors
+    late.stuck = {"work"}
+    tasks = submit(pool, 5, 6, kind="work" if loaded else "first of its kind")
+    began = here.now
+    assert sorted(task.result for task in pool.finished(tasks)) == [50, 60]
+    assert here.now - began == seconds
+    pool.drop(tasks)
+    assert late.killed
+    assert not other.killed
+    assert late not in pool
+    assert "(it was late with a shard that another has finished)" in capsys.readouterr().err
+
+
+def test_nobody_is_dropped_who_is_at_no_task_that_is_finished(make, here):
+    pool = make(2)
+    pool.drop(pool.finished(submit(pool, 1, 2)))
+    assert not any(actor.killed for actor in here.actors)
+
+
+def test_idle_runners_are_taken_the_named_ones_first_and_nothing_is_handed_out(make, here):
+    pool = make(3)
+    (task,) = submit(pool, 1)
+    last = here.actors[2]
+    pool.take(3, first=[])
+    assert pool.take(2, first=[last, "somebody else"]) == [last, here.actors[0]]
+    assert (task.done, here.calls[-1][1]) == (False, "ready")
+
+
+def test_a_replaced_runner_is_gone_with_another_in_its_place_and_its_task_waits_again(make, here, capsys):
+    pool = make(1, most=0)
+    (first,) = pool.take(1, first=[])
+    first.stuck = {"work"}
+    tasks = submit(pool, 8)
+    pool.look()
+    assert tasks[0].at == {first}
+    assert first in pool
+    pool.replace(first, "", counts=False)
+    assert (first.killed, first in pool, here.actors[1] in pool) == (True, False, True)
+    assert [task.result for task in pool.finished(tasks)] == [80]
+    assert capsys.readouterr().err == ""
+    with pytest.raises(RunnersLostError, match="got 1; the last: it sleeps"):
+        pool.replace(here.actors[1], "it sleeps")
+
+
+def test_a_closed_pool_has_ended_the_idle_and_the_busy(make, here):
+    pool = make(2)
+    pool.take(1, first=[])
     pool.close()
+    assert [actor.killed for actor in here.actors] == [True, True]
 
 
-def test_a_runner_that_loads_models_is_not_late(monkeypatch, capsys):
-    monkeypatch.setattr("flows.runners.ray_pool._LEAST", 0.1)
-    pool = pool_of(2, Budget(0))
-    pool.drop(worked(pool, 5.0))
-    assert "late" not in capsys.readouterr().err
-    pool.close()
+def test_runners_that_never_start_are_told_once_patience_is_over(make, here):
+    pool = make(2)
+    for actor in here.actors:
+        actor.stuck = {"ready"}
+    with pytest.raises(RunnersLostError, match=r"got none from the cluster within 61 s, which has {'CPU': 4.0} free"):
+        done(pool, 1)
 
 
-def test_a_pool_that_has_lost_too_many_says_so_and_is_whole_again(tmp_path):
-    pool, once = pool_of(1, Budget(0)), str(tmp_path / "once")
-    with pytest.raises(RunnersLostError, match=r"placement.max_restarts, got 1"):
-        list(pool.finished([pool.submit("die", 0, lambda actor: actor.die.remote(once))]))
-    worked(pool)
-    pool.close()
-
-
-def test_a_runner_that_cannot_be_made_is_told_with_its_reason():
-    pool = pool_of(1, Budget(3), broken=True)
-    with pytest.raises(RunnersLostError, match="one cannot be made: ValueError: weights are required, got none"):
-        worked(pool)
-    pool.close()
-
-
-@pytest.mark.parametrize("error", [RunnersLostError("too many"), ValueError("of one shard")])
-def test_lost_runners_are_told_at_once_and_other_errors_in_their_turn(monkeypatch, tmp_path, error):
-    class Failing:
-        device = torch.device("cpu")
-
-        def do(self, stage, job):
-            raise error
-
-    monkeypatch.setenv("G2RPO_HOME", str(tmp_path))
-    run, params, _ = new_run(
-        tiny_params(
-            *("placement.runner=ray", "placement.num_runners=2", "placement.update_runners=1"),
-            *("placement.staleness=1", "run.rounds=2"),
-        )
-    )
-    ahead = Ahead(run, params, Failing())
-    if isinstance(error, RunnersLostError):
-        with pytest.raises(RunnersLostError, match="too many"), ahead.of(0):
-            pass
-    else:
-        with ahead.of(0):
-            pass
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("The actor died.\n  It was out of memory.\n", "The actor died"),
+        ("first\n\n  Worker exit type: SYSTEM_ERROR.", "Worker exit type: SYSTEM_ERROR"),
+        ("gone...\nwhy", "gone"),
+    ],
+)
+def test_why_an_actor_died_is_told_in_a_line(message, line):
+    assert told(RayActorError(error_msg=message)) == line

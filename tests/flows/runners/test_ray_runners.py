@@ -1,237 +1,134 @@
-"""Two real Ray actors against one process, and what they do when one is lost."""
+"""Which shard goes to whom, by the real stages on a tiny run, with actors in this process."""
 
-import contextlib
-import signal
-import subprocess
-import threading
+from dataclasses import dataclass
+from typing import Any
 
-import psutil
 import pytest
-import ray
-import torch
-from closeness import close_runs, close_table
-from command_line import CommandLine
-from processes import processes_with
-from random_bases import tiny_latent_params
+from closeness import close_table
+from rounds import new_run, run_round
 from tiny import ROOT, tiny_params
-from waiting import wait_for
 
-from flows.common.endings import GuardStopError, RunnersLostError
-from flows.doctor.cluster import cluster as cluster_checks
-from flows.observers.observer import Observer
-from flows.runners.choice import at_work, runners
-from flows.runners.ray_cluster import start_here
-from flows.runners.ray_pool import Pool
-from flows.training.forecast import plan
-from flows.training.loop import call_plainly
-from flows.training.session import Session
-from stages.contract.declared_stages import STAGES
-from stages.disk.policy_state import policy_state
-from stages.disk.tables import read_table, tensor
-from stages.integrity.verify import verify
-from stages.readings.metrics import finished_manifest
+from flows.runners.ray_runners import RayRunners
+from stages.contract.declared_stages import EVALUATE, STAGES
+from stages.engine.execute import run_stage
+from stages.params.file import load_params
+from stages.store.run import Run, open_run
 
-ROUNDS = ("run.rounds=3", "prompts.num_prompts=8")
-TWO = ("placement.runner=ray", "placement.num_runners=2")
+TWO = ("placement.runner=ray", "placement.num_runners=2", "placement.update_runners=1")
+TABLES = ("anchors", "transitions", "completions", "rewards", "advantages", "updates")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """One cluster for the module; each run has runners of its own."""
-    start_here(4)
-    yield
-    ray.shutdown()
+@dataclass
+class Here:
+    """A run and the runners of it."""
+
+    here: Any
+    params: Any
+    run: Run
+    worker: RayRunners
+
+    def do(self, name, **how):
+        return run_stage(self.run, STAGES[name], 0, self.params, self.worker, **how)
+
+    def asked(self, name):
+        """What runners were asked for: who, and the words."""
+        return [(self.here.actors.index(actor), *words) for actor, call, words in self.here.calls if call == name]
+
+    def shards(self, stage):
+        return sorted(job.shards[0] for _, name, job in self.asked("do") if name == stage)
 
 
-def trained(monkeypatch, home, *overrides, observers=()):
-    """A run in a store of its own."""
-    monkeypatch.setenv("G2RPO_HOME", str(home))
-    session = Session.of(tiny_params(*ROUNDS, *overrides).model_dump(mode="json"))
-    return session.train(call_plainly, observers=observers)
+@pytest.fixture
+def staff(here, own_store):
+    """Makes runners of a tiny run."""
+
+    def make(*overrides):
+        params = tiny_params(*TWO, *overrides)
+        return Here(here, params, open_run(params, device="cpu"), RayRunners(params))
+
+    return make
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """Three rounds in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        yield trained(patch, tmp_path_factory.mktemp("local") / "store").path
+    """The round of a tiny run by one process, and the base judged."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("local") / "store"))
+        run, params, resources = new_run(tiny_params())
+        run_round(run, params, resources)
+        run_stage(run, EVALUATE, 0, params, resources)
+    return run
 
 
-def test_two_runners_make_what_one_process_makes(monkeypatch, tmp_path, local):
-    run = trained(monkeypatch, tmp_path / "store", *TWO).path
-    assert run.name == local.name
-    assert close_runs(local, run) == (42, 3)
-    for number in range(3):  # noise to the last bit
-        for table, column in (("prompts", "noise_seed"), ("transitions", "seed")):
-            mine, others = (read_table(path / f"rounds/{number:04d}" / table)[column] for path in (run, local))
-            assert mine.equals(others)
-        starts = [read_table(path / f"rounds/{number:04d}/anchors") for path in (run, local)]
-        first = [tensor(rows.filter([step == 0 for step in rows["step"].to_pylist()]), "latents") for rows in starts]
-        assert (first[0] == first[1]).all()
-
-
-@pytest.mark.slow
-def test_runners_of_their_own_judge_pictures(monkeypatch, tmp_path, local):
-    scorers = "placement.scorers={num_runners: 1, gpus_per_runner: 0, resource: null}"
-    given: dict[str, list[Pool]] = {}
-    submit = Pool.submit
-
-    def seen(pool, kind, shard, call):
-        given.setdefault(kind, []).append(pool)
-        return submit(pool, kind, shard, call)
-
-    monkeypatch.setattr(Pool, "submit", seen)
-    run = trained(monkeypatch, tmp_path / "store", *TWO, scorers).path
-    close_runs(local, run)
-    assert len({id(pool) for pool in given["score"]}) == 1
-    assert given["score"][0] is not given["rollout"][0]
-    assert len(given["score"]) == len(given["complete"])  # scored once, ahead, and not again in its turn
-
-
-class Killer(Observer):
-    """Kills a runner by SIGKILL at given stages of given rounds, shortly after each has begun."""
-
-    def __init__(self, *stages):
-        self.left = set(stages)
-
-    def stage_started(self, stage, number):
-        if (stage, number) in self.left:
-            self.left.remove((stage, number))
-            threading.Timer(0.05, kill_one).start()
-
-
-def runner_processes():
-    """Those of the module's own cluster, which this process has started."""
-    return [p for p in psutil.Process().children(recursive=True) if is_runner(p)]
-
-
-def is_runner(process):
-    with contextlib.suppress(psutil.Error):
-        return "".join(process.cmdline()).startswith("ray::Runner")
-    return False
-
-
-def kill_one():
-    if there := runner_processes():
-        there[0].kill()
-
-
-@pytest.mark.slow
-def test_a_runner_killed_in_each_stage_costs_time_and_nothing_else(monkeypatch, tmp_path, local, capsys):
-    stages = ["rollout", "complete", "score", "update", "evaluate"]
-    killer = Killer(*((stage, 1) for stage in stages))
-    run = trained(monkeypatch, tmp_path / "store", *TWO, "placement.max_restarts=10", observers=[killer])
-    assert not killer.left
-    assert capsys.readouterr().err.count("a runner is lost and another started") >= 3
-    close_runs(local, run.path)
-
-
-@pytest.mark.slow
-def test_too_many_lost_runners_end_the_stage_and_say_why(monkeypatch, tmp_path, local):
-    store = tmp_path / "store"
-    with pytest.raises(RunnersLostError, match=r"(?s)placement.max_restarts, got 1; the last: .*same command again"):
-        trained(monkeypatch, store, *TWO, "placement.max_restarts=0", observers=[Killer(("update", 1))])
-    wait_for(lambda: not runner_processes(), 30)  # Ray ends them once it is told, a moment later
-    close_runs(local, trained(monkeypatch, store, *TWO).path)
-
-
-@pytest.mark.slow
-def test_a_round_ahead_is_painted_by_the_policy_of_the_round_before(monkeypatch, tmp_path, local):
-    stale = ("placement.staleness=1", "placement.update_runners=1")
-    run = trained(monkeypatch, tmp_path / "store", *TWO, *stale)
-    assert run.key != local.name
-    close_table(run.round_folder(0) / "updates", local / "rounds/0000/updates")  # nobody was before
-    painted = [
-        finished_manifest(run.round_folder(n), STAGES["rollout"])["inputs"]["behaviour_policy"] for n in range(3)
-    ]
-    assert painted == [policy_state(run.policy_folder(n)).digest for n in (0, 0, 1)]
-    for number in (1, 2):
-        folder = run.round_folder(number)
-        old = read_table(folder / "old_log_probs")["log_prob_old"].to_numpy()
-        assert (old == read_table(folder / "transitions")["log_prob"].to_numpy()).all()
-        first = read_table(folder / "updates").to_pylist()[0]
-        assert first["ratio_min"] < 1 < first["ratio_max"]
-        assert first["clip_frac"] > 0
-    again = trained(monkeypatch, tmp_path / "again", *TWO, *stale)
-    close_runs(run.path, again.path)
-    assert verify(run) == []
-
-
-@pytest.mark.slow
-def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2rpo, prefect_api, local):
-    words = [*ROUNDS, *TWO]
-    process = subprocess.Popen(
-        g2rpo.train_command(*words), cwd=ROOT, env=g2rpo.environment, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_for(lambda: g2rpo.rounds() == 1, 180)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    entry = f"G2RPO_HOME={g2rpo.store}"
-    wait_for(lambda: not processes_with(entry), 150)  # Ray's agents look for their parent once in a while
-    g2rpo.train(*words, PREFECT_API_URL=prefect_api)
-    close_runs(local, g2rpo.run_folder())
-    wait_for(lambda: not processes_with(entry), 150)
-
-
-def test_a_runner_has_the_store_of_the_flow_and_not_that_of_the_cluster(monkeypatch, tmp_path):
-    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))  # set after the cluster was started
-    with at_work(runners(tiny_latent_params("flux1", *TWO))) as worker:
-        assert worker.encode(["a red circle"]) == 1
-    assert len(list((tmp_path / "store/embeddings").rglob("*.parquet"))) == 1
-
-
-def test_placements_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match=r"placement.staleness: 0 is required .* placement.update_runners below"):
-        tiny_params(*TWO, "placement.staleness=1")
-    with pytest.raises(ValueError, match=r"placement.update_runners: at most placement.num_runners, 2, .* got 3"):
-        tiny_params(*TWO, "placement.update_runners=3")
-    with pytest.raises(ValueError, match=r"placement.gpus_per_runner: 1 is required .*, got 1 with cpu"):
-        tiny_params(*TWO, "placement.gpus_per_runner=1")
-
-
-def found(*overrides):
-    return {
-        (check.name, check.state): f"{check.told}. {check.remedy}" for check in cluster_checks(tiny_params(*overrides))
+def test_two_runners_make_the_round_that_one_process_makes(staff, local):
+    two = staff()
+    assert two.worker.device.type == "cpu"
+    assert two.here.actors == []
+    for name in STAGES:
+        two.do(name)
+    for table in TABLES:
+        close_table(two.run.round_folder(0) / table, local.round_folder(0) / table)
+    judged = [run.evaluation_folder(0, "tuning") / "evaluations" for run in (two.run, local)]
+    close_table(*judged)
+    assert {stage: two.shards(stage) for stage in ("prompts", "rollout", "complete", "score", "integrate")} == {
+        **{"prompts": [], "integrate": []},  # by the flow's own process
+        **{"rollout": [0, 1], "complete": [0, 1]},
+        "score": [],  # ahead, while others were completed
     }
+    assert sorted(words[-1] for words in two.asked("score")) == [0, 1]
+    assert {number for number, name, _ in two.asked("do") if name == "rollout"} == {0, 1}
 
 
-def test_a_doctor_looks_at_the_cluster(monkeypatch, tmp_path):
-    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
-    assert found() == {("cluster", "ok"): "none is asked for: all stages run in one process. "}
-    good = found(*TWO)
-    assert good.pop(("cluster", "ok")) == "the runners take CPU 2 of 4. "
-    ((node, state),) = good
-    assert (node.split()[0], state) == ("node", "ok")
-    scorers = "placement.scorers={num_runners: 2, gpus_per_runner: 0, resource: l4}"
-    short = found("placement.runner=ray", "placement.num_runners=9", scorers)["cluster", "fault"]
-    assert "CPU 11 of 4, l4 2 of 0" in short
-    assert "placement.num_runners" in short
-    monkeypatch.setattr("flows.doctor.cluster.version", lambda name: "2.0+cu130")
-    other = next(told for (name, state), told in found(*TWO).items() if state == "fault" and name.startswith("node"))
-    assert f"torch {torch.__version__.partition('+')[0]}, here 2.0" in other
+def test_only_what_is_pending_is_handed_out(staff):
+    two = staff()
+    for name in ("prompts", "rollout"):
+        two.do(name)
+    (two.run.round_folder(0) / "transitions/part-00001.parquet").unlink()
+    two.do("rollout")
+    assert two.shards("rollout") == [0, 1, 1]
 
 
-def test_a_cluster_that_does_not_answer_is_told_before_anything_is_waited_for(tmp_path):
-    words = ["--set", "placement.runner=ray", "--set", "placement.address=127.0.0.1:1"]
-    told = CommandLine(tmp_path / "store")("train", *words)
-    assert told.returncode == 2
-    assert "placement.address: a Ray cluster is required at 127.0.0.1:1" in told.stderr
-    assert "ray start --head" in told.stderr
+def test_rewards_of_completions_that_are_no_longer_those_are_scored_again(staff):
+    two = staff()
+    for name in ("prompts", "rollout", "complete"):
+        two.do(name)
+    digest, rows = (task := two.worker._ahead[0, 1]).result or next(two.worker._staff.scorers.finished([task])).result
+    task.result = ("another file's", rows)
+    two.do("score")
+    assert digest != "another file's"
+    assert two.shards("score") == [1]
 
 
-@pytest.mark.slow
-def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
-    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
-    told = plan(tiny_params(*TWO), measure=True)
-    assert told.num_devices == 2
-    assert told.seconds > 0
-    values = told.values(3600.0)
-    assert values["device_hours"] == pytest.approx(2 * told.seconds / 3600, abs=1e-3)
-    assert values["price"] == pytest.approx(2 * told.seconds, abs=0.01)
+def test_scorers_of_their_own_judge_and_those_who_update_do_nothing_else(staff):
+    scorers = "placement.scorers={num_runners: 1, gpus_per_runner: 0, resource: null}"
+    three = staff(scorers, "placement.staleness=1")
+    for name in ("prompts", "rollout", "complete", "score", "integrate", "update"):
+        three.do(name)
+    by = {name: {number for number, what, _ in three.asked("do") if what == name} for name in ("rollout", "update")}
+    assert by == {"rollout": {0}, "update": {1}}
+    assert {number for number, *_ in three.asked("score")} == {2}
 
 
-@pytest.mark.slow
-def test_a_guard_stops_a_run_whose_runners_compute_no_numbers(monkeypatch, tmp_path):
-    with pytest.raises(GuardStopError, match="is stopped by the guard non_finite after round"):
-        trained(monkeypatch, tmp_path / "store", *TWO, "update.learning_rate=1e20")
-    wait_for(lambda: not runner_processes(), 30)  # Ray ends them once it is told, a moment later
+def test_one_runner_encodes_for_all(staff):
+    two = staff()
+    assert two.worker.encode(["a red circle"]) == 0  # what the shapes world reads is not worth keeping
+    assert [words for _, *words in two.asked("encode")] == [[["a red circle"]]]
+
+
+def test_closing_ends_the_runners_and_their_own_cluster_and_others_come_to_later_work(staff):
+    two = staff()
+    two.worker.close()
+    two.worker.encode([])
+    assert two.here.is_initialized()
+    two.worker.close()
+    assert not two.here.is_initialized()
+    assert [actor.killed for actor in two.here.actors] == [True, True]
+    two.worker.encode([])
+    assert len(two.here.actors) == 4
+
+
+def test_a_base_that_is_not_there_is_refused_before_a_cluster_is_joined(here):
+    params = load_params(ROOT / "presets/tiny-flux.yaml", [*TWO, "policy.path=/nowhere"])
+    with pytest.raises(ValueError, match=r"policy.path: a folder, or a hub id as owner/name, is required"):
+        RayRunners(params)
+    assert here.joined == []

@@ -1,61 +1,53 @@
-"""A guard that trips is told by the notification block that a person made; here a webhook of this machine."""
-
-import json
-import subprocess
-import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
-
 import pytest
-from command_line import CommandLine
-from services import Up
-from tiny import ROOT
-from waiting import wait_for
-
-pytestmark = pytest.mark.slow
-
-MAKE_BLOCK = """
-import sys
+import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
-said = {"subject": "{{subject}}", "body": "{{body}}"}
-block = CustomWebhookNotificationBlock(name="guards", url=sys.argv[1], json_data=said, secrets={})
-block.save("g2rpo-guard")
-"""
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from tiny import ROOT
+
+from flows.services.automations import read_automations
 
 
 @pytest.fixture
-def webhook():
-    """A server's address, and what it has been sent."""
-    sent = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", sent
-        server.shutdown()
-        thread.join()
+def client(prefect_in_process):
+    with temporary_settings({PREFECT_API_URL: prefect_in_process}), get_client(sync_client=True) as client:
+        yield client
 
 
-def test_a_guard_that_trips_is_sent_by_the_block_that_up_found(tmp_path, webhook):
-    url, sent = webhook
-    up = Up(CommandLine(tmp_path / "store"))
-    try:
-        environment = up.g2rpo.environment | up.environment
-        subprocess.run([sys.executable, "-c", MAKE_BLOCK, url], cwd=ROOT, env=environment, check=True)
-        assert "nothing is sent" not in up.start().stderr
-        up.g2rpo.train("update.learning_rate=3e-2", "run.rounds=3", **up.environment)
-        wait_for(lambda: sent, 90)
-        assert sent[0]["subject"] == f"g2rpo: guard kl of run {up.run().key}"
-        assert "warn" in sent[0]["body"]
-        assert "nats per latent element" in sent[0]["body"]
-    finally:
-        up.g2rpo("down")
+def written(path, *actions, name="guard", **changes):
+    trigger = {"type": "event", "posture": "Reactive", "expect": ["g2rpo.guard.tripped"], "threshold": 1, "within": 0}
+    tree = {"name": name, "trigger": trigger, "actions": list(actions)}
+    path.write_text(yaml.safe_dump({"automations": [tree | changes]}))
+    return path
+
+
+def sends(block):
+    return {"type": "send-notification", "block": block, "subject": "a guard has tripped", "body": "after round 3"}
+
+
+def test_the_shipped_file_has_three_automations_of_which_one_waits_for_a_block(client):
+    said = []
+    zombie, crash, guard = read_automations(client, ROOT / "automations.yaml", said.append)
+    assert [one.name for one in (zombie, crash, guard)] == ["g2rpo zombie", "g2rpo crash", "g2rpo guard"]
+    assert (zombie.trigger.within.total_seconds(), zombie.actions[0].state.value) == (540, "CRASHED")
+    assert crash.actions[0].name == "AwaitingRetry"
+    assert [action.type for action in guard.actions] == ["do-nothing"]
+    told = "automation g2rpo guard: nothing is sent until there is a notification block 'g2rpo-guard'"
+    assert said == [told]
+
+
+def test_a_block_that_is_there_is_named_by_its_id_and_the_other_actions_stay(client, tmp_path):
+    block = CustomWebhookNotificationBlock(name="ours", url="http://127.0.0.1:9/", json_data={}, secrets={})
+    there, said = block.save("ours", client=client), []
+    file = written(tmp_path / "automations.yaml", sends("ours"), {"type": "do-nothing"}, sends("theirs"))
+    (read,) = read_automations(client, file, said.append)
+    assert [action.type for action in read.actions] == ["send-notification", "do-nothing"]
+    assert read.actions[0].block_document_id == there
+    assert read.actions[0].subject == "a guard has tripped"
+    assert said == ["automation guard: nothing is sent until there is a notification block 'theirs'"]
+
+
+def test_what_prefect_does_not_know_is_refused_with_the_file_and_the_automation(client, tmp_path):
+    file = written(tmp_path / "automations.yaml", {"type": "dance"}, name="odd")
+    with pytest.raises(ValueError, match=rf"^{file}: automation odd: .*(?s:.*)dance.*(?s:.*)\. Correct it\.$"):
+        read_automations(client, file, print)

@@ -1,106 +1,134 @@
-"""What `g2rpo up` deploys where something is deployed already, and what it leaves as people have set it."""
-
+import os
+import socket
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-import requests
-from command_line import CommandLine
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.states import Running
+from processes import GONE
+from stand_ins import noted
 
-pytestmark = pytest.mark.slow
+from flows.prefect_flows.train import train_flow
+from flows.services.deploy import POOL, deploy
+from flows.services.zombies import HOST
 
-
-@pytest.fixture
-def member(up, tmp_path):
-    """Another person with a store of their own; calls `up` for the same servers."""
-    command = CommandLine(tmp_path / "store")
-    yield lambda *words: command("up", *words, **up.environment)
-    command("down", **up.environment)
-
-
-def deployments(up):
-    found = up.post("deployments/filter", {})
-    flows = {flow["id"]: flow["name"] for flow in up.post("flows/filter", {})}
-    return {f"{flows[one['flow_id']]}/{one['name']}": one for one in found}
+TRIGGER = {"type": "event", "posture": "Reactive", "expect": ["g2rpo.guard.tripped"], "threshold": 1, "within": 0}
+DEMO = {"name": "demo", "entrypoint": "flows/prefect_flows/deployed.py:train"}
+SETTLED = ["deployments are as prefect.yaml says", "automations are as automations.yaml says"]
 
 
-def automations(up):
-    return {one["name"]: one for one in up.post("automations/filter", {})}
-
-
-def test_a_member_deploys_what_lacks_and_leaves_what_others_have_deployed(up, member):
-    lacks = deployments(up)["compare/weekly"]
-    requests.delete(f"{up.api}/deployments/{lacks['id']}", timeout=60).raise_for_status()
-    before = deployments(up)
-    done = member()
-    assert done.returncode == 0, done.stderr
-    after = deployments(up)
-    assert after.pop("compare/weekly")["schedules"][0]["active"] is False
-    assert {name: one["updated"] for name, one in after.items()} == {
-        name: one["updated"] for name, one in before.items()
-    }
-    assert "left as they are: train/demo, train/nightly, evaluate/weekly; g2rpo up --deploy" in done.stderr
-
-
-def test_a_member_who_asks_for_it_deploys_all_anew(up, member):
-    before = deployments(up)
-    done = member("--deploy")
-    assert done.returncode == 0, done.stderr
-    after = deployments(up)
-    assert all(after[name]["updated"] > one["updated"] for name, one in before.items())
-    assert "deployments are as prefect.yaml says" in done.stderr
-
-
-def test_schedules_stay_as_people_have_set_and_made_them(up):
-    before = deployments(up)
-    of_nightly, of_weekly = (before[name]["schedules"][0] for name in ("train/nightly", "evaluate/weekly"))
-    for name, schedule in (("train/nightly", of_nightly), ("evaluate/weekly", of_weekly)):
-        at = f"{up.api}/deployments/{before[name]['id']}/schedules"
-        requests.patch(f"{at}/{schedule['id']}", json={"active": True}, timeout=60).raise_for_status()
-    at = f"{up.api}/deployments/{before['evaluate/weekly']['id']}/schedules"
-    made = {"active": True, "schedule": {"interval": 9e6, "timezone": "UTC"}}
-    requests.post(at, json=[made], timeout=60).raise_for_status()
-    up.start()
-    up.start()
-    after = deployments(up)
-    assert [(one["slug"], one["active"]) for one in after["train/nightly"]["schedules"]] == [("nightly", True)]
-    slugs = {one["slug"]: one for one in after["evaluate/weekly"]["schedules"]}
-    assert len(after["evaluate/weekly"]["schedules"]) == 2
-    assert slugs["weekly"]["active"]
-    assert slugs[None]["active"]
-    assert slugs[None]["schedule"]["interval"] == 9e6
-    assert [one["active"] for one in after["compare/weekly"]["schedules"]] == [False]
-
-
-def test_an_automation_that_equals_the_file_is_left_alone_and_one_that_differs_is_not(up):
-    before = automations(up)
-    changed = before["g2rpo crash"] | {"description": "somebody's"}
-    at = f"{up.api}/automations/{changed['id']}"
-    wanted = {key: changed[key] for key in ("name", "description", "enabled", "trigger", "actions")}
-    requests.put(at, json=wanted, timeout=60).raise_for_status()
-    up.start()
-    after = automations(up)
-    assert len(up.post("automations/filter", {})) == len(after) == 3
-    for name in ("g2rpo zombie", "g2rpo guard"):
-        assert after[name]["id"] == before[name]["id"]
-    assert after["g2rpo crash"]["id"] != before["g2rpo crash"]["id"]
-    assert after["g2rpo crash"]["description"] == before["g2rpo crash"]["description"]
-
-
-def test_a_members_file_of_automations_does_not_replace_the_teams(up, member):
-    crash = automations(up)["g2rpo crash"]
-    at = f"{up.api}/automations/{crash['id']}"
-    wanted = {key: crash[key] for key in ("name", "enabled", "trigger", "actions")} | {"description": "the team's"}
-    requests.put(at, json=wanted, timeout=60).raise_for_status()
-    done = member()
-    assert automations(up)["g2rpo crash"]["description"] == "the team's"
-    assert "automations differ, left as they are: g2rpo crash" in done.stderr
+def automation(name, **changes):
+    return {"name": name, "description": "", "trigger": TRIGGER, "actions": [{"type": "do-nothing"}]} | changes
 
 
 @pytest.fixture
-def closed():
-    """The address of a server that asks everybody for a login."""
+def client(prefect_in_process):
+    with temporary_settings({PREFECT_API_URL: prefect_in_process}), get_client(sync_client=True) as client:
+        yield client
+        for one in client.read_automations():
+            client.delete_automation(one.id)
 
+
+@pytest.fixture
+def project(tmp_path):
+    """Writes the files of a project; returns its folder."""
+    (tmp_path / "project").mkdir()
+
+    def write(*automations, deployments=()):
+        folder = tmp_path / "project"
+        (folder / "prefect.yaml").write_text(yaml.safe_dump({"deployments": [*deployments]}))
+        (folder / "automations.yaml").write_text(yaml.safe_dump({"automations": [*automations]}))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def deployed(prefect_in_process):
+    """Deploys a project; what is said."""
+
+    def call(folder, *, anew=False):
+        said = []
+        deploy(folder, prefect_in_process, said.append, anew=anew)
+        return said
+
+    return call
+
+
+def test_a_folder_without_its_files_is_refused_before_prefect_is_asked(project):
+    folder = project()
+    (folder / "automations.yaml").unlink()
+    with pytest.raises(ValueError, match=r"^automations.yaml is required in .*/project, got none. Give the command in"):
+        deploy(folder, "http://127.0.0.1:9/api", print, anew=True)
+
+
+def test_the_work_pool_and_the_automations_are_made_once(client, project, deployed):
+    folder = project(automation("one"), automation("two"))
+    assert deployed(folder) == SETTLED
+    pool = client.read_work_pool(POOL)
+    assert (pool.name, pool.type) == ("g2rpo", "process")
+    made = {one.name: one.id for one in client.read_automations()}
+    assert set(made) == {"one", "two"}
+    assert deployed(folder) == deployed(folder, anew=True) == SETTLED
+    assert client.read_work_pool(POOL).id == pool.id
+    assert {one.name: one.id for one in client.read_automations()} == made  # not deleted, and not made again
+
+
+def test_an_automation_that_differs_is_told_and_is_replaced_if_that_is_asked_for(client, project, deployed):
+    deployed(project(automation("one"), automation("two")))
+    before = {one.name: one.id for one in client.read_automations()}
+    folder = project(automation("one", description="the file's"), automation("two"))
+    told = "automations differ, left as they are: one; g2rpo up --deploy makes them as the file's"
+    assert deployed(folder) == [SETTLED[0], told]
+    assert {one.name: one.id for one in client.read_automations()} == before
+    assert deployed(folder, anew=True) == SETTLED
+    after = {one.name: one for one in client.read_automations()}
+    assert (after["one"].description, after["two"].id) == ("the file's", before["two"])
+    assert after["one"].id != before["one"]
+
+
+def test_what_lacks_is_deployed_by_prefects_command_from_the_projects_folder(
+    client, project, deployed, stand_in, prefect_in_process
+):
+    flow = client.create_flow_from_name("train")
+    there = client.create_deployment(flow, "nightly")
+    nightly = DEMO | {"name": "nightly"}
+    folder = project(deployments=[DEMO, nightly])
+    told = "deployed already, left as they are: train/nightly; g2rpo up --deploy deploys them anew"
+    assert deployed(folder) == [told, SETTLED[1]]
+    (command,) = noted(stand_in)
+    assert command["words"][:6] == ["-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file"]
+    assert yaml.safe_load(command["file"]) == {"deployments": [DEMO]}
+    environment = command["environment"]
+    assert (environment["PREFECT_API_URL"], environment["PWD"]) == (prefect_in_process, str(folder))
+    assert not os.path.exists(command["words"][6])
+    assert deployed(folder, anew=True) == SETTLED
+    anew = yaml.safe_load(noted(stand_in)[1]["file"])["deployments"]
+    assert [one["name"] for one in anew] == ["demo", "nightly"]
+    client.delete_deployment(there)
+
+
+def test_what_prefects_command_refuses_is_told_in_its_words(client, project, deployed, stand_in, monkeypatch):
+    monkeypatch.setenv("FAILING", "deploy")
+    told = r"^`prefect deploy --all` must end well, got status 1:\nprefect cannot do this$"
+    with pytest.raises(ValueError, match=told):
+        deployed(project(deployments=[DEMO]))
+
+
+def test_flow_runs_that_have_lost_their_process_are_crashed_and_told(client, project, deployed):
+    made = client.create_flow_run(train_flow, parameters={"key": "0", "params": {}}, state=Running())
+    client.update_flow_run(made.id, infrastructure_pid=str(GONE))
+    client.update_flow_run_labels(made.id, {HOST: socket.gethostname()})
+    told = f"flow run {made.name} has lost its process: it is marked as crashed, and is run again"
+    assert deployed(project()) == [*SETTLED, told]
+    assert client.read_flow_run(made.id).state.is_crashed()
+
+
+@pytest.mark.parametrize(("login", "got"), [(None, "got none"), ("lead:wrong", "got another login")])
+def test_a_prefect_that_asks_for_a_login_is_told_with_the_variable_to_set(project, login, got):
     class Handler(BaseHTTPRequestHandler):
         def refuse(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -108,21 +136,17 @@ def closed():
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_POST = do_PATCH = refuse  # noqa: N815
+        do_GET = do_POST = refuse  # noqa: N815  the names are http.server's
 
         def log_message(self, *_):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        told = rf"{got}: it answers 401 at {url}.* Set PREFECT_API_AUTH_STRING to name:password"
+        with temporary_settings({PREFECT_API_AUTH_STRING: login}), pytest.raises(ValueError, match=told):
+            deploy(project(), url, print, anew=True)
         server.shutdown()
         thread.join()
-
-
-def test_a_prefect_that_asks_for_a_login_is_told_with_the_variable_to_set(g2rpo, closed):
-    done = g2rpo("up", PREFECT_API_URL=f"{closed}/api", MLFLOW_TRACKING_URI=closed)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert "Set PREFECT_API_AUTH_STRING" in done.stderr

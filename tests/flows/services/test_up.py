@@ -1,252 +1,250 @@
-"""Up, a deployment by a real worker, a schedule, refusals, crashes, down: with the real servers."""
+"""Servers and worker are stand-ins that answer at once; test_up_and_down.py starts the real ones."""
 
-import contextlib
+import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
+import threading
+from dataclasses import asdict
 
 import psutil
 import pytest
-import requests
-from command_line import CommandLine
-from processes import processes_with
-from services import overrides_of
-from tiny import ROOT, tables
+import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from processes import GONE
+from stand_ins import noted
+from tiny import tiny_params
 from waiting import wait_for
 
-LONGER = ("run.rounds=20", "evaluate.every=99")
+from flows.services.service import Service, answers, folder, stored
+from flows.services.up import (
+    Addresses,
+    _configured_prefect,
+    _mlflow,
+    _one_at_a_time,
+    _place,
+    _prefect,
+    _worker,
+    addresses,
+    down,
+    stay,
+    up,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+"""Services are meant to."""
+
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(store, monkeypatch):
+    monkeypatch.setattr("flows.services.service._START_SECONDS", 60)
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
+        for file in folder().glob("*.json"):
+            service = Service(**json.loads(file.read_text()))
+            if service.running and service.pid != os.getpid():
+                psutil.Process(service.pid).kill()
 
 
 @pytest.fixture
-def empty(up):
-    """The servers, with no run in the store."""
-    yield up
-    shutil.rmtree(up.g2rpo.store / "runs", ignore_errors=True)
+def mlflow_file(store):
+    """MLflow's file in the store, as one that is there: to make it takes seconds."""
+    store.mkdir()
+    (store / "mlflow.db").touch()
+    return f"sqlite:///{store}/mlflow.db"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    command = CommandLine(tmp_path_factory.mktemp("undisturbed") / "store")
-    command.train(*LONGER)
-    return tables(command.run_folder())
+def note(name, pid=GONE, url=NOBODY, **changes):
+    """Write the state file of a service."""
+    began = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 1.0
+    folder().mkdir(parents=True, exist_ok=True)
+    service = Service(name, pid, url, f"{name}.log", began, **changes)
+    (folder() / f"{name}.json").write_text(json.dumps(asdict(service)))
+    return service
 
 
-def test_the_demo_is_deployed_and_a_worker_completes_it(empty, trained):
-    flow_run = empty.run_deployment("train/demo", overrides=overrides_of())
-    empty.ends(flow_run, "COMPLETED")
-    run = empty.run()
-    assert empty.flow_run(flow_run)["name"] == f"train-{run.key}"
-    assert tables(run.path) == tables(trained.run_folder())
-    shown = requests.get(
-        f"{empty.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/runs/get",
-        params={"run_id": run.links["mlflow_run_id"]},
-        timeout=60,
-    ).json()
-    assert shown["run"]["info"]["status"] == "FINISHED"
+def made(name, make):
+    return make()
 
 
-def test_up_again_starts_nothing_that_runs(up):
-    before = {name: service["pid"] for name, service in up.services().items()}
-    assert set(before) == {"prefect", "mlflow", "worker"}
-    said = up.start().stderr
-    assert {name: service["pid"] for name, service in up.services().items()} == before
-    assert "prefect is running" in said
+def test_addresses_are_told_as_variables_of_the_environment():
+    variables = {"PREFECT_API_URL": "http://a/api", "MLFLOW_TRACKING_URI": "http://b"}
+    assert Addresses("http://a/api", "http://b").environment == variables
 
 
-def test_an_mlflow_that_is_killed_comes_back_where_the_worker_looks_for_it(up):
-    before = up.services()
-    os.kill(before["mlflow"]["pid"], signal.SIGKILL)
-    up.start()
-    after = up.services()
-    assert after["mlflow"]["pid"] != before["mlflow"]["pid"]
-    assert after["mlflow"]["url"] == before["mlflow"]["url"]
-    assert after["worker"]["pid"] == before["worker"]["pid"]
-    assert _servers_of(after["worker"]) == up.environment
+def test_addresses_are_those_that_run_or_are_configured_and_none_where_one_lacks(monkeypatch):
+    params = tiny_params()
+    assert addresses(params) is None
+    note("prefect", os.getpid(), "http://127.0.0.1:7")
+    note("mlflow", os.getpid(), "http://127.0.0.1:8")
+    assert addresses(params) == Addresses("http://127.0.0.1:7/api", "http://127.0.0.1:8")
+    with temporary_settings({PREFECT_API_URL: "http://team/api"}):
+        assert addresses(params) == Addresses("http://team/api", "http://127.0.0.1:8")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team")
+    assert addresses(params) == Addresses("http://127.0.0.1:7/api", "http://team")
+    note("prefect")
+    assert addresses(params) is None
 
 
-@pytest.mark.slow
-def test_a_worker_is_started_anew_when_a_server_comes_back_elsewhere(up):
-    before = up.services()
-    _kill(before["mlflow"])
+def test_an_api_that_is_this_stores_own_is_not_taken_for_one_of_others():
+    note("prefect", url="http://127.0.0.1:7")
+    assert _configured_prefect() is None
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:7/api"}):
+        assert _configured_prefect() is None
+    with temporary_settings({PREFECT_API_URL: "http://team/api"}):
+        assert _configured_prefect() == "http://team/api"
+
+
+def test_a_server_comes_back_at_its_port_unless_somebody_listens_there():
     with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", int(before["mlflow"]["url"].rpartition(":")[2])))
+        other.bind(("127.0.0.1", 0))
         other.listen()
-        said = up.start().stderr
-    after = up.services()
-    assert "worker works with other servers" in said
-    assert after["mlflow"]["url"] != before["mlflow"]["url"]
-    assert not psutil.pid_exists(before["worker"]["pid"])
-    assert _servers_of(after["worker"]) == up.environment
+        port = other.getsockname()[1]
+        note("mlflow", url=f"http://127.0.0.1:{port}")
+        assert _place("mlflow") not in (port, None)
+        note("mlflow", url=f"http://127.0.0.1:{port}")
+    assert _place("mlflow") == port
+    assert stored("mlflow") is None
+    assert 1024 <= _place("prefect") < 2**16
 
 
-@pytest.mark.slow
-def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(up):
-    before = up.services()
-    _kill(before["mlflow"])
-    done = up.g2rpo("up", **up.environment)
-    assert done.returncode == 0, done.stderr
-    assert up.services()["mlflow"]["url"] == before["mlflow"]["url"]
-    assert "deployments are as prefect.yaml says" in done.stderr
+def test_prefect_is_started_at_home_in_the_store_and_without_an_address_of_others(stand_in, store, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://another/api")
+    api = _prefect(None, made, print)
+    service = stored("prefect")
+    assert api == f"{service.url}/api"
+    assert answers(f"{api}/health")
+    (command,) = noted(stand_in)
+    port = service.url.rpartition(":")[2]
+    assert command["words"] == ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    environment = command["environment"]
+    assert environment["PREFECT_HOME"] == str(store.resolve() / "prefect")
+    assert environment["PREFECT_UI_API_URL"] == api
+    assert environment["PREFECT_SERVER_DATABASE_TIMEOUT"] == "60"
+    assert "PREFECT_API_URL" not in environment
 
 
-@pytest.mark.slow
-def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start_one(up):
-    killed, stored = up.services()["mlflow"], up.g2rpo.store / "services/mlflow.json"
-    _kill(killed)
-
-    def anew():  # read from its file: by the time that `g2rpo status` tells of it, it may be up
-        with contextlib.suppress(OSError, ValueError):
-            return (pid := json.loads(stored.read_text())["pid"]) != killed["pid"] and pid
-        return False
-
-    words = {"env": up.g2rpo.environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
-    words |= {"cwd": ROOT}
-    with subprocess.Popen(up.g2rpo.command("up"), **words) as ended:
-        assert any("mlflow is being started" in line for line in ended.stderr)
-        wait_for(anew, 60)
-        begun = psutil.Process(anew())
-        ended.terminate()
-        ended.communicate(timeout=60)
-    assert ended.returncode == 128 + signal.SIGTERM
-    assert not begun.is_running()
-    with (
-        subprocess.Popen(up.g2rpo.command("up"), **words) as one,
-        subprocess.Popen(up.g2rpo.command("up"), **words) as two,
-    ):
-        said = [each.communicate(timeout=240)[1] for each in (one, two)]
-    assert [one.returncode, two.returncode] == [0, 0], said
-    assert sum("mlflow is being started" in told for told in said) == 1
-    assert sum("mlflow is running" in told for told in said) == 1
-    up.start()
+def test_mlflow_is_started_on_the_file_that_runs_are_tracked_in(stand_in, store, mlflow_file, monkeypatch):
+    url = _mlflow(tiny_params(), made, print)
+    service = stored("mlflow")
+    assert (service.url, service.told) == (url, {"MLFLOW_TRACKING_URI": mlflow_file})
+    assert answers(f"{url}/health")
+    (command,) = noted(stand_in)
+    places = ["--backend-store-uri", mlflow_file, "--artifacts-destination", str(store.resolve() / "mlartifacts")]
+    assert command["words"][:3] == ["-m", "mlflow", "server"]
+    assert command["words"][7:] == [*places, "--workers", "1"]
+    assert command["environment"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)  # as `g2rpo status --env` exports it
+    psutil.Process(service.pid).kill()
+    psutil.wait_procs([psutil.Process(service.pid)])
+    assert _mlflow(tiny_params(), made, print) == url
+    assert noted(stand_in)[1]["words"] == command["words"]
 
 
-def test_schedules_are_shipped_inactive_and_runs_wait_for_each_other(up):
-    deployments = up.post("deployments/filter", {})
-    schedules = [schedule for deployment in deployments for schedule in deployment["schedules"]]
-    assert len(deployments) == 4
-    assert [schedule["active"] for schedule in schedules] == [False] * 3
-    for deployment in deployments:
-        assert deployment["enforce_parameter_schema"]
-        assert deployment["global_concurrency_limit"]["limit"] == 1
-        assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
-        assert "g2rpo" in deployment["tags"]
+def test_servers_that_are_configured_must_answer_and_are_not_started(stand_in):
+    params = tiny_params(f"tracking.uri={NOBODY}")
+    with pytest.raises(ValueError, match=rf"^the Prefect API must answer at {NOBODY}/api/health, .*unset PREFECT_API"):
+        _prefect(f"{NOBODY}/api", made, print)
+    with pytest.raises(ValueError, match=rf"^the MLflow server must answer at {NOBODY}/health, .*correct tracking.uri"):
+        _mlflow(params, made, print)
+    assert noted(stand_in) == []
 
 
-def test_a_schedule_fires(empty):
-    nightly = next(d for d in empty.post("deployments/filter", {}) if d["name"] == "nightly")
-    at = f"{empty.api}/deployments/{nightly['id']}"
-    parameters = {"overrides": overrides_of("run.rounds=1")}
-    requests.patch(at, json={"parameters": parameters}, timeout=60).raise_for_status()
-    soon = {"active": True, "schedule": {"interval": 5}}
-    made = requests.post(f"{at}/schedules", json=[soon], timeout=60)
-    made.raise_for_status()
-    own = {"any_": [nightly["id"]]}
-    by_schedule = {"flow_runs": {"deployment_id": own, "state": {"type": {"any_": ["COMPLETED"]}}}}
-    wait_for(lambda: empty.post("flow_runs/filter", by_schedule), 240)
-    requests.delete(f"{at}/schedules/{made.json()[0]['id']}", timeout=60).raise_for_status()
-    assert empty.post("flow_runs/filter", by_schedule)[0]["auto_scheduled"]
-    waiting = {"flow_runs": {"deployment_id": own, "state": {"type": {"any_": ["SCHEDULED"]}}}}
-    for late in empty.post("flow_runs/filter", waiting):
-        requests.delete(f"{empty.api}/flow_runs/{late['id']}", timeout=60)
-    running = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
-    wait_for(lambda: not empty.post("flow_runs/filter", running), 240)
+def test_a_worker_is_told_both_servers_and_works_in_the_projects_folder(stand_in, store, tmp_path):
+    found = Addresses("http://a/api", "http://b")
+    service = _worker(found, tmp_path)
+    assert (service.url, service.told) == ("", found.environment)
+    (command,) = noted(stand_in)
+    environment = command["environment"]
+    assert command["words"][:6] == ["-m", "prefect", "worker", "start", "--pool", "g2rpo"]
+    assert "--with-healthcheck" in command["words"]
+    assert found.environment.items() <= environment.items()
+    assert (environment["PWD"], environment["PREFECT_HOME"]) == (str(tmp_path), str(store.resolve() / "prefect"))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ({"rounds": 0}, "0 is less than the minimum of 1"),
-        ({"final": "perhaps"}, "'perhaps' is not of type 'boolean'"),
-        ({"params": "/etc/passwd"}, "does not match"),
-        ({"overrides": {"rollout": 3}}, "'rollout' does not match"),
-    ],
-)
-def test_wrong_parameters_are_refused_at_submission(up, wrong, told):
-    demo = next(d for d in up.post("deployments/filter", {}) if d["name"] == "demo")
-    at = f"{up.api}/deployments/{demo['id']}/create_flow_run"
-    refused = requests.post(at, json={"parameters": wrong}, timeout=60)
-    assert refused.status_code == 409
-    assert told in refused.text
+def test_down_stops_the_worker_first_and_names_what_ran(stand_in, tmp_path, mlflow_file):
+    url = _mlflow(tiny_params(), made, print)
+    worker = _worker(Addresses("http://a/api", url), tmp_path)
+    note("prefect")
+    assert down() == ["worker", "mlflow"]
+    assert not worker.running
+    assert not answers(url)
+    assert [stored(name) for name in ("prefect", "mlflow", "worker")] == [None] * 3
+    assert down() == []
 
 
-def test_parameters_that_params_yaml_refuses_start_nothing(empty):
-    flow_run = empty.run_deployment("train/demo", overrides=overrides_of("rollout.group_size=1"))
-    empty.ends(flow_run, "FAILED")
-    assert "rollout.group_size" in empty.flow_run(flow_run)["state"]["message"]
-    assert empty.g2rpo.rounds() == 0
+def test_a_worker_that_has_ended_ends_the_stay_and_all_the_rest(stand_in, mlflow_file, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    url = _mlflow(tiny_params(), made, print)
+    note("worker", url="")
+    try:
+        with pytest.raises(ValueError, match=r"^The worker must go on, it has ended. See worker.log; g2rpo up again.$"):
+            stay()
+        assert not answers(url)
+        note("worker", os.getpid(), url="")
+        monkeypatch.setattr("flows.services.up.down", (folder() / "worker.json").unlink)
+        monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit) as asked:
+            stay()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert asked.value.code == 0
+    assert stored("worker") is None
 
 
-@pytest.mark.slow
-def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_tables(empty, undisturbed):
-    flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
-    os.kill(_process_of(empty, flow_run), signal.SIGKILL)
-    empty.ends(flow_run, "COMPLETED")
-    assert empty.flow_run(flow_run)["run_count"] == 2
-    assert tables(empty.run().path) == undisturbed
+def test_a_second_up_says_that_it_waits_and_goes_on_when_the_first_has_ended():
+    said, entered = [], threading.Event()
+
+    def second():
+        with _one_at_a_time(said.append):
+            entered.set()
+
+    with _one_at_a_time(said.append):
+        assert said == []
+        with (folder() / "up.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        waits = threading.Thread(target=second)
+        waits.start()
+        wait_for(lambda: said, 60)
+        assert said == ["another g2rpo up is at it: this one waits until it has ended"]
+        assert not entered.is_set()
+    waits.join()
+    assert entered.is_set()
 
 
-@pytest.mark.slow
-def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty, undisturbed):
-    flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
-    worker = psutil.Process(empty.services()["worker"]["pid"])
-    for process in (worker, *worker.children(recursive=True)):  # the worker first: it shall not tell anybody
-        process.send_signal(signal.SIGKILL)
-    wait_for(lambda: not empty.services()["worker"]["running"], 60)
-    said = empty.start().stderr
-    assert "has lost its process: it is marked as crashed, and is run again" in said
-    empty.ends(flow_run, "COMPLETED")
-    assert tables(empty.run().path) == undisturbed
-
-
-@pytest.mark.slow
-def test_a_flow_run_that_is_cancelled_on_the_page_ends_and_its_run_can_go_on(empty, undisturbed):
-    flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
-    process = _process_of(empty, flow_run)
-    empty.post(f"flow_runs/{flow_run}/set_state", {"state": {"type": "CANCELLING"}})  # as the page's button does
-    empty.ends(flow_run, "CANCELLED")
-    wait_for(lambda: not psutil.pid_exists(process), 60)
-    assert empty.g2rpo.rounds() < 20
-    again = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
-    empty.ends(again, "COMPLETED")
-    assert tables(empty.run().path) == undisturbed
-
-
-def test_down_leaves_nothing_running(up):
-    mark = f"G2RPO_HOME={up.g2rpo.store}"
-    assert processes_with(mark)
-    addresses = list(up.environment.values())
-    said = up.g2rpo("down").stdout
-    assert "stopped: worker, mlflow, prefect" in said
-    assert processes_with(mark) == []
-    for address in addresses:
-        with pytest.raises(requests.ConnectionError):
-            requests.get(address, timeout=5)
-    assert "was not started by g2rpo up" in up.g2rpo("status").stdout
-    assert up.g2rpo("down").stdout == "nothing was running\n"
-
-
-def _kill(service):
-    """Kill a service with all that it has started."""
-    top = psutil.Process(service["pid"])
-    tree = [top, *top.children(recursive=True)]
-    for process in tree:
-        process.kill()
-    assert not psutil.wait_procs(tree, timeout=30)[1]
-
-
-def _servers_of(worker):
-    """The addresses that a worker's process has in its environment."""
-    environment = psutil.Process(worker["pid"]).environ()
-    return {name: environment[name] for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
-
-
-def _process_of(up, flow_run):
-    """The process of a flow run, as its worker has noted it."""
-    return int(up.flow_run(flow_run)["infrastructure_pid"])
+def test_up_starts_what_lacks_and_starts_a_worker_anew_only_when_a_server_has_moved(
+    stand_in, tmp_path, mlflow_file, prefect_in_process, monkeypatch
+):
+    project, said = tmp_path / "project", []
+    project.mkdir()
+    for name in ("deployments", "automations"):
+        file = "prefect.yaml" if name == "deployments" else "automations.yaml"
+        (project / file).write_text(yaml.safe_dump({name: []}))
+    with temporary_settings({PREFECT_API_URL: prefect_in_process}):
+        found = up(tiny_params(), project, said.append)
+        mlflow, worker = stored("mlflow"), stored("worker")
+        assert found == Addresses(prefect_in_process, mlflow.url)
+        assert said[:3] == [
+            f"prefect is configured: {prefect_in_process}",
+            "mlflow is being started",
+            f"mlflow is up: {mlflow.url}",
+        ]
+        assert said[-2:] == ["worker is being started", f"worker is up: process {worker.pid}"]
+        said.clear()
+        assert up(tiny_params(), project, said.append) == found
+        assert {f"mlflow is running: {mlflow.url}", f"worker is running: process {worker.pid}"} <= {*said}
+        assert (stored("mlflow"), stored("worker")) == (mlflow, worker)
+        said.clear()
+        moved = tiny_params(f"tracking.uri={found.mlflow.replace('127.0.0.1', 'localhost')}")
+        up(moved, project, said.append)
+        assert "worker works with other servers, it is stopped: a flow run that it has begun goes on later" in said
+        assert not worker.running
+        assert stored("worker").told["MLFLOW_TRACKING_URI"] == moved.tracking.uri
+        down()
+        monkeypatch.setenv("FAILING", "worker")
+        with pytest.raises(ValueError, match="(?s)^worker must answer at .*prefect cannot do this"):
+            up(tiny_params(), project, said.append)
+    assert [stored("mlflow"), stored("worker")] == [None, None]

@@ -14,8 +14,8 @@ from flows.services.zombies import HOST, crash, zombies
 
 
 @pytest.mark.parametrize("flow", [deployed.train, deployed.evaluate, deployed.compare], ids=lambda flow: flow.name)
-def test_a_flow_run_that_has_lost_its_process_is_found_and_crashed(prefect_api, flow):
-    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as client:
+def test_a_flow_run_that_has_lost_its_process_is_found_and_crashed(prefect_in_process, flow):
+    with temporary_settings({PREFECT_API_URL: prefect_in_process}), get_client(sync_client=True) as client:
         here, elsewhere = socket.gethostname(), "another-machine"
         lost, *others = (
             _flow_run(client, flow, host, process)

@@ -1,14 +1,18 @@
-"""List, stop and logs, on real runs."""
+"""List, stop and logs, on real runs, and a demo that is stopped."""
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
 import requests
 from PIL import Image
+from processes import processes_with
 from tiny import ROOT
 from waiting import wait_for
 
@@ -108,3 +112,32 @@ def test_two_runs_are_shown_side_by_side(trained, g2rpo, tmp_path):
     assert float(figure[3]) == pytest.approx(means[means.reward == "judge_b"]["value"].mean(), abs=1e-4)
     assert "<td>run.seed</td><td>0</td><td>1</td>" in (tmp_path / "diff.html").read_text()
     assert np.asarray(Image.open(tmp_path / "curves.png").convert("L")).std() > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
+    words = [word for word in g2rpo.train_command("run.rounds=1000")[3:] if word != "train"]
+    command = g2rpo.command("demo", "--out", str(tmp_path / "demo"), *words)
+    demo = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=g2rpo.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  a shell's `&` ignores it
+    )
+    try:
+        wait_for(lambda: list(g2rpo.store.glob("runs/*/rounds/0000/update.json")), 300)
+        if number == signal.SIGINT:
+            os.killpg(demo.pid, number)  # as a terminal does
+        else:
+            os.kill(demo.pid, number)
+        _, said = demo.communicate(timeout=120)
+        wait_for(lambda: not processes_with(f"G2RPO_HOME={g2rpo.store}"), 60)
+    finally:
+        demo.kill()
+    if number == signal.SIGINT:
+        assert demo.returncode == 130
+        assert "stopped; give the same command again to go on" in said

@@ -1,106 +1,198 @@
-import json
-import shutil
-import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from mlflow.tracking import MlflowClient
+from damage import flip
 from tiny import tables, tiny_params
 from tracking import shown
 
+from flows.common.endings import GuardStopError
 from flows.training.loop import call_plainly
-from flows.training.session import Session
-from stages.readings.metrics import same_numbers
-from stages.store.run import Run
+from flows.training.provenance import versions
+from flows.training.session import EXPORTED, Session, as_typed, open_stored, ready, require_same
+from stages.disk.files import write_sealed
+from stages.integrity.verify import verify
+from stages.params.record import for_report
+from stages.store.lock import locked
+from stages.store.run import Run, stored_runs
+from stages.store.transfer import export
+from stages.texts.draws import drawn_texts
+from stages.texts.held_out import held_out
 
 
-def ask(api, path, body=None):
-    request = urllib.request.Request(
-        f"{api}/{path}", data=json.dumps(body or {}).encode(), headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
+def tree(params):
+    return params.model_dump(mode="json")
 
 
-def metrics_of(folder):
-    return [same_numbers(metrics) for metrics in Run(folder).metrics()]
+def session_of(again, *overrides):
+    """A session of the copied run with these parameters, and its models."""
+    return Session(again.with_params(*overrides), again.worker, again.run)
 
 
-def test_without_a_prefect_api_no_server_is_started(trained):
-    assert not list(trained.store.rglob("prefect.db"))
+class Encoder:
+    """Has text encoders that have read nothing yet, beside the models of a worker."""
+
+    def __init__(self, worker):
+        self.worker, self.texts = worker, []
+
+    def __getattr__(self, name):
+        return getattr(self.worker, name)
+
+    def encode(self, texts):
+        self.texts = texts
+        return len(texts)
 
 
-def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2rpo, prefect_api):
-    g2rpo.train(PREFECT_API_URL=prefect_api)
-    plain, orchestrated = trained.run_folder(), g2rpo.run_folder()
-    assert orchestrated.name == plain.name
-    assert tables(orchestrated) == tables(plain)
-    assert metrics_of(orchestrated) == metrics_of(plain)
-
-    (flow_run,) = ask(prefect_api, "flow_runs/filter", {"flow_runs": {"name": {"any_": [f"train-{plain.name}"]}}})
-    assert flow_run["state_type"] == "COMPLETED"
-    of_this = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
-    tasks = ask(prefect_api, "task_runs/filter", of_this)
-    stages = ("prompts", "rollout", "complete", "score", "integrate", "update")
-    rounds = [f"{stage}-r000{number}" for number in (0, 1) for stage in stages]
-    evaluations = [f"evaluate-r000{number}" for number in (0, 1, 2, 0, 2)]
-    assert sorted(task["name"] for task in tasks) == sorted(rounds + evaluations)
-    artifacts = ask(prefect_api, "artifacts/latest/filter", of_this)
-    by_type = {artifact["type"]: artifact for artifact in artifacts}
-    assert by_type["progress"]["data"] == 100.0
-    table = json.loads(by_type["table"]["data"])
-    assert [row["round"] for row in table] == [0, 1, 2]
-    assert {"reward judge_a", "kl", "tuning rule_strict", "test judge_b"} <= set(table[2])
-
-    _, found = shown(g2rpo.store)
-    links = Run(orchestrated).links
-    assert found.data.tags["g2rpo.prefect_flow_run_id"] == links["prefect_flow_run_id"] == flow_run["id"]
-    assert links["mlflow_run_id"] == found.info.run_id
-    assert all(link in by_type["markdown"]["data"] for link in links.values())
+def interrupted(name, number, work):
+    raise InterruptedError
 
 
-def test_mlflow_shows_each_step_of_a_run_once(trained):
-    trained.train()  # once more: nothing is left to do
-    client, run = shown(trained.store)
-    for metric, steps in {
-        "reward/judge_a/mean": [1, 2],
-        "reward/judge_a/step_0/spread": [1, 2],
-        "update/ratio_mean": [1, 2],
-        "update/kl": [1, 2],
-        "advantage/zero_spread_frac": [1, 2],
-        "seconds/rollout": [1, 2],
-        "held_out/tuning/rule_strict": [0, 1, 2],
-        "held_out/test/judge_b": [0, 2],
-    }.items():
-        assert [entry.step for entry in client.get_metric_history(run.info.run_id, metric)] == steps, metric
-    assert run.data.params["rollout.group_size"] == "3"
-    assert run.data.tags["g2rpo.run_key"] == trained.run_folder().name
-    assert run.info.status == "FINISHED"
-    images = client.list_artifacts(run.info.run_id, "images")
-    steps = sorted(image.path.split("/")[-1].split("+")[:3] for image in images if image.path.endswith(".png"))
-    assert steps == [["held_out_test", "step", n] for n in "02"] + [["held_out_tuning", "step", n] for n in "012"]
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("evaluate.rewards=[rule_soft, beauty]",), "A reward for a model of the family shapes is one of"),
+        (("evaluate.num_prompts=9999",), "evaluate.num_prompts: at most the"),
+        (("report.num_prompts=9999",), "captions of split test can be asked for, got 9999"),
+        (("prompts.num_prompts=9999",), "prompts.num_prompts: at most the 437 texts"),
+        (("tracking.uri=http://127.0.0.1:1",), "the MLflow server must answer at http://127.0.0.1:1"),
+        (("policy.path=/nowhere",), "policy.path: a folder with"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_stored(own_store, overrides, said):
+    with pytest.raises(ValueError, match=said):
+        Session.of(tree(tiny_params(*overrides)))
+    assert not own_store.exists()
 
 
-def test_a_run_that_was_deleted_and_made_anew_is_another_in_mlflow(monkeypatch, tmp_path):
-    monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
-    for _ in range(2):
-        session = Session.of(tiny_params("run.rounds=1").model_dump(mode="json"))
-        session.train(call_plainly, final=False)
-        shutil.rmtree(session.run.path)
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'store/mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name("g2rpo").experiment_id])
-    assert [run.data.tags["g2rpo.run_key"] for run in runs] == [session.run.path.name] * 2
-    assert all("reward/judge_a/mean" in run.data.metrics for run in runs)
+def test_a_tree_of_parameters_is_checked_and_given_a_worker(own_store):
+    params, worker = ready(tree(tiny_params("rollout.eta=0.3")))
+    assert params == tiny_params("rollout.eta=0.3")
+    assert worker.device.type == "cpu"
+    with pytest.raises(ValueError, match="rollout.group_size"):
+        ready({**tree(params), "rollout": tree(params)["rollout"] | {"group_size": 1}})
+    assert not own_store.exists()
 
 
-def test_mlflow_numbers_are_those_of_the_store(trained):
-    _client, run = shown(trained.store)
-    last = Run(trained.run_folder()).metrics()[-1]
-    assert {key: run.data.metrics[key] for key in last} == last
+def test_a_run_that_dvc_pull_has_brought_is_taken_into_the_store(made, own_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(made.run, EXPORTED, 2)
+    assert Session.of(tree(made.params), adopting=False).run.num_finished == 0
+    assert Session.of(tree(tiny_params("run.seed=1"))).run.num_finished == 0  # another run's
+    taken = Session.of(tree(made.params)).run
+    assert taken.path == own_store / "runs" / made.run.key
+    assert tables(taken.path) == tables(made.run.path)
 
 
-@pytest.mark.slow
-def test_more_rounds_continue_the_same_run(g2rpo, trained):
-    g2rpo.train("run.rounds=1")
-    done = g2rpo.train()
-    assert "1 of 2 rounds are done" in done.stderr
-    assert tables(trained.run_folder()).items() <= tables(g2rpo.run_folder()).items()  # round 1 was reported too
+def test_a_run_that_is_named_is_gone_on_with_wherever_it_lies(made, own_store, tmp_path):
+    export(made.run, tmp_path / "copy", 1)
+    session = Session.of(tree(made.params), Run(tmp_path / "copy"))
+    assert (session.run.path, session.run.num_finished) == (own_store / "runs" / made.run.key, 1)
+    with pytest.raises(ValueError, match="these differ:\n  rollout.eta: 0.7, got 0.3\nSet them back"):
+        Session.of(tree(tiny_params("rollout.eta=0.3")), Run(tmp_path / "copy"))
+
+
+def test_every_difference_to_what_made_a_run_is_told(made):
+    require_same(made.run, made.params, made.worker)
+    require_same(made.run, tiny_params("run.rounds=9", "evaluate.every=7", "guards.kl.most=0.3"), made.worker)
+    with pytest.raises(ValueError, match="differ:\n  rollout.eta: 0.7, got 0.3\n  run.seed: 0, got 1\nSet them back"):
+        require_same(made.run, tiny_params("rollout.eta=0.3", "run.seed=1"), made.worker)
+    with pytest.raises(ValueError, match="resources.device: cpu, got cuda"):
+        require_same(made.run, made.params, SimpleNamespace(device=SimpleNamespace(type="cuda")))
+
+
+def test_a_stored_run_is_opened_with_the_parameters_that_it_was_last_started_with(again):
+    last = again.with_params("run.rounds=7")
+    again.run.remember(last)
+    session = open_stored(again.run)
+    assert session.params.run.rounds == 7
+    assert (session.run, session.worker.device.type) == (again.run, "cpu")
+    again.run.remember(again.with_params("rollout.eta=0.3"))
+    with pytest.raises(ValueError, match="rollout.eta: 0.7, got 0.3"):
+        open_stored(again.run)
+
+
+def test_a_session_brings_a_run_to_its_end_and_tells_all_who_watch(again, tracked, tmp_path, capsys):
+    """One more round of a run that has two: where it comes from is noted, what it comes to shown and linked out."""
+    (again.run.path / "stop").touch()  # meant for an earlier process
+    session = session_of(again, "run.rounds=3", "guards.time.hours=1e-9")
+    links, out = {"prefect_flow_run_id": "0-1"}, tmp_path / "out"
+    run = session.train(again.call, observers=[again], links=links, out=out, obey=False)
+    assert run is again.run
+    assert run.params().run.rounds == run.num_finished == 3
+    assert [call[:2] for call in again.calls if not call[2]][:6] == [
+        (name, 2) for name in ("prompts", "rollout", "complete", "score", "integrate", "update")
+    ]
+    assert again.told[0] == ("watch", 3)
+    assert again.told[-1] == ("close", "finished")
+    assert ("guarded", "time", "warn") in again.told  # a guard that is not obeyed warns, and the run goes on
+    assert {("evaluated", 3, "tuning"), ("evaluated", 0, "test"), ("evaluated", 3, "test")} <= set(again.told)
+    client, found = shown(tracked)
+    assert found.info.status == "FINISHED"
+    assert [entry.step for entry in client.get_metric_history(found.info.run_id, "update/kl")] == [1, 2, 3]
+    assert run.links.items() >= (links | versions() | {"mlflow_run_id": found.info.run_id}).items()
+    assert Run(out).num_finished == 3
+    assert "round 3/3" in capsys.readouterr().err
+    with locked(run.path):
+        pass  # it is free again
+
+
+def test_what_is_damaged_is_named_and_made_again(again, made, tracked, capsys):
+    flip(again.run.metrics_path(0))
+    session_of(again).train(again.call, final=False)
+    said = capsys.readouterr().err
+    assert f"damaged: {again.run.metrics_path(0)}: " in said
+    assert "what is damaged is made again from its inputs" in said
+    assert verify(again.run) == []
+    assert again.run.metrics() == made.run.metrics()
+    assert again.calls == [("evaluate", 0, True), ("evaluate", 2, True)]  # and not on the captions of the report
+
+
+def test_all_texts_that_will_be_painted_are_encoded_first(again, tracked, capsys):
+    """Of the third round four, of the tuning captions four, of the report's three; what asks for them comes later."""
+    params, worker = again.with_params("run.rounds=3", "report.num_prompts=3"), Encoder(again.worker)
+    drawn = drawn_texts(params, range(2, 3))
+    with pytest.raises(InterruptedError):
+        Session(params, worker, again.run).train(interrupted, final=False)
+    assert "11 texts encoded; the text encoders are freed" in capsys.readouterr().err
+    assert worker.texts == [*drawn, *held_out(params).texts, *held_out(for_report(params)).texts]
+
+
+def test_going_on_with_another_code_or_torch_is_told(again, tracked, capsys):
+    sessions = [{"started_at": 0.0, "first_round": 0, "code": "0123456789ab", "torch": versions()["torch"]}]
+    write_sealed(again.run.path / "run.json", again.run.about | {"sessions": sessions})
+    with pytest.raises(InterruptedError):
+        session_of(again).train(interrupted)
+    now = versions()["code"]
+    told = f"warning: run {again.run.key} goes on with another code (0123456789ab before, {now} now): its later rounds"
+    said = capsys.readouterr().err
+    assert told in said
+    assert "another torch" not in said
+
+
+@pytest.mark.parametrize("guard", ["time.hours=1e-9", "disk.free_gb=1e9"])
+def test_a_guard_that_stops_ends_the_session_judged_finally_unless_the_disk_is_full(again, tracked, guard):
+    (tracked / "exports" / f"{again.run.key[:8]}-r0002").mkdir(parents=True)  # nothing more is exported then
+    with pytest.raises(GuardStopError, match=f"is stopped by the guard {guard.split('.')[0]} after round 2"):
+        session_of(again, f"guards.{guard}").train(again.call, observers=[again])
+    assert again.told[-1] == ("close", "guarded")
+    judged_finally = ("evaluated", 2, "test") in again.told
+    assert judged_finally == guard.startswith("time")
+
+
+def test_a_rollback_goes_on_as_a_child_from_the_best_round_before_with_half_the_rate(again, tracked, capsys):
+    """Of the rounds before the second only the base was judged: the child begins anew, and leaves the base in turn."""
+    rolling = ("guards.kl.action=rollback", "guards.kl.most=1e-12", "guards.max_rollbacks=1", "run.rounds=2")
+    with pytest.raises(GuardStopError, match=r"guards.max_rollbacks are made: 1\."):
+        session_of(again, *rolling).train(call_plainly, final=False)
+    (child,) = [run for run in stored_runs() if run.parent]
+    assert child.parent == {"key": again.run.key, "round": 0, "reason": "kl", "generation": 1}
+    assert child.params().update.halved_after == (0,)
+    assert [row["update/learning_rate"] for row in child.metrics()] == pytest.approx([5e-5, 5e-5])
+    said = capsys.readouterr().err
+    assert f"run {again.run.key} is rolled back to round 0 by the guard kl: it goes on as {child.key} with half" in said
+
+
+def test_a_path_is_told_as_one_would_type_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert as_typed(tmp_path / "outputs/demo") == "outputs/demo"
+    assert as_typed(Path("/elsewhere/demo")) == "/elsewhere/demo"

@@ -1,38 +1,71 @@
 import os
 import signal
+import socket
 import subprocess
-from functools import partial
+import sys
 
 import pytest
-from processes import processes_with
-from tiny import ROOT
-from waiting import wait_for
+from histories import run_by_hand
+
+from flows.common.endings import StopAskedError
+from flows.training.stop_request import ask_to_stop, forget_request, obey_request
+from stages.store.lock import Holder, locked
+
+HERE = socket.gethostname()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
-    words = [word for word in g2rpo.train_command("run.rounds=1000")[3:] if word != "train"]
-    command = g2rpo.command("demo", "--out", str(tmp_path / "demo"), *words)
-    demo = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=g2rpo.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  a shell's `&` ignores it
-    )
-    try:
-        wait_for(lambda: list(g2rpo.store.glob("runs/*/rounds/0000/update.json")), 300)
-        if number == signal.SIGINT:
-            os.killpg(demo.pid, number)  # as a terminal does
-        else:
-            os.kill(demo.pid, number)
-        _, said = demo.communicate(timeout=120)
-        wait_for(lambda: not processes_with(f"G2RPO_HOME={g2rpo.store}"), 60)
-    finally:
-        demo.kill()
-    if number == signal.SIGINT:
-        assert demo.returncode == 130
-        assert "stopped; give the same command again to go on" in said
+@pytest.fixture
+def run(own_store):
+    return run_by_hand({})[0]
+
+
+def held_as_if_by(run, pid, host):
+    """Make the lock, which this process holds, tell of another process."""
+    (run.path / "lock").write_text(f"{pid}\n{host}\n")
+
+
+def test_a_request_stops_the_run_once_with_how_to_go_on(run):
+    obey_request(run)  # nobody has asked
+    with locked(run.path):
+        told = ask_to_stop(run.key[:6], now=False)
+    assert told == f"run {run.key}: {Holder(os.getpid(), HERE)} stops at the end of its stage"
+    with pytest.raises(StopAskedError, match=f"^run {run.key} is stopped as asked; give the same command again"):
+        obey_request(run)
+    obey_request(run)
+
+
+def test_a_request_that_was_meant_for_an_earlier_process_is_forgotten(run):
+    forget_request(run)
+    with locked(run.path):
+        ask_to_stop(run.key, now=False)
+    forget_request(run)
+    obey_request(run)
+
+
+def test_a_run_that_nobody_holds_cannot_be_stopped(run):
+    with pytest.raises(ValueError, match=f"Run {run.key} must be going on to be stopped, but no process holds it"):
+        ask_to_stop(run.key, now=False)
+    obey_request(run)  # no request is left for whoever comes next
+
+
+def test_at_once_the_process_that_holds_the_run_is_terminated(run):
+    words = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(words) as holder, locked(run.path):
+        try:
+            held_as_if_by(run, holder.pid, HERE)
+            told = ask_to_stop(run.key, now=True)
+            assert holder.wait(60) == -signal.SIGTERM
+        finally:
+            holder.kill()
+    assert told.startswith(f"run {run.key}: process {holder.pid} of {HERE} has been told to stop at once")
+    with pytest.raises(StopAskedError):
+        obey_request(run)
+
+
+def test_a_process_of_another_machine_is_not_terminated_but_asked(run):
+    with locked(run.path):
+        held_as_if_by(run, 1, "elsewhere")
+        with pytest.raises(ValueError, match=r"held by a process of this machine .* got process 1 of elsewhere. Give"):
+            ask_to_stop(run.key, now=True)
+        obey_request(run)
+        assert "process 1 of elsewhere stops at the end" in ask_to_stop(run.key, now=False)

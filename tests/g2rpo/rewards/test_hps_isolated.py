@@ -1,8 +1,9 @@
-"""HPS by the real package in its own process: it agrees with the converted network, and its failures are told."""
+"""HPS in a process of its own: it starts, takes turns, fails, is given up and ends as it should.
 
-import gzip
-import json
-import os
+The process is the real one but for its model: a score is told by the length of a text, and nothing large is imported.
+What the real package says: tests/flows/upkeep/test_hps_package.py.
+"""
+
 import signal
 import subprocess
 import sys
@@ -12,58 +13,51 @@ import time
 import pytest
 import tiny_clip
 import torch
-from hps_folder import shared_hps_folder
-from waiting import wait_for
 
-from g2rpo.rewards import hps_isolated
-from g2rpo.rewards.hps import load_hps
+from g2rpo.rewards import hps_isolated, hps_worker
 from g2rpo.rewards.hps_isolated import load_hps_isolated
 from g2rpo.rewards.protocol import Reward, RewardError
 
-TEXTS = [
-    "the red cat",
-    "Caf&eacute;  &amp;amp; crÃ¨me &lt;b&gt;",
-    "Ünïcödé naïve façade, ¿qué? 你好 🦊",
-    "a fox's den; we'll see 12,345 things...\n\t" + "very " * 90 + "long",
-    "",
-]
-SIZES = [(32, 32), (64, 64), (40, 72), (96, 24), (32, 20), (13, 32), (7, 9)]
-ARCHITECTURE = {
-    "embed_dim": tiny_clip.DIM,
-    "vision_cfg": {
-        "image_size": tiny_clip.SIDE,
-        "layers": tiny_clip.LAYERS,
-        "width": tiny_clip.WIDTHS["vision"],
-        "head_width": tiny_clip.WIDTHS["vision"] // tiny_clip.HEADS,
-        "patch_size": tiny_clip.PATCH,
-    },
-    "text_cfg": {
-        "context_length": tiny_clip.CONTEXT,
-        "vocab_size": 49408,
-        "width": tiny_clip.WIDTHS["text"],
-        "heads": tiny_clip.HEADS,
-        "layers": tiny_clip.LAYERS,
-    },
-}
+TEXTS = ["the red cat", "", "an old clock"]
+OWN_WORKER = hps_worker.__file__
+LIGHT = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("hps_worker", {worker!r})
+worker = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+
+class Lengths:
+    def __init__(self, *, weights, model_config, device):
+        if weights.read_text() != "lengths":
+            raise ValueError("Missing key(s) in state_dict")
+
+    def score(self, texts, files):
+        for file in files:
+            if file[1:4] != b"PNG":
+                raise ValueError("UnidentifiedImageError")
+        return [len(text) / 100 for text in texts]
+
+worker.Scorer, worker.make_importable = Lengths, lambda folder: None
+worker.main()
+"""
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A small checkpoint in open_clip's format with the real vocabulary, and its CLIP folder for the other backend."""
-    package, folder = shared_hps_folder(tmp_path_factory), tmp_path_factory.mktemp("hps_isolated")
-    vocabulary = (package / "hpsv2/src/open_clip/bpe_simple_vocab_16e6.txt.gz").read_bytes()
-    lines = gzip.decompress(vocabulary).decode().split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
-    letters = tiny_clip.LETTERS
-    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    """What a reward is loaded from: a folder that looks like that of the package, a checkpoint, an architecture."""
+    folder = tmp_path_factory.mktemp("hps_isolated")
+    (folder / "package/hpsv2").mkdir(parents=True)
+    (folder / "hps.pt").write_text("lengths")
+    (folder / "small.json").write_text("{}")
+    (folder / "light.py").write_text(LIGHT.format(worker=OWN_WORKER))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny_clip, "MERGES", merges)
-        patch.setattr(tiny_clip, "VOCABULARY", [*words, tiny_clip.START, tiny_clip.END])
-        torch.save({"state_dict": tiny_clip.open_clip_state(), "epoch": 1}, folder / "hps.pt")
-        tiny_clip.tiny_config().save_pretrained(folder / "clip")
-        tiny_clip.tiny_tokenizer().save_pretrained(folder / "clip")
-    (folder / "small.json").write_text(json.dumps(ARCHITECTURE))
-    return {"weights": folder / "hps.pt", "folder": package, "model_config": folder / "small.json", "device": "cpu"}
+        patch.setattr(hps_worker, "__file__", str(folder / "light.py"))
+        yield {
+            "weights": folder / "hps.pt",
+            "folder": folder / "package",
+            "model_config": folder / "small.json",
+            "device": "cpu",
+        }
 
 
 @pytest.fixture(scope="module")
@@ -73,38 +67,18 @@ def reward(files):
     reward.close()
 
 
-@pytest.fixture(scope="module")
-def converted(files):
-    return load_hps("hps", weights=files["weights"], clip=files["weights"].parent / "clip", device="cpu")
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_both_backends_agree(reward, converted, size):
-    images = tiny_clip.pictures(*size, count=len(TEXTS))
-    isolated, in_process = reward.score(images, TEXTS), converted.score(images, TEXTS)
-    assert isolated.tolist() == pytest.approx(in_process.tolist(), abs=1e-5)
-    assert isolated.std() > 1e-3
-
-
-def test_both_backends_tell_texts_and_pictures_apart(reward, converted):
-    images = tiny_clip.pictures(48, 48, count=2)
-    for backend in (reward, converted):
-        table = [backend.score(images, [text, text]).tolist() for text in TEXTS]
-        flat = [round(value, 4) for row in table for value in row]
-        assert len(set(flat)) == len(flat)
-
-
-def test_it_is_a_reward_without_a_network_here(reward):
-    scores = reward.score(tiny_clip.pictures(32, 32).requires_grad_(), TEXTS[:1])
+def test_it_is_a_reward_without_a_network_here_and_a_score_is_the_answer_of_its_text(reward):
+    scores = reward.score(tiny_clip.pictures(32, 32, count=3).requires_grad_(), TEXTS)
     assert isinstance(reward, Reward)
     assert (reward.name, reward.module) == ("hps", None)
     assert (scores.dtype, scores.requires_grad) == (torch.float32, False)
+    assert scores.tolist() == pytest.approx([0.11, 0, 0.12])
 
 
-def test_a_row_is_scored_alike_alone_and_in_a_batch(reward):
-    images = tiny_clip.pictures(50, 50, count=3)
-    together = reward.score(images, TEXTS[:3])
-    assert together[1].item() == pytest.approx(reward.score(images[1:2], TEXTS[1:2]).item(), abs=1e-6)
+def test_what_the_process_refuses_is_an_error_with_its_last_lines_and_it_goes_on(reward):
+    with pytest.raises(hps_isolated.WorkerError, match=r"UnidentifiedImageError(.|\n)*\n    "):
+        reward._worker.score(["a cat"], [b"no picture"])
+    assert reward._worker.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
 
 
 def test_threads_take_turns(reward, monkeypatch):
@@ -141,12 +115,6 @@ def test_an_error_in_the_process_is_told_and_the_next_call_works(reward):
     assert torch.equal(reward.score(images, TEXTS[:1]), before)
 
 
-def test_what_the_process_cannot_read_is_an_error_with_its_last_lines(reward):
-    with pytest.raises(hps_isolated.WorkerError, match=r"UnidentifiedImageError(.|\n)*\n    "):
-        reward._worker.score(["a cat"], [b"no picture"])
-    assert reward._worker.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
-
-
 def test_an_interrupted_answer_is_not_taken_for_the_next_one(reward, monkeypatch):
     images = tiny_clip.pictures(32, 32, count=2)
     expected = reward.score(images[1:], TEXTS[1:2])
@@ -179,25 +147,19 @@ def test_a_silent_process_is_given_up(reward, monkeypatch):
         reward.score(tiny_clip.pictures(32, 32), TEXTS[:1])
 
 
-def test_the_process_ends_when_its_parent_is_killed(files):
-    code = (
-        "import sys, time; from pathlib import Path; from g2rpo.rewards.hps_isolated import Worker\n"
-        "worker = Worker(folder=Path(sys.argv[1]), weights=None, model_config=Path(sys.argv[2]), device='cpu')\n"
-        "print(worker.process.pid, flush=True); time.sleep(600)"
-    )
-    words = [sys.executable, "-c", code, str(files["folder"]), str(files["model_config"])]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
-        child = int(parent.stdout.readline())
-        os.kill(child, 0)
-        parent.kill()
-    wait_for(lambda: not _runs(child), seconds=30)
-
-
 def test_the_process_ends_with_the_reward(files):
     reward = load_hps_isolated("hps", **files)
     process = reward._worker.process
     del reward
     assert process.wait(timeout=30) == 0, "it was killed, though the end of its input tells it to end"
+
+
+def test_a_model_that_cannot_be_built_is_refused_with_the_reason(files, tmp_path):
+    (tmp_path / "other.pt").write_text("no lengths")
+    with pytest.raises(
+        ValueError, match=r"must build its model with .*other.pt(.|\n)*Missing key(.|\n)*rewards.hps.weights"
+    ):
+        load_hps_isolated("hps", **files | {"weights": tmp_path / "other.pt"})
 
 
 @pytest.mark.parametrize(
@@ -213,27 +175,11 @@ def test_what_is_missing_is_refused_with_a_remedy(files, tmp_path, setting, mess
         load_hps_isolated("hps", **files | {setting: tmp_path / "nothing_here"})
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused(files, tmp_path):
-    torch.save({"visual.proj": torch.zeros(2, 2)}, tmp_path / "other.pt")
-    with pytest.raises(
-        ValueError, match=r"must build its model with .*other.pt(.|\n)*Missing key(.|\n)*rewards.hps.weights"
-    ):
-        load_hps_isolated("hps", **files | {"weights": tmp_path / "other.pt"})
-
-
 def test_the_process_imports_nothing_of_ours():
     code = (
         "import runpy, sys\n"
         "try: runpy.run_path(sys.argv[1], run_name='__main__')\n"
         "except SystemExit: print({name.split('.')[0] for name in sys.modules} & {'g2rpo', 'stages', 'flows', 'torch'})"
     )
-    words = [sys.executable, "-P", "-c", code, hps_isolated.hps_worker.__file__, "--help"]
+    words = [sys.executable, "-P", "-c", code, OWN_WORKER, "--help"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.endswith("set()\n")
-
-
-def _runs(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False

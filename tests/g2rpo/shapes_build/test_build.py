@@ -41,6 +41,7 @@ def test_the_training_data_are_the_same_on_every_machine(log: dict[str, Any]):
     assert data_digest(BaseRecipe(), 3) == log["base"]["data"] == BASE_DATA_DIGEST
 
 
+@pytest.mark.slow
 def test_the_first_fifty_steps_lead_where_the_log_says(log: dict[str, Any]):
     _, record = train_base(BaseRecipe(), threads=log["fingerprint"]["threads"], stop_after=50)
     again, before = record["checkpoint"], log["base"]["checkpoint"]

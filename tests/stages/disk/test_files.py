@@ -3,10 +3,14 @@ import os
 import pytest
 
 from stages.disk.files import (
+    FileState,
     StoreWriteError,
     atomic,
     atomic_folder,
+    file_digest,
+    link_or_copy,
     make_folder,
+    read_json,
     read_sealed,
     sweep,
     value_digest,
@@ -120,3 +124,80 @@ def test_the_digest_of_a_value_does_not_hang_on_the_order_of_its_keys(tmp_path):
     assert value_digest({"a": 1}) != value_digest({"a": 2})
     write_json(tmp_path / "file", {"b": 1, "a": 2})
     assert (tmp_path / "file").read_text() == '{\n "b": 1,\n "a": 2\n}\n'
+
+
+def test_a_file_gets_another_name_in_a_folder_that_is_made_and_a_copy_where_there_are_no_links(tmp_path, monkeypatch):
+    write_text(tmp_path / "file", "content")
+    link_or_copy(tmp_path / "file", tmp_path / "deep" / "linked")
+    assert (tmp_path / "deep" / "linked").samefile(tmp_path / "file")
+
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refused)
+    link_or_copy(tmp_path / "file", tmp_path / "copied")
+    assert (tmp_path / "copied").read_text() == "content"
+    assert not (tmp_path / "copied").samefile(tmp_path / "file")
+
+
+def test_a_folder_is_made_with_those_above_it_and_may_be_there(tmp_path):
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_the_digest_of_a_file_is_the_sha_256_of_its_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_digest(tmp_path / "file") == digest
+    assert value_digest("abc") == "6cc43f858fbb763301637b5af970e2a46b46f461f27e5a0f41e009c59b827b25"  # of "abc" quoted
+
+
+def test_a_file_that_is_replaced_has_another_state(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "before")
+    state = FileState.of(path)
+    assert state == FileState.of(path)
+    assert (state.path, state.size, state.inode) == (path, 6, path.stat().st_ino)
+    write_text(path, "after.")
+    assert FileState.of(path) != state
+
+
+def test_a_value_comes_back_from_json(tmp_path):
+    write_json(tmp_path / "file", {"name": "ä", "rows": [1, 2.5, None]})
+    assert read_json(tmp_path / "file") == {"name": "ä", "rows": [1, 2.5, None]}
+
+
+def test_what_is_written_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    with atomic(tmp_path / "file") as temporary:
+        temporary.touch()
+    assert synced == [str(temporary), str(tmp_path)]
+    synced.clear()
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "inner").touch()
+    assert synced == [str(temporary / "inner"), str(temporary), str(tmp_path)]
+
+
+@pytest.mark.parametrize("number", [22, 95])  # EINVAL, ENOTSUP
+def test_a_file_system_that_cannot_sync_folders_will_do_and_one_that_cannot_sync_files_not(
+    tmp_path, monkeypatch, number
+):
+    def refused(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}") or broken:
+            raise OSError(number, "cannot")
+
+    monkeypatch.setattr(os, "fsync", refused)
+    broken = False
+    write_text(tmp_path / "file", "whole")
+    broken = True
+    with pytest.raises(StoreWriteError, match="file must be written, got: cannot"):
+        write_text(tmp_path / "file", "other")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_two_processes_have_temporary_names_of_their_own(tmp_path):
+    with atomic(tmp_path / "file") as temporary:
+        assert temporary == tmp_path / f".file.{os.getpid()}.tmp"
+        temporary.touch()

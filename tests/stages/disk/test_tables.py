@@ -11,13 +11,16 @@ from stages.disk.tables import (
     SHARED,
     TRANSITIONS,
     arrow,
+    check_found,
     check_parents,
     read_shard,
     read_table,
+    shard_evaluations,
     shard_numbers,
     shard_path,
     shard_stamp,
     tensor,
+    where,
     write_shard,
 )
 
@@ -121,3 +124,58 @@ def test_a_row_without_its_parent_is_refused_with_its_key():
 def test_a_missing_table_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"Table transitions is required, got no shard"):
         read_table(tmp_path / TRANSITIONS.name)
+
+
+def test_a_shard_tells_what_it_cost(tmp_path):
+    write_shard(tmp_path, 0, PROMPTS, prompts("p"), stamp="s", evaluations=12)
+    write_shard(tmp_path, 1, PROMPTS, prompts("q"), stamp="s")
+    pq.write_table(prompts("r"), shard_path(tmp_path, 2))
+    assert [shard_evaluations(tmp_path, shard) for shard in (0, 1, 2)] == [12, 0, 0]
+    assert shard_stamp(tmp_path, 2) == ""
+
+
+def test_shards_have_five_digits_and_nothing_else_is_one(tmp_path):
+    assert shard_path(tmp_path, 7) == tmp_path / "part-00007.parquet"
+    for name in ("part-00007.parquet", "part-7.parquet", ".part-00001.parquet.9.tmp", "part-00002.parquet"):
+        (tmp_path / name).touch()
+    assert shard_numbers(tmp_path) == [2, 7]
+
+
+def test_a_damaged_shard_has_no_stamp_or_is_refused_with_a_remedy(tmp_path):
+    write_shard(tmp_path, 0, ANCHORS, anchors([f"p{number}" for number in range(50)]), stamp="s")
+    path = shard_path(tmp_path, 0)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"p17", b"q17"))
+    assert shard_stamp(tmp_path, 0) == "s"
+    with pytest.raises(ValueError, match=r"part-00000\.parquet must be as it was written, got a damaged file: .*Give"):
+        read_shard(tmp_path, 0)
+    path.write_bytes(whole[:-9])
+    assert shard_stamp(tmp_path, 0) is None
+    with pytest.raises(ValueError, match=r"Shard 1 of .* is required, got no file .*00001\.parquet. Run its stage"):
+        read_shard(tmp_path, 1)
+
+
+def test_rows_are_chosen_by_the_values_of_columns():
+    rows = anchors(["p", "q"])
+    assert where(rows, prompt_id="q", step=1)["prompt_id"].to_pylist() == ["q"]
+    assert where(rows, step=1)["prompt_id"].to_pylist() == ["p", "q"]
+    assert where(rows, prompt_id="r").num_rows == 0
+    assert where(rows) == rows
+
+
+def test_any_columns_of_two_tables_can_be_held_against_each_other():
+    child, parent = (pa.table({"a": values, "b": [0] * len(values)}) for values in ([3, 1, 2], [2, 4]))
+    with pytest.raises(ValueError, match=r"Each row of x needs a row of y with its a, b, got none for \(1, 0\). Run"):
+        check_found("x", child, "y", parent, ("a", "b"))
+    check_found("x", child, "y", parent, ("b",))
+
+
+def test_a_parent_that_is_not_given_is_not_asked():
+    check_parents(anchors(["p"]), ANCHORS, {})
+
+
+def test_tensors_may_be_changed_without_the_table(tmp_path):
+    rows = anchors(["p"])
+    tensor(rows, "latents")[:] = 9.0
+    assert tensor(rows, "latents")[1, 0, 0] == 6.0
+    assert rows["latents"].type.shape == [2, 3]

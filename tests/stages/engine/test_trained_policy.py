@@ -1,78 +1,124 @@
-"""The update by several processes: DDP and FSDP2 over gloo against one process, and checkpoints between them."""
+"""The network that learns: kept from round to round, alone or in shares of which this process has all."""
 
-from closeness import close_policy, close_table
-from random_bases import tiny_latent_params
-from rounds import new_run, run_round
-from tiny import tiny_params
-from worlds import Update, together
+from dataclasses import dataclass
 
-from stages.disk.tables import shard_evaluations
-from stages.engine.loaded_models import Resources
-from stages.readings.budget import round_evaluations
+import pytest
+import torch
+from linear_resources import PaintingLinear, store_policy
+from torch import distributed
 
-THREE = ("prompts.num_prompts=3", "prompts.shard_size=3", "rollout.steps=[0]", "update.micro_batch=1")
-"""Three sites an optimizer step, one by one: two for the first process, one for the second."""
+from g2rpo.distributed.gradients import Replicated, Sharded
+from g2rpo.distributed.group import ALONE, World
+from g2rpo.policies.protocol import Condition
+from g2rpo.trainer import OptimizerSettings
+from stages.disk.policy_files import write_policy
+from stages.engine.loaded_policy import HeldPolicy
+from stages.engine.trained_policy import Learning, Networks
 
-CASES = {
-    "shares": (tiny_params(), "fsdp"),
-    "copies": (tiny_params(), "ddp"),
-    "shares, KL, average, two passes, uneven micro-batches": (
-        tiny_params(*THREE, "update.kl_weight=0.5", "update.ema_decay=0.9", "update.num_epochs=2"),
-        "fsdp",
-    ),
-    "shares, a step for each k": (tiny_params("rollout.steps=[0, 1]", "update.cadence=step"), "fsdp"),
-    "copies, a step for each k, uneven micro-batches": (
-        tiny_params(*THREE, "rollout.steps=[0, 1]", "update.cadence=step"),
-        "ddp",
-    ),
-}
+SETTINGS = OptimizerSettings(0.1, (0.9, 0.999), 0.0, 1.0, None)
 
 
-def close(one, other):
-    """Whether two updates wrote the same tables and policies."""
-    for table in ("old_log_probs", "updates"):
-        close_table(one / table, other / table)
-    close_policy(one / "policy", other / "policy")
+def network(weight=0.5):
+    return HeldPolicy(PaintingLinear(weight), lambda: {"weight": torch.tensor([[weight]])})
 
 
-def rounds(params, monkeypatch, home, number):
-    """A run with so many rounds finished, in a store of its own."""
-    monkeypatch.setenv("G2RPO_HOME", str(home))
-    run, params, resources = new_run(params)
-    for finished in range(number):
-        run_round(run, params, resources, finished)
-    return run
+def learning(world=ALONE, *, painting=None, apart=None, in_shares=False):
+    networks = Networks(lambda: painting, lambda: painting, lambda: apart, torch.float32)
+    return Learning(networks, world, in_shares=in_shares)
 
 
-def alone_params(params):
-    return params.model_copy(update={"placement": params.placement.model_copy(update={"runner": "local"})})
+def weight(held):
+    return held.policy.module.weight.item()
 
 
-def test_two_processes_take_the_step_of_one(monkeypatch, tmp_path):
-    updates, alone, paces = [], [], []
-    cases = CASES | {"copies of an adapter": (tiny_latent_params("flux1", "update.learning_rate=1e-3"), "auto")}
-    for number, (params, parallel) in enumerate(cases.values()):
-        run = rounds(params, monkeypatch, tmp_path / f"home-{number}", 2)
-        updates.append(Update.shared(run, params, 1, tmp_path / f"two-{number}", parallel))
-        alone.append(run.round_folder(1))
-    together(2, updates)
-    for update, one in zip(updates, alone, strict=True):
-        close(update.out, one)
-        counted = round_evaluations(update.params, 1) - round_evaluations(alone_params(update.params), 1)
-        paced = shard_evaluations(update.out / "updates", 0) - shard_evaluations(one / "updates", 0)
-        assert paced == counted
-        paces.append(paced)
-    assert max(paces) > 0  # where shares differ, the smaller one keeps pace
+def taken(one, folder):
+    """A step along a gradient of 1, stored; the trainer that took it."""
+    trainer = one.trainer(folder, SETTINGS)
+    one._held().policy.module.weight.sum().backward()
+    trainer.step()
+    write_policy(folder.parent / "next", trainer)
+    one.trained(folder.parent / "next")
+    return trainer
 
 
-def test_a_checkpoint_of_two_is_gone_on_with_by_one_and_by_three(monkeypatch, tmp_path):
-    params = tiny_params("update.ema_decay=0.9")
-    run = rounds(params, monkeypatch, tmp_path / "home", 2)
-    together(2, [Update.shared(run, params, 0, tmp_path / "two", "fsdp")])
-    close(tmp_path / "two", run.round_folder(0))
-    on = {"previous_policy": tmp_path / "two" / "policy"}
-    Update.of(run, params, 1, tmp_path / "one", **on).do(Resources(params))
-    three = [Update.shared(run, params, 1, tmp_path / f"three-{how}", how, **on) for how in ("fsdp", "ddp")]
-    together(3, three)
-    for update in three:
-        close(update.out, tmp_path / "one")
+@dataclass(frozen=True)
+class Solo(World):
+    """One process in the place of two: its group is itself."""
+
+    size: int = 2
+
+    def gathered(self, own):
+        return own
+
+
+@pytest.fixture
+def group():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def test_the_field_is_that_of_the_stored_policy_with_gradient(tmp_path):
+    one = learning(painting=network())
+    field = one.field(store_policy(tmp_path / "one", 2.0), 4)
+    condition, x = Condition({"c": torch.tensor([3.0])}), torch.tensor([[1.0, 0.0, -1.0]])
+    velocity = field.with_gradient(x, torch.tensor([0.5]), condition)
+    assert velocity.tolist() == [[3.5, 1.5, -0.5]]  # 2 x + 3 / 2
+    velocity.square().sum().backward()
+    assert field.policy.module.weight.grad.item() == 2 * (3.5 + 0.5)
+    assert (field.micro_batch, field.team.world) == (4, ALONE)
+
+
+def test_a_trainer_goes_on_from_the_weights_and_moments_on_disk(tmp_path):
+    """The first step of AdamW is the learning rate; the moments of the gradient 1 are 0.1 and 0.001."""
+    taken(learning(painting=network()), store_policy(tmp_path / "one", 2.0))
+    again = learning(painting=(held := network())).trainer(tmp_path / "next", SETTINGS)
+    assert weight(held) == pytest.approx(1.9)
+    assert again.num_steps == 1
+    moments = {name: value.item() for name, value in again.state().items()}
+    assert moments == pytest.approx({"exp_avg.weight": 0.1, "exp_avg_sq.weight": 0.001}, rel=1e-4)
+
+
+def test_what_was_trained_is_kept_and_not_read_again(tmp_path):
+    one = learning(painting=network())
+    trainer = taken(one, store_policy(tmp_path / "one", 2.0))
+    for path in (tmp_path / "next").glob("*.safetensors"):
+        path.unlink()
+    assert one.trainer(tmp_path / "next", SETTINGS) is trainer
+
+
+def test_a_trainer_whose_policy_was_not_stored_is_not_gone_on_with(tmp_path):
+    one, folder = learning(painting=(held := network())), store_policy(tmp_path / "one", 2.0)
+    trainer = one.trainer(folder, SETTINGS)
+    held.policy.module.weight.sum().backward()
+    trainer.step()
+    again = one.trainer(folder, SETTINGS)
+    assert (again.num_steps, weight(held)) == (0, 2)
+
+
+def test_alone_there_are_no_shares_and_nobody_to_wait_for(tmp_path):
+    one = learning(painting=(held := network()), in_shares=True)
+    assert one.field(store_policy(tmp_path / "one", 2.0), 4).policy is held.policy
+
+
+@pytest.mark.filterwarnings("ignore:`broadcast_buffers` is deprecated:FutureWarning")
+def test_copies_average_their_gradients(group, tmp_path):
+    one = learning(Solo(), painting=(held := network()))
+    field = one.field(store_policy(tmp_path / "one", 2.0), 4)
+    assert isinstance(field.team, Replicated)
+    assert field.policy is held.policy
+
+
+@pytest.mark.parametrize("paints", [True, False])
+def test_a_network_in_shares_is_another_and_gives_its_weights_to_the_one_that_paints(group, tmp_path, paints):
+    painting, apart = network() if paints else None, network()
+    one = learning(Solo(), painting=painting, apart=apart, in_shares=True)
+    folder = store_policy(tmp_path / "one", 2.0)
+    assert isinstance(one.field(folder, 4).team, Sharded)
+    assert isinstance(apart.policy.module.weight, distributed.tensor.DTensor)
+    taken(one, folder)
+    for path in (tmp_path / "next").glob("*.safetensors"):
+        path.unlink()
+    if paints:
+        assert weight(painting) == pytest.approx(1.9)
+        painting.hold(tmp_path / "next")  # it knows whose they are and reads nothing

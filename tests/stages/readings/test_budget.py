@@ -1,55 +1,13 @@
-"""Evaluations that are known before a round is run, against those that its stages count."""
+"""Evaluations that are known before a round is run; against those that its stages count: test_real_rounds.py."""
 
 from itertools import pairwise
 
 import pytest
 from methods import DANCE, FLOW, G2RPO, METHODS, MIX
-from rounds import new_run, run_round
+from refusals import of_preset
 from tiny import tiny_params
 
-from stages.contract.declared_stages import ROUND_STAGES
-from stages.disk.files import read_json
-from stages.readings.budget import method_evaluations, round_evaluations, rounds_within
-
-OPTIONS = {
-    "granularities": (*G2RPO, "complete.granularities=[1, 2, 3]"),
-    "published strides": (*G2RPO, "complete.granularities=[2, 3]", "complete.stride_rule=published"),
-    "a draw of steps": (*G2RPO, "rollout.steps_a_round=2", "rollout.step_weights=[1.0, 2.0, 1.0, 3.0]"),
-    "a step for each k": (*G2RPO, "update.cadence=step", "update.num_epochs=2", "update.micro_batch=3"),
-    "minibatches": (*G2RPO, "update.num_minibatches=4", "update.micro_batch=3"),
-    "a KL that weighs": (*MIX, "update.kl_weight=0.1", "update.micro_batch=3", "update.num_minibatches=2"),
-    "a random window of own noises": (
-        *(*MIX, "rollout.initial_noise=own", "rollout.window_schedule=random"),
-        *("complete.granularities=[1, 2]", "update.num_minibatches=4"),
-    ),
-    "a window with gaps": (*FLOW, "rollout.steps=[1, 3]", "rollout.initial_noise=shared", "complete.granularities=[2]"),
-    "passes": (*FLOW, "update.num_epochs=3", "update.micro_batch=7", "update.num_minibatches=2"),
-    "a share of own steps": (
-        *(*DANCE, "rollout.initial_noise=own", "rollout.steps=[0, 2, 3]", "rollout.sde=cps", "rollout.eta=0.5"),
-        *("update.kl_weight=0.1", "update.cadence=step"),
-    ),
-    "a share of few branches": (*DANCE, "rollout.group_size=2", "update.train_frac=0.2", "update.cadence=step"),
-    "a share in minibatches": (*DANCE, "update.num_minibatches=2", "update.micro_batch=2", "update.num_epochs=2"),
-}
-
-
-def counted(run, number):
-    return sum(read_json(run.round_folder(number) / f"{stage.name}.json")["evaluations"] for stage in ROUND_STAGES)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_round_of_each_method_costs_what_was_told_before_it(of_method, method):
-    run, params, _ = of_method(method)
-    assert [round_evaluations(params, number) for number in range(2)] == [counted(run, number) for number in range(2)]
-
-
-@pytest.mark.parametrize("overrides", OPTIONS.values(), ids=OPTIONS)
-def test_a_round_of_each_option_costs_what_was_told_before_it(overrides):
-    run, params, resources = new_run(tiny_params(*overrides))
-    for number in range(2):
-        run_round(run, params, resources, number)
-        run.finish_round(number)
-        assert round_evaluations(params, number) == counted(run, number)
+from stages.readings.budget import judging_evaluations, method_evaluations, round_evaluations, rounds_within
 
 
 def test_the_costs_of_the_methods_by_hand():
@@ -107,3 +65,44 @@ def test_a_budget_that_pays_for_no_round_is_refused():
     one = method_evaluations(params, 0)
     with pytest.raises(ValueError, match=rf"costs {one} transformer evaluations, got {one - 1}. Raise it, or lower"):
         rounds_within(params, one - 1)
+
+
+def test_a_share_of_the_steps_trains_so_much_less():
+    """12 branches of 5 steps from noises of their own, of which 3 train, 3 evaluations each; each walks 5 and 1."""
+    params = tiny_params(*DANCE, "rollout.initial_noise=own")
+    assert method_evaluations(params, 0) == 12 * (5 + 1) + 12 * 3 * 3
+
+
+def test_a_shared_place_is_left_by_one_site_whoever_trains_it():
+    """From one noise the branches of a prompt share their first place, so that no more than 3 * 3 sites are left."""
+    one = tiny_params(*DANCE, "rollout.steps=[0, 1]", "rollout.group_size=2", "update.train_frac=0.5")
+    walked = 4 * (1 + 2 * (1 + 4))  # anchor 0; step 1 and four to the picture a branch
+    for number in range(4):
+        sites = (method_evaluations(one, number) - walked) / 3
+        assert 4 * 1 <= sites <= 4 * 2  # both branches leave the shared place, or each one of its own
+
+
+def test_an_optimizer_step_for_each_k_is_checked_once_more_for_each_later_one():
+    """4 windows of 4 sites: the KL at each as before, and 12 log-probabilities before the later three steps."""
+    params = tiny_params(*G2RPO)
+    each = tiny_params(*G2RPO, "update.cadence=step")
+    assert method_evaluations(each, 0) == method_evaluations(params, 0)
+    assert round_evaluations(each, 0) - round_evaluations(params, 0) == 3 * 4
+
+
+@pytest.mark.parametrize(("runners", "paces"), [(1, 0), (2, 0), (3, 3), (4, 0)])
+def test_runners_whose_share_is_smaller_keep_pace_with_the_others(runners, paces):
+    """8 sites in calls of 2: 3, 3 and 2 sites are 2, 2 and 1 calls, so that one makes a call more, of 3 evaluations."""
+    placed = ["placement.runner=ray", f"placement.num_runners={runners}", "update.micro_batch=2"]
+    assert round_evaluations(tiny_params(*placed), 0) - round_evaluations(tiny_params(placed[2]), 0) == paces
+
+
+def test_judging_costs_a_velocity_for_each_step_of_each_caption_and_noise():
+    assert judging_evaluations(tiny_params()) == 4 * 1 * 4
+    assert judging_evaluations(tiny_params("evaluate.num_noises=2", "evaluate.num_steps=[2, 4]")) == 4 * 2 * (2 + 4)
+
+
+def test_guidance_sends_two_rows_through_the_network_for_one_velocity():
+    with_it, without = (of_preset("tiny-sd3", f"policy.guidance={scale}") for scale in (4.5, 1.0))
+    for evaluations in (judging_evaluations, lambda p: method_evaluations(p, 0), lambda p: round_evaluations(p, 0)):
+        assert evaluations(with_it) == 2 * evaluations(without) > 0

@@ -3,6 +3,7 @@ from math import sqrt
 import numpy as np
 import pandas as pd
 import pytest
+from handmade import begun, finish, reward
 from scipy import stats
 
 from stages.readings.reward_spread import (
@@ -11,6 +12,7 @@ from stages.readings.reward_spread import (
     group_spreads,
     jackknife_half_width,
     spread_table,
+    stored_rewards,
 )
 
 
@@ -111,13 +113,18 @@ def test_the_interval_of_a_mean_is_its_t_interval():
 
 
 def test_intervals_of_the_shared_variance_hold_the_truth_about_19_times_in_20():
+    x, noise = np.random.default_rng(0).normal(size=(2, 100 * 30, 5))
+    groups = group_agreements(rewards([{1: a, 2: a + b} for a, b in zip(x, noise, strict=True)]))
     truth, held = 0.5, 0
-    for seed in range(100):
-        x, noise = np.random.default_rng(seed).normal(size=(2, 30, 5))
-        table = rewards([{1: a, 2: a + b} for a, b in zip(x, noise, strict=True)])
-        row = whole(agreement_table(table, 1))
-        held += row["shared_variance_low"] < truth < row["shared_variance_high"]
+    for _, table in groups.groupby(groups["round"] // 30):
+        sums = {name: table[name].to_numpy() for name in ("xy", "xx", "yy")}
+        total = {name: values.sum() for name, values in sums.items()}
+        held += abs(shared_variance(total) - truth) < jackknife_half_width(sums, shared_variance)
     assert 88 <= held <= 99
+
+
+def shared_variance(sums):
+    return sums["xy"] ** 2 / (sums["xx"] * sums["yy"])
 
 
 def test_groups_of_one_prompt_are_one_unit():
@@ -168,3 +175,20 @@ def test_one_granularity_has_spreads_and_an_agreement_table_of_no_rows():
 def test_no_phase_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match="at least 1 phase, got 0. Raise --phases"):
         spread_table(rewards([UNTIED]), 0)
+
+
+def test_the_rewards_of_a_run_are_those_of_its_finished_rounds_under_the_names_of_a_group():
+    run, _ = begun("run.seed=7")
+    with pytest.raises(ValueError, match=f"A run with a finished round is required, got none in {run.key}. Train it."):
+        stored_rewards(run, "fine")
+    for number in range(2):
+        reward(run, number, {("p", 1, 2): [0.5 + number, 0.25]})
+        finish(run)
+    reward(run, 2, {("p", 1, 2): [9.0, 9.0]})  # not finished
+    found = stored_rewards(run, "fine")
+    assert found.to_dict("records") == [
+        {"prompt_id": "p", "step": 1, "branch": branch, "granularity": 2, "reward": "judge_a", "value": value}
+        | {"round": number, "setting": "fine", "run": run.key, "seed": "7"}
+        for number, branch, value in [(0, 0, 0.5), (0, 1, 0.25), (1, 0, 1.5), (1, 1, 0.25)]
+    ]
+    assert group_spreads(found)["mean"].tolist() == [0.375, 0.875]

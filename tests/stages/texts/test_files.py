@@ -1,47 +1,16 @@
-"""Lists of prompts from files: every layout, what is refused, what a process reads once, where metadata go."""
+"""The kinds of files of prompts: what is read of each, what is refused, and what names a list."""
 
 import json
-import os
-import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rounds import new_run
-from tiny import tiny_params
+from prompt_files import CATS, STYLED, lines, listed, parquet, written
 
-from g2rpo.shapes.captions import captions
-from stages.contract.declared_stages import STAGES
 from stages.disk.files import value_digest
-from stages.disk.tables import read_table, shard_stamp
-from stages.engine.execute import run_stage
+from stages.disk.tables import shard_stamp
 from stages.texts import lists
-from stages.texts.draws import check_prompts
-from stages.texts.files import PromptList
-from stages.texts.layouts import find_split, read_split
-
-CATS = [{"prompt": "a cat", "style": "photo", "rank": [1, 2]}, {"prompt": "zwei Kühe", "style": None}]
-STYLED = PromptList(("a cat", "zwei Kühe"), ('{"rank": [1, 2], "style": "photo"}', '{"style": null}'))
-
-
-def lines(rows):
-    return "\n".join(json.dumps(row) for row in rows).encode()
-
-
-def parquet(path, **columns):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path)
-
-
-def written(folder, name, content):
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def listed(folder, split="train"):
-    return read_split(find_split(folder, split))
-
+from stages.texts.files import PromptList, read_file
 
 # What is read
 
@@ -84,15 +53,6 @@ def test_parquet_keeps_all_columns_but_pictures(tmp_path, field):
     image = [{"bytes": b"\x89PNG", "path": "1.png"}, None]
     parquet(tmp_path / "train.parquet", **{field: ["a cat", "a dog"], "score": [0.5, float("nan")], "image": image})
     assert listed(tmp_path) == PromptList(("a cat", "a dog"), ('{"score": 0.5}', '{"score": null}'))
-
-
-@pytest.mark.parametrize("pattern", ["train-{}-of-11.parquet", "data/train-{}-of-11.parquet", "train/{}.parquet"])
-def test_shards_follow_each_other_by_number_and_not_by_letter(tmp_path, pattern):
-    for number in range(11):
-        parquet(tmp_path / pattern.format(number), prompt=[f"shard {number}"])
-    written(tmp_path, "README.md", "what this is")
-    written(tmp_path, "training.txt", "another split")
-    assert listed(tmp_path).texts == tuple(f"shard {number}" for number in range(11))
 
 
 def test_a_list_of_today_comes_back_with_its_metadata_and_one_of_yesterday_with_none(tmp_path):
@@ -154,76 +114,7 @@ def test_parquet_that_holds_no_texts_is_refused(tmp_path):
         listed(tmp_path)
 
 
-def test_two_layouts_of_one_split_are_refused_by_name(tmp_path):
-    written(tmp_path, "train.txt", "a cat")
-    parquet(tmp_path / "data/train-00000-of-00001.parquet", text=["a cat"])
-    told = r"one list of the train texts is required, got data/train\*.parquet and train.txt"
-    with pytest.raises(ValueError, match=told):
-        listed(tmp_path)
-
-
-def test_a_missing_split_is_refused_with_those_there_are(tmp_path):
-    written(tmp_path, "train.txt", "a cat")
-    written(tmp_path, "data/test.csv", "text\na cat")
-    written(tmp_path, "validation/rows.jsonl", lines(CATS))
-    with pytest.raises(ValueError, match="prompts.path: a list of the tuning texts is required, got test, train, vali"):
-        lists.prompt_list(tiny_params(f"prompts.path={tmp_path}"), "tuning")
-    with pytest.raises(ValueError, match="prompts.path: a folder of lists is required, got .*train.txt"):
-        lists.prompt_list(tiny_params(f"prompts.path={tmp_path / 'train.txt'}"), "train")
-
-
-@pytest.mark.parametrize("gone", ["train-00001-of-00003.jsonl", "train-00002-of-00003.jsonl"])
-def test_a_missing_shard_is_refused(tmp_path, gone):
-    for number in range(3):
-        written(tmp_path, f"train-{number:05d}-of-00003.jsonl", lines(CATS))
-    (tmp_path / gone).unlink()
-    with pytest.raises(ValueError, match="all 3 shards of the train texts and nothing else are required"):
-        listed(tmp_path)
-
-
-def test_a_family_without_captions_needs_lists():
-    assert lists.family_captions("shapes", "test") == captions("test")
-    with pytest.raises(ValueError, match="required, got null, and the family flux1 has no captions of its own. Make"):
-        lists.family_captions("flux1", "train")
-
-
-def test_words_are_checked_for_the_shapes_world_alone(tmp_path):
-    written(tmp_path, "train.txt", "a photograph of a cat")
-    with pytest.raises(ValueError, match=r"prompts.path: A caption of the shapes world uses the words"):
-        lists.prompt_list(tiny_params(f"prompts.path={tmp_path}"), "train")
-    lists.check_texts("flux1", ["a photograph of a cat"])
-
-
-def test_lists_that_share_a_text_are_refused_unless_params_say_so(tmp_path):
-    for split, texts in (("train", captions("train")), ("tuning", captions("tuning")), ("test", captions("test"))):
-        written(tmp_path, f"{split}.txt", "\n".join(texts))
-    check_prompts(tiny_params(f"prompts.path={tmp_path}"))
-    leaked = captions("train")[5]
-    written(tmp_path, "test.txt", "\n".join((*captions("test"), leaked)))
-    with pytest.raises(ValueError, match=f"got 1 in both test and train, as '{leaked}'"):
-        check_prompts(tiny_params(f"prompts.path={tmp_path}"))
-    shutil.copy(tmp_path / "train.txt", tmp_path / "all.txt")
-    check_prompts(tiny_params(f"prompts.path={tmp_path}", "prompts.split=all"))
-    check_prompts(tiny_params(f"prompts.path={tmp_path}", "prompts.split=test"))
-
-
-# What is read once, digests, and where metadata go
-
-
-def test_a_list_is_read_once_until_its_file_changes(tmp_path, monkeypatch):
-    reads = []
-    monkeypatch.setattr(lists, "read_split", lambda files: reads.append(files) or read_split(files))
-    params = tiny_params(f"prompts.path={tmp_path}")
-    written(tmp_path, "train.txt", "a red circle")
-    before = lists.list_digest(params, "train")
-    assert lists.prompt_list(params, "train") == ("a red circle",)
-    assert len(reads) == 1
-    old = (tmp_path / "train.txt").stat()
-    written(tmp_path, "train.txt", "a red square")  # as long as before, and no younger
-    os.utime(tmp_path / "train.txt", ns=(old.st_atime_ns, old.st_mtime_ns + 1))
-    assert lists.prompt_list(params, "train") == ("a red square",)
-    assert lists.list_digest(params, "train") != before
-    assert len(reads) == 2
+# What names a list, and parts of one
 
 
 def test_the_digest_covers_metadata_and_without_any_is_that_of_the_texts():
@@ -232,14 +123,29 @@ def test_the_digest_covers_metadata_and_without_any_is_that_of_the_texts():
     assert len(digests) == 3
 
 
-def test_metadata_reach_the_prompts_of_a_round(tmp_path):
-    rows = [{"text": text, "place": place} for place, text in enumerate(captions("train"))]
-    written(tmp_path, "train.jsonl", lines(rows))
-    for split in ("tuning", "test"):
-        written(tmp_path, f"{split}.txt", "\n".join(captions(split)))
-    run, params, resources = new_run(tiny_params(f"prompts.path={tmp_path}"))
-    run_stage(run, STAGES["prompts"], 0, params, resources)
-    for row in read_table(run.round_folder(0) / "prompts").to_pylist():
-        assert captions("train")[json.loads(row["metadata"])["place"]] == row["text"]
-    assert lists.list_digest(params, "train") == lists.list_digest(tiny_params(f"prompts.path={tmp_path}"), "train")
-    assert lists.full_list(tiny_params(), "test").metadata == ("{}",) * len(captions("test"))
+def test_rows_are_chosen_in_the_order_that_they_are_named():
+    prompts = PromptList(("a", "b", "c"), ("{}", '{"x": 1}', "{}"))
+    assert prompts.only([2, 1]) == PromptList(("c", "b"), ("{}", '{"x": 1}'))
+
+
+def test_a_field_that_is_named_is_the_text_beside_others(tmp_path):
+    rows = [{"prompt": "a cat", "long": "a cat asleep"}, {"prompt": "a dog", "long": None}]
+    found = read_file(written(tmp_path, "rows.jsonl", lines(rows)), "long")
+    assert found == PromptList(("a cat asleep", ""), ('{"prompt": "a cat"}', '{"prompt": "a dog"}'))
+    with pytest.raises(ValueError, match=r"line 1 of .*: the prompt is required under short, got prompt and long"):
+        read_file(tmp_path / "rows.jsonl", "short")
+
+
+def test_a_file_of_another_kind_is_refused_with_the_kinds_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"a file .parquet, .jsonl, .json, .csv, .txt is required, got .*cats.xml"):
+        read_file(written(tmp_path, "cats.xml", "<cat/>"))
+
+
+def test_metadata_that_are_no_numbers_become_null_at_any_depth(tmp_path):
+    row = '{"text": "a cat", "a": [NaN, {"b": -Infinity}], "c": 0.5}'
+    assert read_file(written(tmp_path, "rows.jsonl", row)).metadata == ('{"a": [null, {"b": null}], "c": 0.5}',)
+
+
+def test_texts_of_a_dictionary_column_are_texts(tmp_path):
+    path = parquet(tmp_path / "rows.parquet", text=pa.array(["a cat", None, "a cat"]).dictionary_encode())
+    assert read_file(path) == PromptList.plain(["a cat", "", "a cat"])

@@ -1,10 +1,8 @@
-"""What the guards find, by hand-made histories."""
-
-from pathlib import Path
+"""Guards that look at the course of a run, by hand-made histories."""
 
 import numpy as np
 import pytest
-from tiny import tiny_params
+from histories import column, history
 
 from flows.guards.course import (
     diversity,
@@ -14,8 +12,6 @@ from flows.guards.course import (
     reward_hacking,
     share_lost,
 )
-from flows.guards.history import History
-from flows.guards.numbers import exploding, non_finite, zero_spread
 
 
 def rounds(*means, spread=(0.01, 0.03)):
@@ -30,14 +26,6 @@ def rounds(*means, spread=(0.01, 0.03)):
         }
         for mean in means
     ]
-
-
-def history(metrics, *overrides, held_out=None):
-    return History(tiny_params(*overrides), Path(), metrics, held_out or {})
-
-
-def column(name, *values):
-    return [{name: value} for value in values]
 
 
 def test_the_fall_is_counted_in_spreads_by_hand():
@@ -58,6 +46,28 @@ def test_a_trained_reward_that_falls_by_more_than_five_spreads_is_told_with_reme
     assert "fallen by 6.0 times its spread" in told
     assert "integrate.reward_weights" in told
     assert reward_collapse(history(rounds(*[0.5] * 10, *[0.42] * 10))) is None
+
+
+def of_clean(values):
+    return {"clean": np.asarray(values)}
+
+
+def test_a_trained_reward_below_the_base_on_the_held_out_prompts_is_told_before_twenty_rounds():
+    """Half of 32 prompts fall by 2, half by 0: sqrt(31) = 5.6 standard errors, as the test below derives."""
+    base = np.linspace(0.0, 1.0, 32)
+    fell = base - np.tile([2.0, 0.0], 16)
+    limit = "guards.reward_collapse.standard_errors="
+
+    def told(*overrides, **held_out):
+        evaluations = {int(name[1:]): of_clean(values) for name, values in held_out.items()}
+        return reward_collapse(history(rounds(0.5), *overrides, held_out=evaluations))
+
+    assert "clean is trained on and lies 5.6 standard errors below the base" in told(f"{limit}5.5", _0=base, _9=fell)
+    assert told(f"{limit}5.6", _0=base, _9=fell) is None
+    assert told(_0=base, _5=fell, _9=base) is None  # the last one counts
+    assert told(_0=fell) is None
+    assert told(_1=base, _9=fell) is None  # the base was not judged
+    assert reward_collapse(history(rounds(0.5), held_out={0: {"b": base}, 9: {"b": fell}})) is None
 
 
 def test_a_fall_is_a_paired_difference_over_its_standard_error():
@@ -125,33 +135,9 @@ def test_what_is_not_reward_hacking_is_not_told(evaluations):
     assert reward_hacking(history([], held_out=evaluations)) is None
 
 
-def test_a_number_that_is_not_finite_is_named():
-    told = non_finite(history([{"update/kl": float("inf"), "update/loss": 0.1}]))
-    assert told is not None
-    assert "update/kl inf" in told
-    assert non_finite(history([{"update/kl": 1.0}])) is None
-    assert non_finite(history([])) is None
-
-
-def test_a_gradient_explodes_against_the_median_of_the_earlier_rounds():
-    five = column("update/grad_norm", 1.0, 3.0, 2.0, 2.0, 9.0)
-    limit = "guards.exploding.times=20.0"
-    assert exploding(history([*five, {"update/grad_norm": 40.1}], limit)) is not None
-    assert exploding(history([*five, {"update/grad_norm": 39.9}], limit)) is None
-    assert exploding(history([*five[:4], {"update/grad_norm": 400.0}], limit)) is None
-    assert exploding(history(column("update/grad_norm", 0.0, 0.0, 0.3, 0.0, 0.0, 0.5), limit)) is None
-
-
-def test_groups_without_spread_are_told_after_that_many_rounds_in_a_row():
-    limits = ("guards.zero_spread.frac=0.9", "guards.zero_spread.rounds=3")
-    name = "advantage/zero_spread_frac"
-    assert zero_spread(history(column(name, 0.0, 0.9, 1.0, 0.95), *limits)) is not None
-    assert zero_spread(history(column(name, 1.0, 0.9, 0.89, 0.95), *limits)) is None
-    assert zero_spread(history(column(name, 1.0, 1.0), *limits)) is None
-
-
 def test_diversity_is_compared_with_the_first_rounds():
     name, limit = "diversity/mean", "guards.diversity.frac=0.5"
-    assert diversity(history(column(name, *[0.2] * 10, *[0.099] * 10), limit)) is not None
+    told = diversity(history(column(name, *[0.2] * 10, *[0.09] * 10), limit))
+    assert "has fallen to 0.09 from 0.2 in the first 10 rounds, to 45%" in told
     assert diversity(history(column(name, *[0.2] * 10, *[0.101] * 10), limit)) is None
     assert diversity(history(column(name, *[0.2] * 10, *[0.01] * 9), limit)) is None

@@ -1,0 +1,86 @@
+import json
+import os
+import socket
+import subprocess
+from dataclasses import asdict
+
+import psutil
+import pytest
+from processes import GONE
+from rounds import new_run
+from tiny import tiny_params
+
+from flows.doctor.check import Check
+from flows.doctor.store import runs, services
+from flows.services.service import Service
+
+
+@pytest.fixture
+def run(store):
+    """A run of two rounds, none of which is done."""
+    return new_run(tiny_params())[0]
+
+
+def test_runs_that_are_whole_are_counted(store, run):
+    assert list(runs()) == [Check("runs", "ok", f"1 in {store}")]
+
+
+def test_a_run_without_its_own_files_is_a_fault_and_the_others_are_looked_at(store, run):
+    (store / "runs" / "0123456789abcdef").mkdir()
+    fault, all_of_them = runs()
+    assert (fault.name, fault.state) == ("run 01234567", "fault")
+    assert "0123456789abcdef/run.json" in fault.told
+    assert "Give the command that made the run again" in fault.remedy
+    assert all_of_them.told == f"2 in {store}"
+
+
+def test_a_run_whose_holder_was_killed_is_warned_of_with_the_command_that_goes_on(run):
+    (run.path / "lock").write_text(f"{GONE}\n{socket.gethostname()}\n")
+    warning = next(runs())
+    assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
+    assert warning.told == f"process {GONE}, which held it, is gone after 0 of 2 rounds"
+    assert f"`g2rpo train --run {run.key[:8]}`: it goes on there." in warning.remedy
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [f"{GONE}\nanother-machine\n", f"{os.getpid()}\n{socket.gethostname()}\n", ""],
+    ids=["another machine", "a process that is there", "nobody"],
+)
+def test_of_another_machine_a_living_or_no_process_nothing_is_said(run, lock):
+    (run.path / "lock").write_text(lock)
+    assert [check.name for check in runs()] == ["runs"]
+
+
+def test_files_that_a_process_has_left_half_written_are_counted_and_those_of_one_that_is_there_are_not(run):
+    (run.path / f".run.json.{GONE}.tmp").touch()
+    (run.path / f".HEAD.{os.getpid()}.tmp").touch()  # this process writes nothing of it now: it is of an earlier one
+    with subprocess.Popen(["sleep", "600"]) as writer:
+        (run.path / f".params.yaml.{writer.pid}.tmp").touch()
+        warning = next(runs())
+        writer.kill()
+    assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
+    assert warning.told.startswith("2 files are half written, as .")
+    assert "the next `g2rpo train` of the run removes them" in warning.remedy
+
+
+def test_services_are_told_by_their_process(store):
+    own = psutil.Process()
+    there = Service("prefect", own.pid, "http://127.0.0.1:9", "prefect.log", own.create_time())
+    gone = Service("mlflow", GONE, "http://127.0.0.1:8", "mlflow.log", 1.0)
+    (store / "services").mkdir(parents=True)
+    for service in (there, gone):
+        (store / "services" / f"{service.name}.json").write_text(json.dumps(asdict(service)))
+    (store / "services" / "worker.json").write_text("{")
+    mlflow, prefect, worker = services()
+    assert (mlflow.name, mlflow.state) == ("service mlflow", "fault")
+    assert mlflow.told == f"process {GONE} of `g2rpo up` has ended; the end of its log is in mlflow.log"
+    assert mlflow.remedy == "Give `g2rpo up`: it starts what lacks."
+    assert prefect == Check("service prefect", "ok", f"process {own.pid} http://127.0.0.1:9")
+    assert (worker.state, worker.remedy) == ("warn", "Remove it, then give `g2rpo up`.")
+    assert worker.told == f"{store / 'services' / 'worker.json'} cannot be read"
+
+
+def test_a_machine_without_a_store_has_nothing_wrong_with_it(store):
+    assert list(runs()) == [Check("runs", "ok", f"0 in {store}")]
+    assert list(services()) == []

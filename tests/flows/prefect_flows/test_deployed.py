@@ -1,0 +1,74 @@
+"""The deployed flows in this process, under Prefect's real API; no round is trained."""
+
+import socket
+
+import pytest
+from histories import run_by_hand
+from services import overrides_of
+from tiny import ROOT, tiny_params
+
+from flows.prefect_flows import deployed
+from stages.store.run import open_run
+
+
+@pytest.fixture(autouse=True)
+def project(api, own_store, monkeypatch):
+    """Parameter files lie below the working directory."""
+    monkeypatch.chdir(ROOT)
+
+
+def test_train_brings_the_run_of_its_form_to_its_rounds_under_its_name(api, told):
+    params = tiny_params("run.rounds=3", "run.seed=5")
+    key = open_run(params, device="cpu").key
+    assert deployed.train(overrides=overrides_of("run.rounds=2"), rounds=3, seed=5, final=False) == key
+    (words,) = told.words
+    assert (words["params"], words["key"], words["final"]) == (params, key, False)
+    shown = api.flow_runs()[0]
+    assert shown["name"] == f"train-{key}"
+    assert shown["labels"]["g2rpo.host"] == socket.gethostname()
+    assert words["links"] == {"prefect_flow_run_id": shown["id"]}
+
+
+def test_without_rounds_and_seed_those_of_the_file_are_taken(told):
+    deployed.train("params.yaml", overrides_of("run.rounds=2"))
+    assert told.words[0]["params"] == tiny_params()
+    assert told.words[0]["final"] is True
+
+
+def test_a_value_out_of_range_is_refused_by_its_name(told):
+    with pytest.raises(ValueError, match="rollout.eta"):
+        deployed.train(overrides={"rollout.eta": -1.0})
+    assert told.words == []
+
+
+def test_evaluate_judges_the_newest_run_with_the_prompts_that_it_keeps(api, monkeypatch):
+    run, _ = run_by_hand({})
+    monkeypatch.setattr(
+        "flows.training.evaluation.evaluate_run", lambda key, own, out: f"{key} {own.prompts.path} {own.report} {out}"
+    )
+    asked = tiny_params("report.num_prompts=2").report
+    told = deployed.evaluate(overrides={"report.num_prompts": 2}, out="judged")
+    assert told == f"{run.key} {run.prompts} {asked} judged"
+    assert api.flow_runs()[0]["name"] == f"evaluate-{run.key}"
+    assert api.flow_runs()[0]["labels"]["g2rpo.host"] == socket.gethostname()
+
+
+def test_evaluate_refuses_a_run_without_a_finished_round(api):
+    run, _ = run_by_hand()
+    with pytest.raises(ValueError, match=f"Run {run.key} must have finished a round, got none. Train it first"):
+        deployed.evaluate(run.key[:6])
+
+
+def test_compare_takes_a_plan_and_a_folder(api, monkeypatch):
+    taken = []
+    monkeypatch.setattr("flows.compare.run.compare", lambda *words: taken.append(words) or "out/report.html")
+    assert deployed.compare(out="out") == "out/report.html"
+    assert [[str(word) for word in words] for words in taken] == [["presets/compare.yaml", "out"]]
+    with pytest.raises(Exception, match="plan"):
+        deployed.compare(plan="/etc/plan.yaml")
+
+
+def test_what_has_crashed_again_and_again_is_not_tried_again(monkeypatch):
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "7")
+    with pytest.raises(ValueError, match=r"crashed 6 times is not tried again, got try 7. Look at its logs"):
+        deployed.compare.fn()

@@ -1,0 +1,51 @@
+import pytest
+from tiny import tables
+
+from flows.training.one_stage import run_alone
+from stages.store.lock import locked
+
+
+def alone(again, name, number, *, shards=None, force=False):
+    return run_alone(name, again.run.key, number, shards=shards, force=force)
+
+
+def test_a_stage_that_is_done_is_told_as_done(again):
+    before = tables(again.run.path)
+    told = alone(again, "prompts", 1)
+    assert told == "prompts of round 1 was done already: prompts 4 rows; 0 evaluations"
+    assert tables(again.run.path) == before
+
+
+def test_by_force_it_is_made_again_as_it_was_from_inputs_that_were_let_go(again):
+    before = tables(again.run.path)
+    completions = again.run.round_folder(1) / "completions/part-00001.parquet"
+    rewards = again.run.round_folder(1) / "rewards/part-00001.parquet"
+    completions.unlink()
+    inode = rewards.stat().st_ino
+    told = alone(again, "score", 1, force=True)
+    assert told.startswith("score of round 1 done in ")
+    assert ": rewards 48 rows; 0 evaluations" in told  # 4 prompts, 2 steps, 3 branches, 2 granularities
+    assert rewards.stat().st_ino != inode
+    assert tables(again.run.path) == before
+
+
+def test_of_the_next_round_some_shards_may_be_made_at_first(again):
+    alone(again, "prompts", 2)
+    told = alone(again, "rollout", 2, shards=[1])
+    assert told == "rollout of round 2: the asked shards are there, others are still missing."
+    assert [path.name for path in (again.run.round_folder(2) / "anchors").iterdir()] == ["part-00001.parquet"]
+
+
+def test_a_round_that_the_run_has_not_come_to_is_refused(again):
+    with pytest.raises(ValueError, match=f"Run {again.run.key} has 2 finished rounds, got --round 3. Give an earlier."):
+        alone(again, "prompts", 3)
+
+
+def test_an_unknown_stage_is_refused_with_those_there_are(again):
+    with pytest.raises(ValueError, match="A stage is one of prompts, rollout, .*, evaluate, got 'paint'"):
+        alone(again, "paint", 0)
+
+
+def test_a_run_that_another_process_holds_is_left_alone(again):
+    with locked(again.run.path), pytest.raises(ValueError, match="must be free, it is held by process"):
+        alone(again, "prompts", 0)

@@ -1,0 +1,50 @@
+import pytest
+from tiny import tiny_params
+
+import stages.integrate
+import stages.rollout
+from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, effective
+
+
+def test_what_changes_no_table_by_itself_is_no_parameter_of_a_stage():
+    tree = {
+        "run": {"rounds": 150, "seed": 3},
+        "placement": {"runner": "ray", "num_runners": 2, "staleness": 1},
+        "policy": {"family": "shapes", "path": None},
+        "rollout": {"eta": 0.7},
+    }
+    assert effective(tree) == {
+        "run": {"seed": 3},
+        "placement": {"staleness": 1},
+        "policy": {"family": "shapes"},
+        "rollout": {"eta": 0.7},
+    }
+
+
+@pytest.mark.parametrize(("name", "module"), [("rollout", stages.rollout), ("integrate", stages.integrate)])
+def test_the_code_of_a_stage_is_run_in_the_module_of_its_name(name, module):
+    assert STAGES[name].load() is module.run
+
+
+def test_a_stage_depends_on_its_sections_and_on_single_keys_of_others():
+    params = tiny_params("run.seed=7", "rollout.eta=0.4")
+    found = STAGES["rollout"].parameters(params, 0)
+    assert found["run"] == {"seed": 7}
+    assert found["rollout"]["eta"] == 0.4
+    assert found.keys() == {"run", "resources", "policy", "rollout"}
+    assert EVALUATE.parameters(params, 0)["rollout"] == {"shift": params.rollout.shift}
+    assert STAGES["rollout"].parameters(tiny_params("run.seed=7", "rollout.eta=0.4", "run.rounds=9"), 3) == found
+
+
+def test_an_update_depends_on_the_halvings_that_have_come_and_on_none_that_will():
+    params = tiny_params("update.halved_after=[2, 5]")
+    found = [STAGES["update"].parameters(params, number)["update"]["halved_after"] for number in (0, 2, 4, 5, 9)]
+    assert found == [[], [2], [2], [2, 5], [2, 5]]
+
+
+def test_every_table_that_a_stage_reads_is_written_before_it():
+    written = {*POLICY_INPUTS}
+    for stage in ROUND_STAGES:
+        assert written >= {*stage.inputs}
+        written |= {*stage.outputs}
+    assert [*STAGES] == ["prompts", "rollout", "complete", "score", "integrate", "update", "evaluate"]

@@ -1,0 +1,109 @@
+from math import expm1, log, sqrt
+
+import pandas as pd
+import pytest
+from damage import edit
+from handmade import begun, judge
+
+from stages.contract.declared_stages import STAGES
+from stages.readings.metrics import (
+    _advantages,
+    _first_ratio_gap,
+    evaluation_metrics,
+    finished_manifest,
+    round_metrics,
+    same_numbers,
+    trained_rewards,
+)
+
+
+def test_a_round_by_hand_has_the_metrics_derived_by_hand(linked):
+    """Round 1 begins with w = 1: rewards 1 and 1 + 2 g at granularity g, of spread g sqrt(2); advantages +- sqrt(2)."""
+    run = linked[0]
+    edit(run.round_folder(1) / "score.json", lambda manifest: manifest.update(seconds=2.5, peak_bytes=7))
+    found = round_metrics(run, 1)
+    told = {name: found[name] for name in found if not name.startswith(("update/", "seconds/", "peak_bytes/"))}
+    size = sum(path.stat().st_size for path in run.round_folder(1).glob("*/*"))
+    assert told == pytest.approx(
+        {
+            **{"round": 2.0, "evaluations": 2 * (3 + 10) + 16, "bytes": size, "cpu_seconds": 6 * 0.5},
+            **{"diversity/mean": 1.5, "diversity/step_0": 1.5},
+            "reward/judge_a/mean": 2.5,
+            "reward/judge_a/step_0/mean": 2.5,
+            "reward/judge_a/step_0/spread": 1.5 * sqrt(2),
+            "reward/judge_a/granularity_1/mean": 2.0,
+            "reward/judge_a/granularity_1/spread": sqrt(2),
+            "reward/judge_a/granularity_2/mean": 3.0,
+            "reward/judge_a/granularity_2/spread": 2 * sqrt(2),
+            "advantage/spread": sqrt(4 * 2 / 3),
+            **{f"advantage/{name}_frac": 0.0 for name in ("clamped", "zero_spread", "floored")},
+        }
+    )
+    assert {name: found[f"update/{name}"] for name in ("ratio_min", "ratio_max", "first_ratio_gap", "grad_norm")} == {
+        **{"ratio_min": 1.0, "ratio_max": 1.0, "first_ratio_gap": 0.0, "grad_norm": 0.5}
+    }
+    assert "update/optimizer_step" not in found
+    assert (found["seconds/score"], found["peak_bytes/score"], found["peak_bytes/update"]) == (2.5, 7.0, 100.0)
+
+
+def test_a_stage_that_is_not_done_is_refused_with_its_folder(linked):
+    run = linked[0]
+    folder = run.round_folder(0)
+    assert finished_manifest(folder, STAGES["score"])["number"] == 0
+    (folder / "score.json").unlink()
+    with pytest.raises(ValueError, match=f"Stage score must be done in {folder}, got no whole manifest. Run it."):
+        round_metrics(run, 0)
+
+
+def test_trained_rewards_are_the_means_over_a_rounds_pictures():
+    metrics = {"reward/a/mean": 0.5, "reward/b/mean": 0.25, "reward/a/step_0/mean": 0.1, "update/kl": 0.0, "round": 1.0}
+    assert trained_rewards(metrics) == {"a": 0.5, "b": 0.25}
+
+
+def test_a_repetition_must_reproduce_all_but_time_and_memory():
+    metrics = {"seconds/score": 1.0, "peak_bytes/score": 1.0, "cpu_seconds": 1.0, "bytes": 2.0, "update/kl": 3.0}
+    assert same_numbers(metrics) == {"bytes": 2.0, "update/kl": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("ratios", "log_prob_gap", "gap"),
+    [((0.75, 1.5), 0.0, 0.5), ((0.25, 1.5), 0.0, 0.75), ((1.0, 1.0), log(3), 2.0), ((1.0, 1.0), 1e-5, expm1(1e-5))],
+)
+def test_the_gap_is_the_furthest_of_the_first_steps_ratios_from_1(ratios, log_prob_gap, gap):
+    steps = {"ratio_min": [ratios[0], 0.0], "ratio_max": [ratios[1], 9.0], "log_prob_gap": [log_prob_gap, 9.0]}
+    assert _first_ratio_gap(pd.DataFrame(steps)) == pytest.approx(gap)
+
+
+def test_clamped_branches_and_silent_and_floored_groups_are_counted():
+    silent, floored, plain = (
+        {"group_std": std, "floored": low} for std, low in ((0.0, True), (0.1, True), (1.0, False))
+    )
+    groups = {("p", 0): [silent, plain], ("p", 1): [floored, plain]}
+    rows = [
+        {
+            "prompt_id": p,
+            "window": w,
+            "branch": b,
+            "advantage": float(b + w),
+            "clamped": b + w == 2,
+            "summands": summands,
+        }
+        for (p, w), summands in groups.items()
+        for b in (0, 1)
+    ]
+    assert _advantages(pd.DataFrame(rows)) == pytest.approx(
+        {
+            "advantage/spread": sqrt(2 / 3),  # of 0, 1, 1, 2
+            "advantage/clamped_frac": 0.25,
+            "advantage/zero_spread_frac": 0.25,
+            "advantage/floored_frac": 0.5,
+        }
+    )
+
+
+def test_an_evaluation_has_the_mean_of_each_reward_and_by_number_of_steps():
+    run, params = begun("evaluate.rewards=[judge_a, rule_soft]", "evaluate.num_steps=[4, 8]")
+    folder = judge(run, params, 0, num_steps=(4, 8), rule_soft=[0.0, 1.0, 1.0, 1.0])
+    assert evaluation_metrics(folder) == {
+        **{"judge_a": 0.0, "rule_soft": 0.75, "judge_a/steps_8": 0.0, "rule_soft/steps_8": 0.75}
+    }
