@@ -11,8 +11,8 @@ export OMP_WAIT_POLICY := passive
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
 
-check: lint ## lint, types, import contracts, tests of the method and of the stages
-	$(BIN)/python -m pytest $(THREE) tests/test_imports.py tests/test_house.py tests/g2rpo tests/stages
+check: lint ## lint, types, import contracts, unit tests of the method and of the stages
+	$(BIN)/python -m pytest $(THREE) -m 'not slow and not rounds' tests/test_house.py tests/g2rpo tests/stages
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/python -m pytest $(THREE)

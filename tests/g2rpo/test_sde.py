@@ -70,7 +70,7 @@ def test_zero_eta_is_the_euler_step_of_the_ode():
 def test_sde_keeps_the_marginal_variance_of_the_flow_as_steps_grow(sde, eta):
     """Data N(0, d^2): the exact velocity is linear, x_sigma ~ N(0, (1-sigma)^2 d^2 + sigma^2) at every sigma."""
     d2, errors = 0.25, []
-    for num_steps in (200, 800, 3200):
+    for num_steps in (50, 200, 800):
         sigmas = shifted_sigmas(num_steps, 1.0)
         variance, worst = 1.0, 0.0
         for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
@@ -81,8 +81,9 @@ def test_sde_keeps_the_marginal_variance_of_the_flow_as_steps_grow(sde, eta):
             if 0.05 < sigma_next < 0.95:
                 worst = max(worst, abs(variance / ((1 - sigma_next) ** 2 * d2 + sigma_next**2) - 1))
         errors.append(worst)
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.02
+    assert errors[0] > 1.5 * errors[1]
+    assert errors[1] > 1.5 * errors[2]
+    assert errors[2] < 0.04
 
 
 def test_rising_sigmas_are_refused_with_a_remedy():

@@ -21,6 +21,8 @@ from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
 from stages.store.run import Run
 
+pytestmark = pytest.mark.rounds
+
 
 @pytest.fixture(scope="module")
 def done_once(tmp_path_factory):

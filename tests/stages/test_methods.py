@@ -13,6 +13,8 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.tables import SHARED, TABLES, check_parents, read_table, tensor
 from stages.engine.execute import run_stage
 
+pytestmark = pytest.mark.rounds
+
 GROUP, PROMPTS, T = 3, 4, 6
 SIGMAS = shifted_sigmas(T, 2.0)
 

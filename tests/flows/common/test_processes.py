@@ -16,7 +16,7 @@ LEAVES_ONE_BEHIND = """
 import signal, subprocess, sys
 from functools import partial
 from flows.common.processes import end_with_parent
-command = [sys.executable, "-c", "import time; time.sleep(60)"]
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 print(subprocess.Popen(command, **quiet, preexec_fn=partial(end_with_parent, signal.SIGKILL)).pid)
 """

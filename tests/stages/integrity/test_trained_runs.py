@@ -23,6 +23,8 @@ from stages.store.retention import prune
 from stages.store.run import Run
 from stages.store.transfer import adopt
 
+pytestmark = pytest.mark.rounds
+
 
 def same(run, undamaged):
     return verify(run) == [] and tables(run.path) == tables(undamaged.path) and numbers(run) == numbers(undamaged)

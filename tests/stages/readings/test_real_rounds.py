@@ -11,6 +11,8 @@ from stages.disk.tables import read_table
 from stages.readings.budget import round_evaluations
 from stages.readings.trace import trace_prompt
 
+pytestmark = pytest.mark.rounds
+
 OPTIONS = {
     "granularities": (*G2RPO, "complete.granularities=[1, 2, 3]"),
     "published strides": (*G2RPO, "complete.granularities=[2, 3]", "complete.stride_rule=published"),
