@@ -6,13 +6,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo check test test-slow test-slow-runs test-slow-servers test-slow-rest golden mutation lint docs repro bench clean
+.PHONY: demo check units test test-slow test-slow-runs test-slow-servers test-slow-rest golden mutation lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
 
-check: lint ## lint, types, import contracts, unit tests of the method and of the stages
-	$(BIN)/python -m pytest $(THREE) -m 'not slow and not rounds' tests/test_house.py tests/g2rpo tests/stages
+check: .venv/dev-installed ## lint, types, import contracts, unit tests of the method and of the stages
+	$(MAKE) --no-print-directory --jobs=2 --output-sync lint units
+
+units: .venv/dev-installed
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m 'not slow and not long' tests/test_house.py tests/g2rpo tests/stages
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/python -m pytest $(THREE)

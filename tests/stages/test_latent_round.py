@@ -21,7 +21,7 @@ from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
 from stages.store.run import Run
 
-pytestmark = pytest.mark.rounds
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.tables import SHARED, TABLES, check_parents, read_table, tensor
 from stages.engine.execute import run_stage
 
-pytestmark = pytest.mark.rounds
+pytestmark = pytest.mark.long
 
 GROUP, PROMPTS, T = 3, 4, 6
 SIGMAS = shifted_sigmas(T, 2.0)

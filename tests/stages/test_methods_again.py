@@ -18,7 +18,7 @@ from stages.readings.metrics import round_metrics
 from stages.readings.trace import trace_prompt
 from stages.store.run import Run
 
-pytestmark = pytest.mark.rounds
+pytestmark = pytest.mark.long
 
 IN_PARTS = ("update.decay_rounds=3", "update.num_minibatches=2")
 

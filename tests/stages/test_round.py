@@ -14,7 +14,7 @@ from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
 from stages.readings.metrics import round_metrics
 
-pytestmark = pytest.mark.rounds
+pytestmark = pytest.mark.long
 
 
 def test_every_table_has_its_keys_and_every_row_its_parents(finished):

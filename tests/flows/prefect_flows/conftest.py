@@ -1,3 +1,5 @@
+import gc
+import warnings
 from dataclasses import dataclass, field
 
 import pytest
@@ -41,6 +43,15 @@ def api(prefect_in_process):
         yield Api(prefect_in_process)
     EventsWorker.drain_all()
     AssertingEventsClient.reset()
+
+
+@pytest.fixture(scope="module")
+def clients_left():
+    """Prefect leaves some clients open; they are collected at the end of the module, where that is no error."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What Prefect's API is told of a run: progress, rounds, a card, the findings of guards."""
 
-import gc
 import json
 
 import pytest
@@ -14,16 +13,10 @@ from flows.prefect_flows.observer import PrefectObserver, card
 from stages.store.run import Run
 
 pytestmark = [
+    pytest.mark.usefixtures("clients_left"),  # by the call that creates an artifact
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # the client that creates an artifact
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def clients_left():
-    """Prefect leaves clients open; they are to be collected here, where that is no error."""
-    yield
-    gc.collect()
 
 
 def metrics(reward):

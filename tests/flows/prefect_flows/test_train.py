@@ -14,6 +14,11 @@ from flows.prefect_flows.observer import PrefectObserver
 from flows.training.session import Session
 from stages.store.run import open_run
 
+pytestmark = [
+    pytest.mark.usefixtures("clients_left"),  # by a flow whose login is refused
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
 
 @pytest.fixture
 def session(own_store):

@@ -18,6 +18,8 @@ from g2rpo.policies.quantise import Int8Linear, quantisable, quantise
 from g2rpo.random_models import flux1_dev_config, sd35_medium_config
 from g2rpo.velocity import VelocityField
 
+pytestmark = pytest.mark.long
+
 ADAPTED = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "ff.net.0.proj", "ff.net.2")
 LORA = Lora(rank=2, alpha=6, targets=ADAPTED)
 INT8 = replace(FP32, quantise="int8")

@@ -141,6 +141,7 @@ def test_decoding_inverts_the_latents_of_a_picture_and_clamps(policy: ShapesPoli
     assert to_images(torch.full((1, 16, 48), -1.5)).min() == 0.0
 
 
+@pytest.mark.long
 def test_the_base_model_leaves_room_for_alignment(policy: ShapesPolicy):
     texts = captions("tuning") * 4
     images = sample_images(policy, texts, num_steps=8, shift=2.0, seed=11)

@@ -16,6 +16,8 @@ from g2rpo.random_models.families import FAMILIES
 from g2rpo.random_models.flux1 import flux1_tiny_config
 from g2rpo.random_models.sd3 import sd3_tiny_config
 
+pytestmark = pytest.mark.long
+
 PIPELINES = ("flux1", "flux1-schnell", "sd3", "sd3.5")
 TEXTS = ("a red circle", "a blue dog over the river")
 SENTENCE = "\"The quick brown fox's café -- won't it jump? (7 × 8 = 56%); £5, “naïve”… [@#$^&*_+{}|~`/\\<>]\""

@@ -19,6 +19,8 @@ from g2rpo.shapes_build.near_misses import near_misses
 from g2rpo.shapes_build.train_base import BaseRecipe, base_batch, data_digest, rate_at, threads_and_seed, train_base
 from g2rpo.shapes_build.train_judges import JUDGE_RECIPES, contrastive_loss, judge_batch
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def log() -> dict[str, Any]:

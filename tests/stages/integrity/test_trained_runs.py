@@ -23,7 +23,7 @@ from stages.store.retention import prune
 from stages.store.run import Run
 from stages.store.transfer import adopt
 
-pytestmark = pytest.mark.rounds
+pytestmark = pytest.mark.long
 
 
 def same(run, undamaged):

@@ -11,7 +11,7 @@ from stages.disk.tables import read_table
 from stages.readings.budget import round_evaluations
 from stages.readings.trace import trace_prompt
 
-pytestmark = pytest.mark.rounds
+pytestmark = pytest.mark.long
 
 OPTIONS = {
     "granularities": (*G2RPO, "complete.granularities=[1, 2, 3]"),
