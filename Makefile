@@ -23,7 +23,7 @@ test: lint ## lint, types, import contracts, tests
 test-slow: test-slow-runs test-slow-servers test-slow-rest ## the longer proofs, in parts of at most 90 minutes
 
 RUNS := $(addprefix tests/flows/,training guards cli upkeep export report)
-SERVERS := $(addprefix tests/flows/,services prefect_flows runners reward_server)
+SERVERS := $(addprefix tests/flows/,services prefect_flows runners doctor reward_server)
 
 test-slow-runs: .venv/dev-installed ## kills, damage, guards, plans, the command line
 	$(BIN)/python -m pytest $(THREE) -m slow $(RUNS)

@@ -11,8 +11,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("pipelines", "flows")
-"""Folders whose modules take minutes: begun first, they are not what one process is left with in the end."""
+LONGEST_FIRST = (
+    "flows/runners/test_real_ray_runners.py",
+    "flows/services/test_up_and_down.py",
+    "flows/compare/test_small_comparison.py",
+    "pipelines/",
+    "flows/training/test_latent_runs.py",
+    "flows/training/test_tracked_runs.py",
+    "flows/report/test_after_a_demo.py",
+    "flows/runners/",
+    "flows/upkeep/",
+    "flows/",
+)
+"""Where tests take minutes: begun first, they are not what one process is left with in the end."""
 
 
 def pytest_collection_modifyitems(items):
@@ -21,5 +32,5 @@ def pytest_collection_modifyitems(items):
 
 
 def _place(item):
-    folder = item.path.relative_to(TESTS).parts[0]
-    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+    path = item.path.relative_to(TESTS).as_posix()
+    return next((place for place, longest in enumerate(LONGEST_FIRST) if path.startswith(longest)), len(LONGEST_FIRST))

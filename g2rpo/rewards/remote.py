@@ -13,6 +13,7 @@ import json
 import random
 import re
 import ssl
+from asyncio import sleep
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -131,7 +132,7 @@ class RemoteReward:
                 failure = question.quoted(f"status {reply.status_code}: {body.decode(errors='replace')}")
                 wait = max(wait, _retry_after(reply.headers.get("Retry-After", "")))
             if attempt < self._retries:
-                await asyncio.sleep(min(wait, _LONGEST_WAIT_SECONDS))
+                await sleep(min(wait, _LONGEST_WAIT_SECONDS))
         raise question.error(
             "a reply is required",
             f"none in {self._retries + 1} attempts, at last {failure}",

@@ -146,6 +146,7 @@ def test_a_card_holds_what_has_room_beside_what_is_reserved():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_the_benchmark_runs_tiny_and_its_last_line_counts_both_sides(family, capsys):
     plan = ["--num-steps", "6", "--steps", "0..2", "--group-size", "3", "--granularities", "1,2", "--prompts", "2"]
     quick = ["--turns", "1", "--seconds", "0.1", "--matmul-seconds", "0.01", "--pictures", "4", "--micro-batch", "8,32"]

@@ -1,5 +1,6 @@
 """Waiting for what another process will do."""
 
+import threading
 import time
 
 
@@ -9,3 +10,13 @@ def wait_for(true, seconds):
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def in_place_of_sleep(monkeypatch, act):
+    """Have this thread call `act(seconds)` where it would sleep; threads of servers in this process sleep on."""
+    mine, sleep = threading.get_ident(), time.sleep
+
+    def sleep_or_act(seconds):
+        return act(seconds) if threading.get_ident() == mine else sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep_or_act)

@@ -6,9 +6,9 @@ import pytest
 from damage import edit
 from handmade import begun
 from said import said
+from waiting import in_place_of_sleep
 
 from flows.cli.runs import _print_table
-from flows.observers import run_log
 from stages.store.lock import locked
 
 ROW = {
@@ -97,7 +97,7 @@ def test_a_log_is_followed_until_ctrl_c(store, monkeypatch):
             raise KeyboardInterrupt
         log.write_text("first\nlater\n")
 
-    monkeypatch.setattr(run_log.time, "sleep", come)
+    in_place_of_sleep(monkeypatch, come)
     assert said("logs", "--service", "worker", "--follow", status=130) == "first\nlater\n"
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 
+import pytest
 from processes import GONE
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ def test_parameters_that_are_not_valid(store):
     told(doctor("--set", "rollout.group_size=1"), "parameters", "fault", "rollout.group_size")
 
 
+@pytest.mark.slow
 def test_what_killed_processes_have_left_in_the_store(store, trained):
     run = store / "runs" / trained.run_folder().name
     shutil.copytree(trained.run_folder(), run)

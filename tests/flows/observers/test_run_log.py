@@ -2,8 +2,8 @@ import re
 from datetime import datetime
 
 import pytest
+from waiting import in_place_of_sleep
 
-from flows.observers import run_log
 from flows.observers.run_log import LogObserver, lines_of, log_path
 
 METRICS = {
@@ -57,7 +57,7 @@ def test_a_log_that_is_followed_yields_what_comes(tmp_path, monkeypatch):
         with log.open("a") as out:
             out.write(f"come after {len(waited)} waits\n")
 
-    monkeypatch.setattr(run_log.time, "sleep", more)
+    in_place_of_sleep(monkeypatch, more)
     lines = lines_of(log, 1, follow=True)
     assert [next(lines) for _ in range(3)] == ["two", "come after 1 waits", "come after 2 waits"]
     assert waited == [0.5, 0.5]

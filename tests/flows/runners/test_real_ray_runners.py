@@ -173,6 +173,7 @@ def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2
     wait_for(lambda: not processes_with(entry), 150)
 
 
+@pytest.mark.slow
 def test_a_runner_has_the_store_of_the_flow_and_not_that_of_the_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))  # set after the cluster was started
     with at_work(runners(tiny_latent_params("flux1", *TWO))) as worker:

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from processes import GONE
 from stand_ins import noted
 from tiny import tiny_params
-from waiting import wait_for
+from waiting import in_place_of_sleep, wait_for
 
 from flows.services.service import Service, answers, folder, stored
 from flows.services.up import (
@@ -186,7 +186,7 @@ def test_a_worker_that_has_ended_ends_the_stay_and_all_the_rest(stand_in, mlflow
         assert not answers(url)
         note("worker", os.getpid(), url="")
         monkeypatch.setattr("flows.services.up.down", (folder() / "worker.json").unlink)
-        monkeypatch.setattr("time.sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+        in_place_of_sleep(monkeypatch, lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SystemExit) as asked:
             stay()
     finally:

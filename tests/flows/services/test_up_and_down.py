@@ -48,6 +48,7 @@ def test_the_demo_is_deployed_and_a_worker_completes_it(empty, trained):
     assert shown["run"]["info"]["status"] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_up_again_starts_nothing_that_runs(up):
     before = {name: service["pid"] for name, service in up.services().items()}
     assert set(before) == {"prefect", "mlflow", "worker"}

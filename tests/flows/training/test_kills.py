@@ -47,6 +47,7 @@ def killed(command, reference, plan, words, *, again=(), **environment):
     return killer
 
 
+@pytest.mark.slow
 def test_a_run_killed_five_times_ends_as_one_that_was_not(trained, g2rpo):
     rng = random.Random(0)
     plan = [

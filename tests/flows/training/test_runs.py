@@ -53,6 +53,7 @@ def test_the_log_has_a_line_for_each_round_and_evaluation(trained):
     assert trained("logs").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
     command = g2rpo.train_command("run.rounds=40", "evaluate.every=99")
     words = {"cwd": ROOT, "env": g2rpo.environment, "stderr": subprocess.PIPE, "text": True}

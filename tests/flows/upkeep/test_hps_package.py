@@ -118,6 +118,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(files, tmp_path):
         load_hps_isolated("hps", **files | {"weights": tmp_path / "other.pt"})
 
 
+@pytest.mark.slow
 def test_the_process_ends_when_its_parent_is_killed(files):
     code = (
         "import sys, time; from pathlib import Path; from g2rpo.rewards.hps_isolated import Worker\n"

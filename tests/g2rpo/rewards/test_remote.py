@@ -26,13 +26,12 @@ def no_long_waits(monkeypatch):
 def waits(monkeypatch):
     """What the client would have waited between attempts, without the waiting."""
     kept = []
-    sleep = asyncio.sleep
 
     async def no_sleep(seconds):
         kept.append(seconds)
-        await sleep(0)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr(remote.asyncio, "sleep", no_sleep)
+    monkeypatch.setattr(remote, "sleep", no_sleep)
     return kept
 
 
