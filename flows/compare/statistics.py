@@ -9,6 +9,8 @@ from scipy import special
 
 LEVEL = 0.95
 """Of the intervals."""
+_ROUNDING = 1e-12
+"""Differences that spread by less than this share of the values are equal: shares as k / 292 are rounded."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ def summary(values: Sequence[float]) -> Summary:
 def paired(values: Sequence[float], reference: Sequence[float]) -> Paired:
     """Return the differences of values to a reference, seed by seed, and the p of t = mean / (std / sqrt(n)).
 
-    Equal differences are no test: a few captions give them by chance, and a t without spread would be infinite.
+    Equal differences are no test: a few captions give them by chance, and a t without spread would be infinite. They
+    are equal up to the rounding of the values.
     """
     difference = summary([value - other for value, other in zip(values, reference, strict=True)])
-    if difference.n == 1 or not difference.std:
+    largest = max(map(abs, [*values, *reference]))
+    if difference.n == 1 or difference.std <= _ROUNDING * largest:
         return Paired(difference, nan)
     t = abs(difference.mean) / (difference.std / sqrt(difference.n))
     return Paired(difference, 2 * float(special.stdtr(difference.n - 1, -t)))

@@ -51,6 +51,16 @@ def test_equal_differences_and_a_single_pair_are_no_test():
     assert isnan(paired([1.0], [0.0]).p)
 
 
+def test_differences_that_are_equal_but_for_rounding_are_no_test():
+    """Shares of 292 pictures: one picture more with each seed, as floats that differ in the last bit."""
+    reference = [count / 292 for count in (7, 60, 130, 200, 280)]
+    values = [count / 292 for count in (8, 61, 131, 201, 281)]
+    differences = {value - other for value, other in zip(values, reference, strict=True)}
+    assert len(differences) > 1  # or what follows says nothing
+    assert isnan(paired(values, reference).p)
+    assert paired(values, [*reference[:-1], 279 / 292]).p < 0.01  # the smallest spread that counts can have
+
+
 def test_holm_multiplies_the_smallest_by_all_and_never_falls():
     """Of .01, .03, .04: 3 x .01, 2 x .03, and 1 x .04, which is held at .06."""
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
