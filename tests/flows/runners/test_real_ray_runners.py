@@ -181,15 +181,6 @@ def test_a_runner_has_the_store_of_the_flow_and_not_that_of_the_cluster(monkeypa
     assert len(list((tmp_path / "store/embeddings").rglob("*.parquet"))) == 1
 
 
-def test_placements_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match=r"placement.staleness: 0 is required .* placement.update_runners below"):
-        tiny_params(*TWO, "placement.staleness=1")
-    with pytest.raises(ValueError, match=r"placement.update_runners: at most placement.num_runners, 2, .* got 3"):
-        tiny_params(*TWO, "placement.update_runners=3")
-    with pytest.raises(ValueError, match=r"placement.gpus_per_runner: 1 is required .*, got 1 with cpu"):
-        tiny_params(*TWO, "placement.gpus_per_runner=1")
-
-
 def found(*overrides):
     return {
         (check.name, check.state): f"{check.told}. {check.remedy}" for check in cluster_checks(tiny_params(*overrides))
