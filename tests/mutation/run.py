@@ -99,12 +99,12 @@ class _Breaker:
                 return 0
             try:
                 pytest_runtestloop(session)
-            except session.Failed:
-                return 1
+            except (session.Failed, session.Interrupted, KeyboardInterrupt):
+                return pytest.ExitCode.TESTS_FAILED
             return int(session.testsfailed > 0)
 
         with tempfile.TemporaryDirectory() as folder:
-            return _forked(tests, Path(folder), LONGEST) != 0
+            return _has_failed(_forked(tests, Path(folder), LONGEST))
 
 
 def _is_told_by_a_copy(function: Function) -> bool:
@@ -126,8 +126,13 @@ def _is_told_by_a_copy(function: Function) -> bool:
             return pytest.main([*PYTEST, function.own_test])
 
         status = _forked(tests, copy, LONGEST)
-    _say("red" if status else "NOT TOLD", function, begun)
-    return status != 0
+    _say("red" if _has_failed(status) else f"NOT TOLD ({status})", function, begun)
+    return _has_failed(status)
+
+
+def _has_failed(status: int) -> bool:
+    """Whether tests failed, were not collected, or were killed; an error of this program or of pytest is no proof."""
+    return status in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED) or status < 0
 
 
 def _say(verdict, function, begun):
