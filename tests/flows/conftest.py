@@ -4,6 +4,7 @@ from prefect_here import prefect_here
 from services import Up
 
 from flows.prefect_flows.own_server import prefect_server
+from flows.tracking.database import make_database
 
 
 @pytest.fixture
@@ -38,6 +39,14 @@ def prefect_in_process(tmp_path_factory):
     """Prefect's API in a thread of this process: no schedule and no automation fires there."""
     with prefect_here(tmp_path_factory.mktemp("prefect-here")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory):
+    """MLflow's SQLite file, as `make_database` makes it; the seconds that it takes are spent once."""
+    path = tmp_path_factory.mktemp("database") / "nested" / "mlflow.db"
+    make_database(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture(scope="module")

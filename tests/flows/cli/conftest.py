@@ -6,7 +6,6 @@ from handmade import begun, finish, judge
 from rounds import new_run
 from tiny import ROOT, tiny_params
 
-from flows.tracking.database import make_database
 from stages.store.run import Run
 
 
@@ -45,14 +44,6 @@ def aligned(tmp_path_factory):
 def whole(aligned, store):
     """A copy of that run in the test's own store."""
     return Run(linked_copy(aligned.path, store / "runs" / aligned.key))
-
-
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory):
-    """MLflow's file before its first run; its migrations take seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    make_database(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture

@@ -5,27 +5,17 @@ import pytest
 from handmade import begun, finish, judge
 from mlflow.tracking import MlflowClient
 
-from flows.tracking.database import make_database
-
-
-@pytest.fixture(scope="session")
-def new_database(tmp_path_factory):
-    """MLflow's SQLite file, as `make_database` makes it; the seconds that it takes are spent once."""
-    path = tmp_path_factory.mktemp("database") / "nested" / "mlflow.db"
-    make_database(f"sqlite:///{path}")
-    return path
-
 
 @pytest.fixture
-def store(new_database, monkeypatch):
+def store(empty_mlflow, monkeypatch):
     """A store with an MLflow database in which there is nothing yet.
 
     It lies at one place for all tests, for MLflow looks through the tables of each new place, and keeps no connection.
     """
-    folder = new_database.parent.parent / "store"
+    folder = empty_mlflow.parent.parent / "store"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    shutil.copy(new_database, folder / "mlflow.db")
+    shutil.copy(empty_mlflow, folder)
     monkeypatch.setenv("G2RPO_HOME", str(folder))
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

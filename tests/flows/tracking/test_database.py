@@ -7,9 +7,9 @@ from mlflow.tracking import MlflowClient
 from flows.tracking.database import make_database
 
 
-def test_the_file_is_made_with_its_folder_and_nothing_half_made_stays_beside_it(new_database):
-    assert sorted(path.name for path in new_database.parent.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
-    experiments = MlflowClient(tracking_uri=f"sqlite:///{new_database}").search_experiments()
+def test_the_file_is_made_with_its_folder_and_nothing_half_made_stays_beside_it(empty_mlflow):
+    assert sorted(path.name for path in empty_mlflow.parent.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    experiments = MlflowClient(tracking_uri=f"sqlite:///{empty_mlflow}").search_experiments()
     assert [experiment.name for experiment in experiments] == ["Default"]
 
 
@@ -38,8 +38,8 @@ def test_a_database_of_another_kind_is_made_by_its_server(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_has_the_tables_of_this_mlflow(new_database):
-    with sqlite3.connect(new_database) as connection:
+def test_the_file_has_the_tables_of_this_mlflow(empty_mlflow):
+    with sqlite3.connect(empty_mlflow) as connection:
         tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
     connection.close()
     assert {"runs", "metrics", "params", "tags", "experiments", "alembic_version"} <= tables

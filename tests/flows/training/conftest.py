@@ -9,7 +9,6 @@ from tiny import tiny_params
 
 from flows.guards.watch import Guards
 from flows.observers.observer import Observers
-from flows.tracking.database import make_database
 from flows.training.loop import Loop
 from stages.engine.loaded_models import Resources
 from stages.params.record import Params
@@ -78,14 +77,6 @@ def again(made, own_store):
     """A copy of that run in the test's own store, with the same loaded models."""
     copy = Run(linked_copy(made.run.path, own_store / "runs" / made.run.key))
     return Watched(copy, made.params, made.worker)
-
-
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory):
-    """MLflow's file with nothing in it."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    make_database(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture
