@@ -44,7 +44,7 @@ lint: .venv/dev-installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyrefly check --summary=none
 
 docs: .venv/dev-installed ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet

@@ -44,9 +44,7 @@ def _groups(wide: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def _values(group: pd.DataFrame) -> dict[Key, Tensor]:
     """Return the rewards of one group by (reward, granularity), one a branch."""
     values = torch.from_numpy(group.to_numpy(copy=True))
-    return {
-        (str(reward), int(granularity)): values[:, column] for column, (reward, granularity) in enumerate(group.columns)
-    }
+    return {(reward, int(granularity)): values[:, column] for column, (reward, granularity) in enumerate(group.columns)}
 
 
 def _rows(group: pd.DataFrame, rule: IntegrationRule, floors: dict[Key, float]) -> list[dict[str, Any]]:

@@ -178,7 +178,7 @@ def _metrics(final: Rows, plan: Plan) -> Row:
     tree: dict[str, Any] = {}
     for row in pick(final, num_steps=final[0]["num_steps"]):
         at = tree
-        for part in filter(None, [row["variant"], row["method"], *(f"{key}={row[key]}" for key in plan.grid)]):
-            at = at.setdefault(part, {})
+        for part in (row["variant"], row["method"], *(f"{key}={row[key]}" for key in plan.grid)):
+            at = at.setdefault(part, {}) if part else at
         at[row["reward"]] = row["mean"]
     return tree

@@ -125,10 +125,9 @@ def measured(placed: Placed) -> Measured | None:
         if last not in there or not is_done(run, EVALUATE, last, placed.by) or not is_judged(placed.judged):
             return None
         split = params.evaluate.split
-        folders = [(number, split, run.evaluation_folder(number, split)) for number in there]
+        scores = [row for number in there for row in _scores(number, split, run.evaluation_folder(number, split))]
         if placed.split != split:
-            folders.append((last, placed.split, placed.judged))
-        scores = [row for each in folders for row in _scores(*each)]
+            scores += _scores(last, placed.split, placed.judged)
         return Measured(placed, run.metrics()[:last], scores, _scores(0, placed.split, placed.base), run.links)
     except ValueError:
         return None

@@ -121,7 +121,7 @@ def _version(client: "MlflowClient", asked: Registration, exported: Exported, ru
         asked.name, f"models:/{model_id}", run_id, description=_told(exported), model_id=model_id
     )
     client.set_registered_model_alias(asked.name, asked.alias, made.version)
-    return str(made.version)
+    return made.version
 
 
 def _told(exported: Exported) -> str:

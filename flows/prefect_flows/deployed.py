@@ -106,7 +106,7 @@ def compare(plan: Plan = "presets/compare.yaml", out: str | None = None) -> str:
     from flows.compare.run import compare as bring
 
     _begin()
-    return str(bring(Path(plan), Path(out) if out else None))
+    return bring(Path(plan), Path(out) if out else None)
 
 
 def _begin() -> None:

@@ -75,7 +75,7 @@ def train_as_flow(key: str, params: dict[str, Any], final: bool, out: str | None
     """
     _ENDED.pop(key, None)
     try:
-        state = train_flow(key, params, final, out, return_state=True)
+        state = train_flow(key, params, final, out, return_state=True)  # pyrefly: ignore[no-matching-overload]
     except HTTPError as error:
         if key in _ENDED:
             return _ENDED[key]  # the server is gone, the run is done

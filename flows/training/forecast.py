@@ -106,7 +106,7 @@ def plan(params: Params, *, measure: bool) -> Plan:
             "best": judging_evaluations(for_report(params)),
         },
         trial=trial,
-        bytes_kept=trial and _kept(params, trial.output_bytes),
+        bytes_kept=_kept(params, trial.output_bytes) if trial else None,
     )
 
 

@@ -74,7 +74,7 @@ def shard(module: Any, dtype: torch.dtype) -> None:
     precision = MixedPrecisionPolicy(param_dtype=lowered, reduce_dtype=torch.float32, cast_forward_inputs=False)
     parts: list[torch.nn.Module] = list(module.modules())
     for part in parts:
-        if type(part).__name__ in (module._no_split_modules or ()):
+        if type(part).__name__ in (module._no_split_modules or ()):  # noqa: SLF001
             fully_shard(part, mp_policy=precision)
     fully_shard(module, mp_policy=precision, reshard_after_forward=True)
 

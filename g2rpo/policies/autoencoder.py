@@ -1,7 +1,7 @@
 """The autoencoder at the end of a latent model, called in chunks: one call for all runs out of memory first."""
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 
 from g2rpo.types import Images, Latents
 

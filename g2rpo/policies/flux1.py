@@ -15,7 +15,8 @@ from typing import Any
 from weakref import WeakMethod
 
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers.models import FluxTransformer2DModel
+from diffusers.pipelines import FluxPipeline
 from torch import Tensor
 
 from g2rpo.policies.adapter import Lora
@@ -96,7 +97,7 @@ class Flux1:
     def load_encoder(self, compute: Compute) -> "Flux1Encoder":
         """Return CLIP and T5, in the compute dtype."""
         with quietly():
-            pipeline = FluxPipeline.from_pretrained(
+            pipeline: Any = FluxPipeline.from_pretrained(
                 self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
             )
         return Flux1Encoder(pipeline.to(compute.device), self.max_sequence_length)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models import AutoencoderKL
 from safetensors import SafetensorError
 
 from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_off

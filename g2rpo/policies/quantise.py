@@ -47,7 +47,9 @@ class _Product(torch.autograd.Function):
     """x w^T + b that keeps the 8 bits for the backward pass; autograd by itself would keep their wider copy."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(  # pyrefly: ignore[bad-override]  what `apply` is given
+        ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None
+    ) -> Tensor:
         ctx.save_for_backward(weight, scale)
         product = linear(x, weight.to(x.dtype)).mul_(scale)
         return product if bias is None else product.add_(bias)

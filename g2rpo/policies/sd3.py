@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers.models import SD3Transformer2DModel
+from diffusers.pipelines import StableDiffusion3Pipeline
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
@@ -77,7 +78,7 @@ class StableDiffusion3:
     def load_encoder(self, compute: Compute) -> "StableDiffusion3Encoder":
         """Return the two CLIP encoders and T5, in the compute dtype."""
         with quietly():
-            pipeline = StableDiffusion3Pipeline.from_pretrained(
+            pipeline: Any = StableDiffusion3Pipeline.from_pretrained(
                 self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
             )
         return StableDiffusion3Encoder(pipeline.to(compute.device), self.max_sequence_length)

@@ -60,13 +60,15 @@ def write_flux1(folder: Path, *, seed: int, guidance: bool) -> None:
         ValueError: If the folder holds anything.
     """
     check_empty(folder)
-    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.models import FluxTransformer2DModel
+    from diffusers.pipelines import FluxPipeline
     from transformers import CLIPTextModel
 
     config = flux1_tiny_config(guidance=guidance)
     text_config = clip_text_config(width=_WIDTH, act="quick_gelu")
     shift = 3.0 if guidance else 1.0
-    pipeline = FluxPipeline(
+    pipeline: Any = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**_SCHEDULE, shift=shift, use_dynamic_shifting=guidance),
         vae=autoencoder(scaling=0.3611, shift=0.1159, seed=seed),
         text_encoder=made(lambda: CLIPTextModel(text_config), seed=seed, name="text_encoder"),

@@ -40,7 +40,7 @@ def t5_encoder(*, width: int, seed: int, name: str) -> Any:
 
 def autoencoder(*, scaling: float, shift: float, seed: int) -> Any:
     """Return a `diffusers.AutoencoderKL` as FLUX.1 and SD3 have it: 16 channels, 8x smaller, no 1x1 convolutions."""
-    from diffusers import AutoencoderKL
+    from diffusers.models import AutoencoderKL
 
     config: dict[str, Any] = {
         "down_block_types": ("DownEncoderBlock2D",) * 4,

@@ -58,14 +58,16 @@ def write_sd3(folder: Path, *, seed: int, dual_attention: bool) -> None:
         ValueError: If the folder holds anything.
     """
     check_empty(folder)
-    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.models import SD3Transformer2DModel
+    from diffusers.pipelines import StableDiffusion3Pipeline
     from transformers import CLIPTextModelWithProjection
 
     config = sd3_tiny_config(dual_attention=dual_attention)
     first, second = (
         clip_text_config(width=width, act=act) for width, act in zip(_WIDTHS, ("quick_gelu", "gelu"), strict=True)
     )
-    pipeline = StableDiffusion3Pipeline(
+    pipeline: Any = StableDiffusion3Pipeline(
         transformer=made(lambda: SD3Transformer2DModel(**config), seed=seed, name="transformer"),
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
         vae=autoencoder(scaling=1.5305, shift=0.0609, seed=seed),

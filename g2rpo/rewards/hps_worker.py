@@ -17,7 +17,7 @@ import sys
 import traceback
 import types
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 ARCHITECTURE = "ViT-H-14"
 
@@ -51,7 +51,7 @@ def make_importable(folder: Path) -> object:
     turtle: Any = types.ModuleType("turtle")  # a slip of its editor: `from turtle import forward` asks for tkinter
     turtle.forward = None
     sys.modules["turtle"] = turtle
-    sys.modules["transformers"] = None  # pyright: ignore[reportArgumentType]  (for other text towers; slow to import)
+    sys.modules |= {"transformers": cast(Any, None)}  # for other text towers; slow to import
     library = torch.library.Library("torchvision", "DEF")  # the folder's torchvision has no compiled operators
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -63,7 +63,7 @@ class Scorer:
 
     def __init__(self, *, weights: Path | None, model_config: Path | None, device: str) -> None:
         import torch
-        from hpsv2.src import open_clip  # pyright: ignore[reportMissingImports]
+        from hpsv2.src import open_clip  # pyrefly: ignore[missing-import]
 
         if model_config is not None:
             open_clip.add_model_config(model_config)

@@ -61,7 +61,7 @@ class BaseModel:
 
 def new_base() -> BaseModel:
     """Return an untrained base model, initialised from torch's global generator."""
-    from diffusers import FluxTransformer2DModel
+    from diffusers.models import FluxTransformer2DModel
 
     transformer = FluxTransformer2DModel(
         patch_size=1,
@@ -101,9 +101,9 @@ def load_base(folder: Path | None = None) -> BaseModel:
             "A base model of the shapes world is transformer/config.json and words.safetensors, "
             f"got none at {', '.join(missing)}. Name another folder, or make one with `g2rpo shapes build`."
         )
-    from diffusers import FluxTransformer2DModel
+    from diffusers.models import FluxTransformer2DModel
 
-    transformer = FluxTransformer2DModel.from_pretrained(
+    transformer: Any = FluxTransformer2DModel.from_pretrained(
         folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
     )
     words = WordTable()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers.models import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
@@ -41,7 +41,7 @@ class ShapesPipeline:
     def from_pretrained(cls, folder: str | Path) -> "ShapesPipeline":
         """Return the pipeline of an exported folder, in fp32 on the CPU."""
         folder = Path(folder)
-        transformer = FluxTransformer2DModel.from_pretrained(
+        transformer: Any = FluxTransformer2DModel.from_pretrained(
             folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
         )
         told = json.loads((folder / "shapes_pipeline.json").read_text())

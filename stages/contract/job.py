@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from stages.disk.tables import read_shard, read_table, shard_numbers, shard_stamp
 from stages.params.record import Params
 
@@ -43,6 +45,6 @@ class Job:
         """Return the texts of all prompts of the round."""
         return read_table(self.inputs["prompts"])["text"].to_pylist()
 
-    def read(self, table: str, shard: int):
+    def read(self, table: str, shard: int) -> pa.Table:
         """Return one shard of an input table."""
         return read_shard(self.inputs[table], shard)

@@ -219,7 +219,7 @@ def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp
             stamped,
             temporary,
             compression="none",
-            use_dictionary=scalars,  # pyright: ignore[reportArgumentType]  its stub knows no list
+            use_dictionary=scalars,  # its stub knows no list
             write_page_checksum=True,
         )
 

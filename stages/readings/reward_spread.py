@@ -168,7 +168,7 @@ def summary(
     """
     if phases < 1:
         raise ValueError(f"Training is cut into at least 1 phase, got {phases}. Raise --phases.")
-    summed = {str(name): groups[name].to_numpy() for name in groups.columns if groups[name].dtype == np.float64}
+    summed = {name: groups[name].to_numpy() for name in groups.columns if groups[name].dtype == np.float64}
     units = {"runs": _numbers(groups, ["run"]), "prompts": _numbers(groups, ["run", "round", "prompt_id"])}
     named = ["setting", "run", "seed", "first_round", "last_round", *keys]
     rows = list[dict[str, Any]]()
