@@ -4,18 +4,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
+QUICK := not slow and not long
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo check units test test-slow test-slow-runs test-slow-servers test-slow-rest golden mutation lint docs repro bench clean
+.PHONY: demo check units-method units-stages test test-slow test-slow-runs test-slow-servers test-slow-rest golden mutation lint docs repro bench clean
 
 demo: .venv/runtime-installed ## align the shapes world under a local Prefect server and show the result
 	$(BIN)/g2rpo demo
 
 check: .venv/dev-installed ## lint, types, import contracts, unit tests of the method and of the stages
-	$(MAKE) --no-print-directory --jobs=2 --output-sync lint units
+	$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync lint units-method units-stages
 
-units: .venv/dev-installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m 'not slow and not long' tests/test_house.py tests/g2rpo tests/stages
+units-method units-stages: .venv/dev-installed
+units-method:
+	$(BIN)/python -m pytest -m '$(QUICK)' tests/test_house.py tests/g2rpo
+units-stages:
+	$(BIN)/python -m pytest -m '$(QUICK)' tests/stages
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/python -m pytest $(THREE)

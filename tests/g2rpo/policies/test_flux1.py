@@ -80,6 +80,7 @@ class TestFlux1Dev(PolicyKit):
             Flux1(tmp_path, **SETTINGS, lora=None)
 
 
+@pytest.mark.long
 class TestFlux1Schnell(PolicyKit):
     family = Family(
         "flux1",

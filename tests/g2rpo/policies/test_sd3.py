@@ -50,6 +50,7 @@ class TestStableDiffusion35(PolicyKit):
             StableDiffusion3(folder, **{**SETTINGS, "height": 16 * 4096}, lora=None)
 
 
+@pytest.mark.long
 class TestStableDiffusion3WithoutGuidance(PolicyKit):
     family = Family(
         "sd3",

@@ -14,6 +14,8 @@ from stages.integrity.repair import make_inputs, repair
 from stages.integrity.verify import verify
 from stages.store.retention import prune
 
+pytestmark = pytest.mark.long
+
 
 def again(run, whole):
     """Whether the tables, policies and metrics are as they were."""
