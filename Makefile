@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-THREE := --numprocesses 3 --dist loadscope --no-loadscope-reorder # tests wait for servers: three fill two cores
+FOUR := --numprocesses 4 --dist loadscope --no-loadscope-reorder # tests wait for servers: four fill two cores
 QUICK := not slow and not long
 export OMP_WAIT_POLICY := passive
 
@@ -22,7 +22,7 @@ units-stages:
 	$(BIN)/python -m pytest -m '$(QUICK)' tests/stages
 
 test: lint ## lint, types, import contracts, tests
-	$(BIN)/python -m pytest $(THREE)
+	$(BIN)/python -m pytest $(FOUR)
 
 test-slow: test-slow-runs test-slow-servers test-slow-rest ## the longer proofs, in parts of at most 90 minutes
 
@@ -30,13 +30,13 @@ RUNS := $(addprefix tests/flows/,training guards cli upkeep export report)
 SERVERS := $(addprefix tests/flows/,services prefect_flows runners doctor reward_server)
 
 test-slow-runs: .venv/dev-installed ## kills, damage, guards, plans, the command line
-	$(BIN)/python -m pytest $(THREE) -m slow $(RUNS)
+	$(BIN)/python -m pytest $(FOUR) -m slow $(RUNS)
 
 test-slow-servers: .venv/dev-installed ## services, pages in a browser, the demo, Ray
-	$(BIN)/python -m pytest $(THREE) -m slow $(SERVERS)
+	$(BIN)/python -m pytest $(FOUR) -m slow $(SERVERS)
 
 test-slow-rest: .venv/dev-installed ## DVC, comparisons, the tutorial, benchmarks, and all else
-	$(BIN)/python -m pytest $(THREE) -m slow $(addprefix --ignore=,$(RUNS) $(SERVERS))
+	$(BIN)/python -m pytest $(FOUR) -m slow $(addprefix --ignore=,$(RUNS) $(SERVERS))
 
 mutation: .venv/dev-installed ## break 60 functions one at a time; the test file of the module has to turn red
 	$(BIN)/python tests/mutation/run.py --seed $(or $(SEED),0) --count $(or $(COUNT),60)

@@ -16,10 +16,11 @@ LONGEST_FIRST = (
     "flows/services/test_up_and_down.py",
     "flows/compare/test_small_comparison.py",
     "pipelines/",
+    "flows/report/test_after_a_demo.py",
     "flows/training/test_latent_runs.py",
     "flows/training/test_tracked_runs.py",
-    "flows/report/test_after_a_demo.py",
     "flows/runners/",
+    "flows/export/",
     "flows/upkeep/",
     "flows/",
 )

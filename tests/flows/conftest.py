@@ -1,5 +1,9 @@
+import shutil
+from pathlib import Path
+
 import pytest
 from command_line import CommandLine
+from once import made_once
 from prefect_here import prefect_here
 from services import Up
 
@@ -21,10 +25,10 @@ def own_store(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A tiny run, trained once by plain calls."""
-    command = CommandLine(tmp_path_factory.mktemp("plain") / "store")
-    command.train()
-    return command
+    """A tiny run, trained once by plain calls; a copy of it for each process of the session."""
+    once = made_once(tmp_path_factory, "trained", lambda store: CommandLine(store).train())
+    own = tmp_path_factory.mktemp("plain") / "store"
+    return CommandLine(Path(shutil.copytree(once, own)))
 
 
 @pytest.fixture(scope="session")

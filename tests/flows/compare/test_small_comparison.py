@@ -23,6 +23,8 @@ from flows.compare.run import compare
 from stages.integrity.verify import verify
 from stages.store.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory, prefect_api):
@@ -148,7 +150,6 @@ def test_once_more_does_no_work_and_writes_the_same(within, tmp_path):
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-@pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_a_run_that_fails_is_told_at_the_end(compared, tmp_path):
     comparing, plan = Comparing(tmp_path), write_plan(tmp_path, processes=1)
     killed = comparing.started(plan)
@@ -212,7 +213,6 @@ def test_one_seed_gives_figures_without_intervals_and_no_tests(within, tmp_path)
     assert {row["p"] for row in table(tmp_path / "one/paired.csv")} == {""}
 
 
-@pytest.mark.slow
 def test_dvc_keeps_the_report_and_repeats_nothing(compared, tmp_path):
     """pipelines/compare in a clone, on the store of the comparison."""
     listed = subprocess.run(

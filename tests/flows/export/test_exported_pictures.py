@@ -122,6 +122,7 @@ def test_a_lora_on_plain_diffusers_paints_what_is_judged_with_alpha_twice_the_ra
     check_the_card_paints_our_picture(flux_lora, named, FluxPipeline._pack_latents(drawn(1, 16, 8, 8), 1, 16, 8, 8))
 
 
+@pytest.mark.slow
 def test_a_registered_lora_is_loaded_by_its_alias_which_the_next_export_takes_over(flux_lora, home, monkeypatch):
     key, uri = flux_lora[0].key, f"sqlite:///{home / 'store' / 'mlflow.db'}"
     for version in (1, 2):

@@ -115,6 +115,7 @@ def test_settings_are_named_by_what_they_differ_in_and_seeds_share_one(runs):
     assert set(setting_names([runs["seed 0"], runs["seed 1"]]).values()) == {"granularities=[1, 2]"}
 
 
+@pytest.mark.slow
 def test_the_command_asks_stored_runs(trained, tmp_path):
     key = trained.run_folder().name
     done = trained("signal", "--run", key, "--out", str(tmp_path))

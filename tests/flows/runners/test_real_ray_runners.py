@@ -57,6 +57,7 @@ def local(tmp_path_factory):
         yield trained(patch, tmp_path_factory.mktemp("local") / "store").path
 
 
+@pytest.mark.slow
 def test_two_runners_make_what_one_process_makes(monkeypatch, tmp_path, local):
     run = trained(monkeypatch, tmp_path / "store", *TWO).path
     assert run.name == local.name

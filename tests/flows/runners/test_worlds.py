@@ -74,6 +74,7 @@ def test_two_processes_take_the_step_of_one(to_learn, tmp_path):
     assert max(paces) > 0  # where shares differ, the smaller one keeps pace
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_of_two_by_one_and_by_three(to_learn, tmp_path):
     """Weights, moments and average: the second update is made from the tables of the first round once more."""
     params = tiny_params("update.ema_decay=0.9", "update.max_log_prob_gap=1")

@@ -17,6 +17,8 @@ from services import overrides_of
 from tiny import ROOT, tables
 from waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 LONGER = ("run.rounds=20", "evaluate.every=99")
 
 
@@ -48,7 +50,6 @@ def test_the_demo_is_deployed_and_a_worker_completes_it(empty, trained):
     assert shown["run"]["info"]["status"] == "FINISHED"
 
 
-@pytest.mark.slow
 def test_up_again_starts_nothing_that_runs(up):
     before = {name: service["pid"] for name, service in up.services().items()}
     assert set(before) == {"prefect", "mlflow", "worker"}
@@ -57,7 +58,6 @@ def test_up_again_starts_nothing_that_runs(up):
     assert "prefect is running" in said
 
 
-@pytest.mark.slow
 def test_an_mlflow_that_is_killed_comes_back_where_the_worker_looks_for_it(up):
     before = up.services()
     os.kill(before["mlflow"]["pid"], signal.SIGKILL)
@@ -69,7 +69,6 @@ def test_an_mlflow_that_is_killed_comes_back_where_the_worker_looks_for_it(up):
     assert _servers_of(after["worker"]) == up.environment
 
 
-@pytest.mark.slow
 def test_a_worker_is_started_anew_when_a_server_comes_back_elsewhere(up):
     before = up.services()
     _kill(before["mlflow"])
@@ -85,7 +84,6 @@ def test_a_worker_is_started_anew_when_a_server_comes_back_elsewhere(up):
     assert _servers_of(after["worker"]) == up.environment
 
 
-@pytest.mark.slow
 def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(up):
     before = up.services()
     _kill(before["mlflow"])
@@ -95,7 +93,6 @@ def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(
     assert "deployments are as prefect.yaml says" in done.stderr
 
 
-@pytest.mark.slow
 def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start_one(up):
     killed, stored = up.services()["mlflow"], up.g2rpo.store / "services/mlflow.json"
     _kill(killed)
@@ -138,7 +135,6 @@ def test_schedules_are_shipped_inactive_and_runs_wait_for_each_other(up):
         assert "g2rpo" in deployment["tags"]
 
 
-@pytest.mark.slow
 def test_a_schedule_fires(empty):
     nightly = next(d for d in empty.post("deployments/filter", {}) if d["name"] == "nightly")
     at = f"{empty.api}/deployments/{nightly['id']}"
@@ -176,7 +172,6 @@ def test_wrong_parameters_are_refused_at_submission(up, wrong, told):
     assert told in refused.text
 
 
-@pytest.mark.slow
 def test_parameters_that_params_yaml_refuses_start_nothing(empty):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of("rollout.group_size=1"))
     empty.ends(flow_run, "FAILED")
@@ -184,7 +179,6 @@ def test_parameters_that_params_yaml_refuses_start_nothing(empty):
     assert empty.g2rpo.rounds() == 0
 
 
-@pytest.mark.slow
 def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_tables(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
@@ -194,7 +188,6 @@ def test_a_flow_run_that_is_killed_is_run_again_and_ends_with_the_undisturbed_ta
     assert tables(empty.run().path) == undisturbed
 
 
-@pytest.mark.slow
 def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)
@@ -208,7 +201,6 @@ def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty,
     assert tables(empty.run().path) == undisturbed
 
 
-@pytest.mark.slow
 def test_a_flow_run_that_is_cancelled_on_the_page_ends_and_its_run_can_go_on(empty, undisturbed):
     flow_run = empty.run_deployment("train/demo", overrides=overrides_of(*LONGER))
     wait_for(lambda: empty.g2rpo.rounds() >= 3, 120)

@@ -23,6 +23,9 @@ HURT = (
 OWN = ("HEAD", "run.json", "params.yaml", "prompts/train/part-00000.parquet", "base/state.json")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def copied(trained, g2rpo, monkeypatch):
     """The command line on a copy of the trained run."""
@@ -53,7 +56,6 @@ def test_damage_is_named_and_the_same_command_mends_it(copied, trained):
     assert is_mended(copied, trained)
 
 
-@pytest.mark.slow
 def test_the_files_of_the_run_itself_are_written_again_by_the_same_command(copied, trained):
     folder = copied.run_folder()
     for file in OWN:
@@ -107,7 +109,6 @@ def story(trained, tmp_path_factory):
     return Said(said)
 
 
-@pytest.mark.slow
 def test_a_full_disk_stops_a_run_within_a_table_with_path_and_remedy(story):
     code, told = story("table")
     assert code == 2
@@ -117,7 +118,6 @@ def test_a_full_disk_stops_a_run_within_a_table_with_path_and_remedy(story):
     assert "Nothing that was finished is lost: make room" in told
 
 
-@pytest.mark.slow
 def test_a_full_disk_stops_a_run_within_the_policy_with_path_and_remedy(story):
     code, told = story("policy")
     assert code == 2
@@ -125,7 +125,6 @@ def test_a_full_disk_stops_a_run_within_the_policy_with_path_and_remedy(story):
     assert "No space left on device" in told
 
 
-@pytest.mark.slow
 def test_a_read_only_store_is_told_with_path_and_remedy(story, trained):
     code, told = story("read_only")
     assert code == 2
@@ -133,7 +132,6 @@ def test_a_read_only_store_is_told_with_path_and_remedy(story, trained):
     assert "make the folder writable, then give the same command again" in told
 
 
-@pytest.mark.slow
 def test_after_all_that_the_same_command_ends_as_an_undamaged_run(story, trained):
     code, told = story("again")
     assert code == 0, told
@@ -141,7 +139,6 @@ def test_after_all_that_the_same_command_ends_as_an_undamaged_run(story, trained
     assert is_mended(type(trained)(story.folder / "store"), trained)
 
 
-@pytest.mark.slow
 def test_after_all_that_mlflow_shows_each_step_once(story):
     steps = steps_of(story.folder / "store")
     assert steps["reward/judge_a/mean"] == steps["update/kl"] == [1, 2]

@@ -12,6 +12,9 @@ from stages.store.run import Run
 FAMILIES = {"tiny-flux": "flux1", "tiny-sd3": "sd3.5"}
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
     """A folder as of a fresh clone, in which the commands of the presets' headers have been given."""
@@ -44,8 +47,8 @@ def made(g2rpo, workplace):
     return make
 
 
-@pytest.mark.parametrize("lora", ["adapter", pytest.param("all weights", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("preset", ["tiny-flux", pytest.param("tiny-sd3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("lora", ["adapter", "all weights"])
+@pytest.mark.parametrize("preset", ["tiny-flux", "tiny-sd3"])
 def test_a_tiny_preset_runs_three_rounds(g2rpo, workplace, made, preset, lora):
     made(FAMILIES[preset], "clip-hps")
     change = ["--set", "policy.lora=null"] if lora == "all weights" else []
@@ -65,7 +68,6 @@ def test_a_tiny_preset_runs_three_rounds(g2rpo, workplace, made, preset, lora):
     assert not [word for word in ("Loading", "[transformers]", "Warning", "it/s") if word in done.stderr]
 
 
-@pytest.mark.slow
 def test_a_run_is_judged_and_reported_by_its_own_parameters(g2rpo, workplace, made, tmp_path):
     made("flux1", "clip-hps")
     said(g2rpo, workplace, "train", "--params", "presets/tiny-flux.yaml", "--set", "run.rounds=1")
@@ -76,7 +78,6 @@ def test_a_run_is_judged_and_reported_by_its_own_parameters(g2rpo, workplace, ma
     assert (tmp_path / "report/held_out.csv").read_text().splitlines()[0] == "round,hps,jpeg"
 
 
-@pytest.mark.slow
 def test_a_base_that_has_changed_is_not_gone_on_with(g2rpo, workplace, made):
     made("flux1", "clip-hps")
     short = ["train", "--params", "presets/tiny-flux.yaml", "--set", "run.rounds=1", "--no-final"]

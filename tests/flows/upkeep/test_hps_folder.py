@@ -28,11 +28,13 @@ def test_the_folder_has_the_package_the_vocabulary_and_no_compiled_operators(mad
     assert not [path.name for path in made.iterdir() if path.name in ("torch", "google", "pytest", "numpy", "PIL")]
 
 
+@pytest.mark.slow
 def test_a_whole_folder_is_kept_and_tried(folder, monkeypatch):
     monkeypatch.setattr(module, "_pip", lambda *_: pytest.fail("pip was called"))
     assert setup_hps(folder) == f"{folder} is whole: hpsv2 1.2.0 builds its model and scores"
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_is_told_by_the_trial(folder):
     (folder / "hpsv2/src/open_clip/bpe_simple_vocab_16e6.txt.gz").unlink()
     with pytest.raises(ValueError, match=r"bpe_simple_vocab(.|\n)*Delete the folder"):
