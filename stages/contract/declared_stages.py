@@ -54,7 +54,7 @@ class Stage:
 
     def load(self) -> Callable[[Job, Any], None]:
         """Return `run(job, resources)` of the stage's module."""
-        return importlib.import_module(f"stages.{self.name}").run
+        return importlib.import_module(f"stages.{self.name}").run  # noqa: TID251
 
     def parameters(self, params: Params, number: int) -> dict[str, Any]:
         """Return what the stage's results of a round, or of a policy, depend on, as plain values.

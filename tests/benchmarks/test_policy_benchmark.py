@@ -89,8 +89,7 @@ def test_the_operations_of_the_real_models():
     assert blocks + ends + once - without == 2 * 256 * 3072 + 2 * square
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("family", "lora_rank"), [("flux1", 4), ("sd3", 0)])
+@pytest.mark.parametrize(("family", "lora_rank"), [("flux1", 4), pytest.param("sd3", 0, marks=pytest.mark.slow)])
 def test_the_memory_model_counts_what_the_networks_hold_and_what_their_calls_allocate(family, lora_rank):
     model = MODELS[family, "tiny"]
     found = footprint(model, height=64, width=32, dtype=torch.bfloat16, lora_rank=lora_rank)

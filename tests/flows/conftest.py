@@ -1,5 +1,6 @@
 import shutil
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 
 import pytest
 from command_line import CommandLine
@@ -9,6 +10,9 @@ from services import Up
 
 from flows.prefect_flows.own_server import prefect_server
 from flows.tracking.database import make_database
+
+ARTIFACTS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+"""Where MLflow's database has absolute paths."""
 
 
 @pytest.fixture
@@ -28,7 +32,14 @@ def trained(tmp_path_factory):
     """A tiny run, trained once by plain calls; a copy of it for each process of the session."""
     once = made_once(tmp_path_factory, "trained", lambda store: CommandLine(store).train())
     own = tmp_path_factory.mktemp("plain") / "store"
-    return CommandLine(Path(shutil.copytree(once, own)))
+    shutil.copytree(once, own)
+    with (
+        closing(sqlite3.connect(own / "mlflow.db")) as database,
+        database,
+    ):  # its own pictures, not those it was copied from
+        for table, column in ARTIFACTS:
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(once), str(own)))
+    return CommandLine(own)
 
 
 @pytest.fixture(scope="session")

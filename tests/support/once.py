@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 
 
 def made_once(tmp_path_factory, name, make):
@@ -12,6 +13,7 @@ def made_once(tmp_path_factory, name, make):
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that did not come to its end
             make(folder)
             done.touch()
     return folder

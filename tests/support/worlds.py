@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tiny import tiny_params
 from torch import distributed
 
 from flows.common.processes import free_port
+from flows.runners.ray_actor import Runner
 from g2rpo.distributed.group import World
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
@@ -60,6 +62,30 @@ def together(size, updates):
     for member in members:
         member.kill()
     assert ended == [0] * size
+
+
+def joined(size, folder):
+    """Have so many runners join a world, each in a process of its own, and add up what they are of it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_IMPORTED])
+    address = f"tcp://127.0.0.1:{free_port()}"
+    told = context.SimpleQueue()
+    members = [context.Process(target=_joins, args=(World(rank, size), address, folder, told)) for rank in range(size)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(_LONGEST)
+    assert [member.exitcode for member in members] == [0] * size
+    return sorted(told.get() for _ in members)
+
+
+def _joins(world, address, folder, told):
+    runner = Runner(tiny_params(), folder)
+    runner.join(world, address)
+    ranks = torch.tensor([distributed.get_rank()])
+    distributed.all_reduce(ranks)
+    told.put((runner._resources.learning.world.rank, runner._resources.learning.world.size, int(ranks)))
+    distributed.destroy_process_group()
 
 
 def _member(world, address, home, updates):

@@ -36,7 +36,7 @@ def test_a_process_does_one_task_after_another_and_ends_with_the_block(log, tmp_
         first, second = ids(log)
         assert first == second
         assert is_there(first)
-    assert all(0.05 <= each < 60 for each in seconds)
+    assert min(seconds) >= 0.05
     assert (tmp_path / "ended").exists()  # it was told that there is nothing more, and waited for
     assert not is_there(first)
 

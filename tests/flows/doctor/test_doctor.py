@@ -27,7 +27,8 @@ def told(found, name, state, *parts):
 
 
 def test_where_nothing_is_wrong_there_is_no_fault(store):
-    assert [name for name, check in doctor().items() if check["state"] == "fault"] == []
+    found = doctor("--set", "guards.disk.free_gb=0.000001")  # whatever room this machine has
+    assert [name for name, check in found.items() if check["state"] == "fault"] == []
 
 
 def test_parameters_that_are_not_valid(store):

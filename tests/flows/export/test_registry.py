@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 from flows.export.model_card import Exported
 from flows.export.registry import Registration, _everywhere, _save, register
+from stages.params.policy import Flux1Params
+
+BASE = "owner/base-of-flux"
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +83,16 @@ def test_a_pipeline_is_laid_out_as_the_folder_that_diffusers_reads(folder, expor
 
 
 def test_a_lora_is_laid_out_as_mlflows_flavour_of_diffusers_with_its_card_beside(folder, exported, tmp_path):
-    _save(folder, tmp_path / "model", Exported(exported.run, exported.params, 2, as_lora=True))
+    policy = Flux1Params(
+        **{"family": "flux1", "path": BASE, "revision": "0" * 40, "height": 64, "width": 64, "guidance": None},
+        **{"max_sequence_length": 64, "lora": None},
+    )
+    of_flux = exported.params.model_copy(update={"policy": policy})
+    _save(folder, tmp_path / "model", Exported(exported.run, of_flux, 2, as_lora=True))
     model = Model.load(str(tmp_path / "model"))
-    assert "diffusers" in model.flavors
+    (weights,) = (tmp_path / "model").rglob("*.safetensors")
+    assert weights.read_bytes() == (folder / "pytorch_lora_weights.safetensors").read_bytes()
+    assert BASE in str(model.flavors["diffusers"].values())
     assert model.metadata == {"run_key": exported.run.key, "policy_round": 2}
     assert {path.name for path in (tmp_path / "model/card").iterdir()} == {"README.md", "curves.png"}
 

@@ -1,9 +1,14 @@
 """The deployed flows in this process, under Prefect's real API; no round is trained."""
 
+import re
 import socket
 
 import pytest
+import yaml
 from histories import run_by_hand
+from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import ValidationError, validate
 from services import overrides_of
 from tiny import ROOT, tiny_params
 
@@ -15,6 +20,37 @@ from stages.store.run import open_run
 def project(api, own_store, monkeypatch):
     """Parameter files lie below the working directory."""
     monkeypatch.chdir(ROOT)
+
+
+def shipped():
+    return yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+def test_what_is_shipped_waits_for_its_turn_checks_its_form_and_has_no_schedule_on():
+    assert [one["name"] for one in shipped()] == ["demo", "nightly", "weekly", "weekly"]
+    for one in shipped():
+        assert one["enforce_parameter_schema"]
+        assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+        assert "g2rpo" in one["tags"]
+        assert isinstance(load_flow_from_entrypoint(one["entrypoint"]), Flow)
+        assert [schedule["active"] for schedule in one.get("schedules", [])] in ([], [False])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"rounds": 0}, "0 is less than the minimum of 1"),
+        ({"seed": -1}, "-1 is less than the minimum of 0"),
+        ({"final": "perhaps"}, "'perhaps' is not of type 'boolean'"),
+        ({"params": "/etc/passwd"}, "does not match"),
+        ({"overrides": {"rollout": 3}}, "'rollout' does not match"),
+    ],
+)
+def test_wrong_parameters_are_refused_by_the_schema_that_a_deployment_gets(wrong, told):
+    schema = parameter_schema(deployed.train).model_dump_for_openapi()
+    validate({}, schema, raise_on_error=True)
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        validate(wrong, schema, raise_on_error=True)
 
 
 def test_train_brings_the_run_of_its_form_to_its_rounds_under_its_name(api, told):

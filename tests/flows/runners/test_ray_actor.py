@@ -10,6 +10,7 @@ import pytest
 from rounds import new_run, run_round
 from tiny import tiny_params
 from torch.distributed import DistNetworkError
+from worlds import joined
 
 from flows.runners.ray_actor import Runner
 from g2rpo.distributed.group import ALONE, World
@@ -75,6 +76,11 @@ def test_a_world_of_one_learns_alone_from_then_on(runner):
     before = runner._resources.learning
     runner.join(ALONE, "tcp://nowhere:1")
     assert runner._resources.learning is not before
+
+
+def test_two_runners_meet_and_each_learns_as_its_rank_of_two(tmp_path):
+    """The ranks, added up between them, are 0 + 1."""
+    assert joined(2, str(tmp_path)) == [(0, 2, 1), (1, 2, 1)]
 
 
 def test_a_world_of_two_that_does_not_meet_ends_once_patience_is_over(runner, monkeypatch):

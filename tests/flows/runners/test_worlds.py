@@ -64,6 +64,11 @@ def test_two_processes_take_the_step_of_one(to_learn, tmp_path):
         updates.append(Update.shared(run, params, 0, tmp_path / f"two-{number}", parallel))
         alone.append(Update.of(run, params, 0, tmp_path / f"one-{number}"))
         alone[-1].do(Resources(params))
+    first, again = {"previous_policy": alone[0].out / "policy"}, tiny_params("update.max_log_prob_gap=1")
+    run = to_learn(again)  # from what one process has trained, moments included
+    updates.append(Update.shared(run, again, 0, tmp_path / "two-again", "fsdp", **first))
+    alone.append(Update.of(run, again, 0, tmp_path / "one-again", **first))
+    alone[-1].do(Resources(again))
     together(2, updates)
     for update, one in zip(updates, alone, strict=True):
         close(update.out, one.out)

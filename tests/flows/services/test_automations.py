@@ -30,7 +30,11 @@ def test_the_shipped_file_has_three_automations_of_which_one_waits_for_a_block(c
     zombie, crash, guard = read_automations(client, ROOT / "automations.yaml", said.append)
     assert [one.name for one in (zombie, crash, guard)] == ["g2rpo zombie", "g2rpo crash", "g2rpo guard"]
     assert (zombie.trigger.within.total_seconds(), zombie.actions[0].state.value) == (540, "CRASHED")
-    assert crash.actions[0].name == "AwaitingRetry"
+    assert zombie.trigger.match_related["prefect.resource.id"] == ["prefect.tag.g2rpo"]
+    assert (crash.actions[0].name, crash.actions[0].state.value) == ("AwaitingRetry", "SCHEDULED")
+    assert (crash.trigger.within.total_seconds(), crash.trigger.after) == (20, {"prefect.flow-run.Crashed"})
+    assert crash.trigger.match_related["prefect.resource.id"] == ["prefect.tag.g2rpo"]
+    assert guard.trigger.expect == {"g2rpo.guard.tripped"}
     assert [action.type for action in guard.actions] == ["do-nothing"]
     told = "automation g2rpo guard: nothing is sent until there is a notification block 'g2rpo-guard'"
     assert said == [told]
