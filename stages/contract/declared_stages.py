@@ -6,33 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.contract.job import Job
-from stages.params.placement import PlacementParams
 from stages.params.record import Params
+from stages.params.section import Effect
 
 Model = Literal["network", "base", "decoder", "rewards"]
 """What a stage may compute with: the network that paints (and learns, unless that lies in shares), the base's own where
 all weights are trained, the autoencoder, the rewards."""
-
-_WITHOUT_EFFECT = {
-    ("run", "rounds"),
-    ("resources", "device"),
-    ("resources", "between_stages"),
-    ("policy", "path"),
-    ("policy", "revision"),
-    *(("placement", key) for key in PlacementParams.model_fields if key != "staleness"),
-    ("prompts", "path"),
-    ("evaluate", "every"),
-    ("evaluate", "choose_by"),
-}
-"""Parameters that change no table of a stage, or whose effect is in the run's key or in a digest."""
-
-
-def effective(tree: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return sections of parameters without those that change no table by themselves."""
-    return {
-        section: {key: value for key, value in keys.items() if (section, key) not in _WITHOUT_EFFECT}
-        for section, keys in tree.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -61,11 +40,11 @@ class Stage:
 
         Of `update.halved_after` that is what has come: the rounds before are those of a run that lacks the rest.
         """
-        wanted: dict[str, Any] = {}
+        found: dict[str, dict[str, Any]] = {}
         for name in self.sections:
             section, dot, key = name.partition(".")
-            wanted[section] = {key} if dot else True
-        found = effective(params.model_dump(mode="json", include=wanted))
+            values = getattr(params, section).without(Effect.NONE, Effect.CONTENTS)
+            found[section] = {key: values[key]} if dot else values
         if halved := found.get("update", {}).get("halved_after"):
             found["update"]["halved_after"] = [after for after in halved if after <= number]
         return found

@@ -4,13 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import Count, Section, refuse_repeats
+from stages.params.section import Count, Effect, Section, refuse_repeats
 
 
 class EvaluateParams(Section):
     """Stage `evaluate`: held-out prompts, fixed noise, the ODE. It never changes what is learned."""
 
-    every: Count
+    every: Annotated[Count, Effect.NONE]
     """Rounds between evaluations; the base and the last round are always evaluated."""
     split: Literal["train", "tuning", "test", "all"]
     """Captions evaluated during the run; `test` is kept for the report."""
@@ -22,7 +22,7 @@ class EvaluateParams(Section):
     """Numbers of inference steps to evaluate at."""
     rewards: Annotated[tuple[str, ...], Field(min_length=1)]
     """Rewards to report, those never trained on included."""
-    choose_by: str
+    choose_by: Annotated[str, Effect.NONE]
     """Which of `rewards` says which round is the best: the one with its highest mean at the first of `num_steps`."""
     num_pictures: Count
     """Captions whose pictures are kept, each with its first noise."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import Count, NotNegative, Section
+from stages.params.section import Count, Effect, NotNegative, Section
 
 
 class ScorersParams(Section):
@@ -22,23 +22,23 @@ class ScorersParams(Section):
 class PlacementParams(Section):
     """Where the stages run. It changes no number, but for `staleness`."""
 
-    runner: Literal["local", "ray"]
+    runner: Annotated[Literal["local", "ray"], Effect.NONE]
     """`local`: all in the process of the flow, on one device. `ray`: by actors of a Ray cluster."""
-    address: str | None
+    address: Annotated[str | None, Effect.NONE]
     """Of the cluster, as `auto` within one; null takes RAY_ADDRESS, else starts one on this machine for the run."""
-    num_runners: Count
+    num_runners: Annotated[Count, Effect.NONE]
     """Ray actors, each with models of its own."""
-    gpus_per_runner: Literal[0, 1]
+    gpus_per_runner: Annotated[Literal[0, 1], Effect.NONE]
     """GPUs of each; 0 computes on CPUs."""
-    cpus_per_runner: NotNegative
+    cpus_per_runner: Annotated[NotNegative, Effect.NONE]
     """CPUs of each, as Ray counts them; torch takes `resources.threads`."""
-    scorers: ScorersParams | None
+    scorers: Annotated[ScorersParams | None, Effect.NONE]
     """Who judges the pictures of stage `score`; null: the runners do."""
-    update_runners: Count | None
+    update_runners: Annotated[Count | None, Effect.NONE]
     """How many of the runners take the optimizer steps; null: all."""
-    parallel: Literal["auto", "ddp", "fsdp"]
+    parallel: Annotated[Literal["auto", "ddp", "fsdp"], Effect.NONE]
     """How they do: `ddp` trains copies, `fsdp` weights in shares; `auto` copies of adapters, shares of all weights."""
-    max_restarts: Annotated[int, Field(ge=0)]
+    max_restarts: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]
     """Runners lost in a run after each of which another is started; one more and the stage ends."""
     staleness: Literal[0, 1]
     """1: each round is rolled out by the policy of the round before, while that one updates, and the ratio is taken

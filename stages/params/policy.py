@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.params.section import Count, Positive, Section, Source
+from stages.params.section import Count, Effect, Positive, Section, Source
 
 Pixels = Annotated[int, Field(ge=16, multiple_of=16)]
 
@@ -25,7 +25,7 @@ class ShapesParams(Section):
 
     family: Literal["shapes"]
     """The embedded world."""
-    path: str | None
+    path: Annotated[str | None, Effect.CONTENTS]
     """Folder of other base weights; null takes the shipped ones."""
 
 

@@ -1,8 +1,8 @@
 """The section `prompts` of params.yaml: the captions of a round."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from stages.params.section import Count, Section
+from stages.params.section import Count, Effect, Section
 
 
 class PromptsParams(Section):
@@ -10,7 +10,7 @@ class PromptsParams(Section):
 
     split: Literal["train", "tuning", "test", "all"]
     """Captions to draw from: each once an epoch, in an order that the seed decides."""
-    path: str | None
+    path: Annotated[str | None, Effect.CONTENTS]
     """Folder of prompt lists, one for each split, in a layout of docs/prompts.md; null takes the family's own."""
     num_prompts: Count
     """Prompts a round."""

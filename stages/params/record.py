@@ -3,7 +3,7 @@
 No default stands here: what params.yaml does not say is an error, and so is what it says too much.
 """
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import model_validator
 
@@ -22,7 +22,7 @@ from stages.params.rewards import RewardParams
 from stages.params.rollout import RolloutParams
 from stages.params.run import RunParams
 from stages.params.score import ScoreParams
-from stages.params.section import Section
+from stages.params.section import Effect, Section
 from stages.params.tracking import TrackingParams
 from stages.params.update import UpdateParams
 
@@ -34,7 +34,7 @@ class Params(Section):
     resources: ResourcesParams
     placement: PlacementParams
     policy: PolicyParams
-    rewards: dict[str, RewardParams]
+    rewards: Annotated[dict[str, RewardParams], Effect.CONTENTS]
     """Settings of rewards by the name that `score.rewards` and `evaluate.rewards` give them; the shapes world's need
     none."""
     prompts: PromptsParams
@@ -43,11 +43,11 @@ class Params(Section):
     score: ScoreParams
     integrate: IntegrateParams
     update: UpdateParams
-    evaluate: EvaluateParams
-    report: ReportParams
-    guards: GuardsParams
-    retention: RetentionParams
-    tracking: TrackingParams
+    evaluate: Annotated[EvaluateParams, Effect.EVALUATION]
+    report: Annotated[ReportParams, Effect.EVALUATION]
+    guards: Annotated[GuardsParams, Effect.NONE]
+    retention: Annotated[RetentionParams, Effect.NONE]
+    tracking: Annotated[TrackingParams, Effect.NONE]
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

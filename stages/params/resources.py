@@ -1,14 +1,14 @@
 """The section `resources` of params.yaml: what the stages compute on."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from stages.params.section import Count, Section
+from stages.params.section import Count, Effect, Section
 
 
 class ResourcesParams(Section):
     """What the stages compute on."""
 
-    device: Literal["auto", "cpu", "cuda"]
+    device: Annotated[Literal["auto", "cpu", "cuda"], Effect.NONE]
     """`auto` takes CUDA where there is one."""
     dtype: Literal["float32", "bfloat16"]
     """What the networks compute in; weights, latents and log-probabilities stay in float32."""
@@ -24,5 +24,5 @@ class ResourcesParams(Section):
     """Whether `torch.compile` compiles the repeated blocks of the transformer."""
     quantise: Literal["int8"] | None
     """What frozen weights are held in where an adapter is trained: 8 bits, half of bfloat16; null as they compute."""
-    between_stages: Literal["keep", "offload"]
+    between_stages: Annotated[Literal["keep", "offload"], Effect.NONE]
     """What becomes of models that a stage does not need: they stay, or move to the CPU's memory."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import ConfigSource, Count, FileSource, Positive, Section, Source
+from stages.params.section import ConfigSource, Count, Effect, FileSource, Positive, Section, Source
 
 
 class HpsParams(Section):
@@ -19,7 +19,7 @@ class HpsParams(Section):
     clip: ConfigSource | None
     """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K; for the backend clip,
     else null."""
-    folder: str | None
+    folder: Annotated[str | None, Effect.NONE]
     """Folder that `g2rpo setup hps` made; for the backend hpsv2, else null."""
 
     @model_validator(mode="after")
@@ -91,19 +91,19 @@ class RemoteParams(Section):
 
     kind: Literal["remote"]
     """A scorer behind HTTP."""
-    url: str
+    url: Annotated[str, Effect.NONE]
     """Of the server, as http://127.0.0.1:8000."""
     model: str
     """The model that must answer."""
     revision: str
     """Its revision; a server with another is refused."""
-    batch: Count
+    batch: Annotated[Count, Effect.NONE]
     """Pictures a request."""
-    retries: Annotated[int, Field(ge=0)]
+    retries: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]
     """Of a request that failed for a passing reason."""
-    timeout: Positive
+    timeout: Annotated[Positive, Effect.NONE]
     """Seconds a request, in all."""
-    token_env: str | None
+    token_env: Annotated[str | None, Effect.NONE]
     """Environment variable that holds the bearer token; null sends none."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.params.section import Count, Section
+from stages.params.section import Count, Effect, Section
 
 
 class RunParams(Section):
@@ -12,5 +12,5 @@ class RunParams(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     """Every noise and every draw of prompts hangs on it."""
-    rounds: Count
+    rounds: Annotated[Count, Effect.NONE]
     """Rounds to reach. More rounds continue the same run."""

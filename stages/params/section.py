@@ -1,7 +1,8 @@
-"""What every section of params.yaml is: frozen and strict; and the ranges that its values are held to."""
+"""What every section of params.yaml is: frozen and strict, with the ranges and the effects of its keys."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,18 +12,39 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
+class Effect(Enum):
+    """What a key has an effect on, where it is not on what a run learns; a key without one names another run.
+
+    Example: `rounds: Annotated[Count, Effect.NONE]`.
+    """
+
+    NONE = "changes no number"
+    CONTENTS = "what it names is digested, wherever that lies"
+    EVALUATION = "changes what is evaluated, and nothing that is learned"
+
+
 class Section(BaseModel):
     """A section of params.yaml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
+    @classmethod
+    def effect_of(cls, key: str) -> Effect | None:
+        """Return the effect that is written on a field; None where it changes what is learned."""
+        return next((mark for mark in cls.model_fields[key].metadata if isinstance(mark, Effect)), None)
+
+    def without(self, *effects: Effect) -> dict[str, Any]:
+        """Return the section as JSON, without the keys that have one of these effects."""
+        left_out = {key for key in type(self).model_fields if self.effect_of(key) in effects}
+        return self.model_dump(mode="json", exclude=left_out)
+
 
 class Source(Section):
     """A folder of files, here or on a model hub."""
 
-    path: str
+    path: Annotated[str, Effect.CONTENTS]
     """A folder, or a hub id as `owner/name`."""
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None
+    revision: Annotated[Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None, Effect.CONTENTS]
     """The commit of a hub id, 40 hex digits, so that nobody else's push changes a run; null for a folder."""
 
 

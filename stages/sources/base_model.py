@@ -8,12 +8,11 @@ from g2rpo.policies.loading import pretrained
 from g2rpo.shapes.shipped import shipped_base
 from stages.params.policy import ShapesParams
 from stages.params.record import Params
+from stages.params.section import Effect
 from stages.sources.hub import files_digest, local_folder
 
 if TYPE_CHECKING:
     from g2rpo.policies.protocol import Pretrained
-
-_BESIDE = {"family", "path", "revision"}
 
 
 def base_folder(params: Params) -> Path:
@@ -34,7 +33,9 @@ def base_model(params: Params) -> "Pretrained":
     Raises:
         ValueError: If the folder holds none of this family, or it does not fit the section `policy`.
     """
-    settings = params.policy.model_dump(exclude=_BESIDE)
+    policy = params.policy
+    beside = {key for key in type(policy).model_fields if policy.effect_of(key) is Effect.CONTENTS}
+    settings = policy.model_dump(exclude=beside | {"family"})
     if settings.get("lora"):
         from g2rpo.policies.adapter import Lora
 

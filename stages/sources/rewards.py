@@ -9,7 +9,7 @@ from g2rpo.shapes.shipped import judge_path
 from stages.disk.files import value_digest
 from stages.params.record import Params
 from stages.params.rewards import HpsParams, RemoteParams
-from stages.params.section import ConfigSource, FileSource, Source
+from stages.params.section import ConfigSource, Effect, FileSource, Source
 from stages.sources.hub import files_digest, local_file, local_folder, weights_digest
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict", "clean_pixels")
 
 _CONFIG_FILES = ("*.json", "*.txt", "*.model")
 _MODEL_FILES = ("*.safetensors", "*.bin", *_CONFIG_FILES)
-_CHANGES_NO_NUMBER = {"url", "batch", "retries", "timeout", "token_env", "folder"}
 
 
 def check_names(params: Params, names: Collection[str]) -> None:
@@ -82,7 +81,7 @@ def reward_digest(params: Params, name: str) -> str:
             described[field] = weights_digest(local_file(value, key=key))
         elif isinstance(value, Source):
             described[field] = files_digest(local_folder(value, _patterns(value), key=key), _patterns(value), key=key)
-        elif field not in _CHANGES_NO_NUMBER:
+        elif settings.effect_of(field) is not Effect.NONE:
             described[field] = value
     return value_digest(described)
 

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages.contract.declared_stages import effective
 from stages.disk.files import value_digest
 from stages.params.record import Params
+from stages.params.section import Effect
 from stages.store.input_digests import run_origins
 
 ALGORITHM_VERSION = 5
 """Raised when the same parameters would give other numbers, or other files."""
-
-_CHANGES_NO_NUMBER = {"rewards", "evaluate", "report", "guards", "retention", "tracking"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class Fingerprint:
         Raises:
             ValueError: If base weights or prompts are not there.
         """
-        tree = effective(params.model_dump(mode="json", exclude=_CHANGES_NO_NUMBER))
+        learned = [section for section in Params.model_fields if params.effect_of(section) is None]
+        tree = {section: getattr(params, section).without(*Effect) for section in learned}
         tree["resources"]["device"] = device
         tree["origins"] = run_origins(params) | {"algorithm_version": ALGORITHM_VERSION}
         return cls({f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()})

@@ -3,22 +3,14 @@ from tiny import tiny_params
 
 import stages.integrate
 import stages.rollout
-from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, effective
+from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES
 
 
 def test_what_changes_no_table_by_itself_is_no_parameter_of_a_stage():
-    tree = {
-        "run": {"rounds": 150, "seed": 3},
-        "placement": {"runner": "ray", "num_runners": 2, "staleness": 1},
-        "policy": {"family": "shapes", "path": None},
-        "rollout": {"eta": 0.7},
-    }
-    assert effective(tree) == {
-        "run": {"seed": 3},
-        "placement": {"staleness": 1},
-        "policy": {"family": "shapes"},
-        "rollout": {"eta": 0.7},
-    }
+    params = tiny_params("run.seed=3")
+    assert STAGES["prompts"].parameters(params, 0)["run"] == {"seed": 3}
+    found = STAGES["update"].parameters(params, 0)
+    assert (set(found["placement"]), set(found["policy"])) == ({"staleness"}, {"family"})
 
 
 @pytest.mark.parametrize(("name", "module"), [("rollout", stages.rollout), ("integrate", stages.integrate)])

@@ -1,9 +1,11 @@
 """What all sections are: frozen, strict and complete."""
 
+from typing import Annotated
+
 import pytest
 from pydantic import ValidationError
 
-from stages.params.section import ConfigSource, FileSource, Section, Source, refuse_repeats
+from stages.params.section import ConfigSource, Effect, FileSource, Section, Source, refuse_repeats
 
 
 class Two(Section):
@@ -17,6 +19,20 @@ class Two(Section):
 def test_a_section_takes_its_keys_with_values_of_their_type_and_no_others(keys):
     with pytest.raises(ValidationError):
         Two.model_validate(keys)
+
+
+class Marked(Section):
+    place: Annotated[str, Effect.CONTENTS]
+    colour: Annotated[str, Effect.NONE]
+    size: int
+
+
+def test_what_a_key_has_an_effect_on_is_written_on_its_field():
+    found = [Marked.effect_of(key) for key in ("place", "colour", "size")]
+    assert found == [Effect.CONTENTS, Effect.NONE, None]
+    section = Marked(place="here", colour="red", size=3)
+    assert section.without(Effect.NONE) == {"place": "here", "size": 3}
+    assert section.without(*Effect) == {"size": 3}
 
 
 def test_a_section_cannot_be_changed():
