@@ -1,7 +1,10 @@
+import ast
 from pathlib import Path
 
 import pytest
 import yaml
+
+from g2rpo.policies.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 CODE = [
@@ -12,6 +15,21 @@ CODE = [
 def test_no_file_is_longer_than_300_lines():
     assert len(CODE) > 50
     assert [str(path) for path in CODE if len(path.read_text().splitlines()) > 300] == []
+
+
+NAMES_A_FAMILY = {"stages/params/policy.py": {"shapes", "flux1", "sd3"}, "flows/cli/app.py": {"shapes"}}
+"""The records of the section `policy`, by which one is chosen, and `g2rpo shapes build`."""
+
+
+def test_no_family_is_named_outside_its_own_room():
+    asking = [path for path in CODE if path.relative_to(ROOT).parts[0] in ("stages", "flows")]
+    method = list((ROOT / "g2rpo").glob("*.py"))
+    assert len(asking) > 100
+    assert len(method) > 10
+    for path in (*asking, *method):
+        place = path.relative_to(ROOT).as_posix()
+        texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert texts & set(FAMILIES) <= NAMES_A_FAMILY.get(place, set()), place
 
 
 @pytest.mark.parametrize(

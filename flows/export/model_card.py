@@ -13,6 +13,7 @@ from jinja2 import Environment
 
 from flows.report.pictures import before_after, curves
 from flows.report.published_methods import Published, published
+from g2rpo.policies.families import FAMILIES
 from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_text
@@ -71,7 +72,7 @@ class Exported:
     def title(self) -> str:
         """The base's short name, and what was done to it."""
         path = self._policy["path"]
-        return f"{Path(path).name if path else 'The shapes world'} aligned by {self.method.name}"
+        return f"{Path(path).name if path else f'The {_world_of(self.params)}'} aligned by {self.method.name}"
 
     @property
     def method(self) -> Published:
@@ -242,10 +243,16 @@ def _described(params: Params, name: str) -> dict[str, str]:
     """Return the kind of a reward and what it judges by, without where it is served or kept."""
     settings = params.rewards.get(name)
     if settings is None:
-        return {"kind": "shapes world", "source": "comes with g2rpo"}
+        return {"kind": _world_of(params), "source": "comes with g2rpo"}
     fields = settings.model_dump(mode="json")
     told = [_told(name, value) for name, value in fields.items() if isinstance(value, dict) or name in _OF_REWARDS]
     return {"kind": settings.kind, "source": ", ".join(told)}
+
+
+def _world_of(params: Params) -> str:
+    world = FAMILIES[params.policy.family].world
+    assert world is not None, f"The family {params.policy.family} has its base and rewards from elsewhere."
+    return world.title
 
 
 def _told(field: str, value: Any) -> str:

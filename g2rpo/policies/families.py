@@ -1,8 +1,31 @@
-"""The model families by name, and the files that each of them is made of. This file loads no torch."""
+"""The model families by name, and what is known of each without loading it. This file loads no torch."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from g2rpo.policies.pipeline_folder import INDEX, patterns
+from g2rpo.shapes.captions import captions, tokens
+from g2rpo.shapes.shipped import judge_path, shipped_base
+
+
+@dataclass(frozen=True)
+class World:
+    """What a family brings along, so that nothing need be downloaded.
+
+    Example: `FAMILIES["shapes"].world.captions("test")` has 146 captions.
+    """
+
+    title: str
+    base: Path
+    """Folder of the base model."""
+    captions: Callable[[str], tuple[str, ...]]
+    """The captions of a split."""
+    read: Callable[[Sequence[str]], object]
+    """Refuses a text that the model cannot read by a ValueError; it knows a few words only."""
+    rewards: Mapping[str, Path | None]
+    """Rewards that judge its pictures alone, by name, with their weights; a rule has none."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +39,9 @@ class Family:
     """Patterns, relative to a model's folder, of what the policy's numbers come from."""
     encoders: tuple[str, ...]
     """Subfolders of text encoders and tokenizers; none where they are too small to be worth a cache."""
+    num_forwards: Callable[[Mapping[str, Any]], int] = lambda settings: 1
+    """Rows that go through the network for one velocity, by the section `policy` of params.yaml."""
+    world: World | None = None
 
     @property
     def encoder_files(self) -> tuple[str, ...]:
@@ -34,10 +60,19 @@ FAMILIES = {
     "shapes": Family(
         ("transformer/*.safetensors", "transformer/config.json", "words.safetensors"),
         (),
+        world=World(
+            "shapes world",
+            shipped_base(),
+            captions,
+            tokens,
+            {name: judge_path(name) for name in ("judge_a", "judge_b")}
+            | dict.fromkeys(("rule_soft", "rule_strict", "clean_pixels")),
+        ),
     ),
     "flux1": Family(_KEPT, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")),
     "sd3": Family(
         _KEPT,
         tuple(f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")),
+        num_forwards=lambda settings: 2 if settings["guidance"] > 1 else 1,  # with the negative prompt
     ),
 }

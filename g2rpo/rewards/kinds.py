@@ -1,4 +1,4 @@
-"""The rewards by kind: how each is loaded from local files. The code of one is loaded when it is first asked for."""
+"""The rewards by kind, and those of a world; the code of one is loaded when it is first asked for."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,20 @@ def load(kind: str, name: str, device: torch.device, **settings: Any) -> Reward:
         ValueError: If the files are not those of such a reward.
     """
     return _KINDS[kind](name, device, **settings)
+
+
+def load_of_world(family: str, name: str, device: torch.device) -> Reward:
+    """Return a reward that a family brings along for its own pictures."""
+    return _OF_WORLDS[family](name, device)
+
+
+def _of_shapes(name: str, device: torch.device) -> Reward:
+    from g2rpo.rewards.shapes import load_reward
+
+    return load_reward(name, device)
+
+
+_OF_WORLDS = {"shapes": _of_shapes}
 
 
 def _hps(

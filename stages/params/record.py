@@ -35,8 +35,8 @@ class Params(Section):
     placement: PlacementParams
     policy: PolicyParams
     rewards: Annotated[dict[str, RewardParams], Effect.CONTENTS]
-    """Settings of rewards by the name that `score.rewards` and `evaluate.rewards` give them; the shapes world's need
-    none."""
+    """Settings of rewards by the name that `score.rewards` and `evaluate.rewards` give them; those that
+    the model's family brings along need none."""
     prompts: PromptsParams
     rollout: RolloutParams
     complete: CompleteParams

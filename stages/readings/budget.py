@@ -5,6 +5,7 @@ They equal what the stages count, so that runs of different methods can be given
 
 from itertools import count
 
+from g2rpo.policies.families import FAMILIES
 from g2rpo.tree import completion_tree
 from g2rpo.windows import Window, trained_steps
 from stages.params.record import Params
@@ -59,8 +60,7 @@ def rounds_within(params: Params, budget: int) -> int:
 
 def _rows_a_velocity(params: Params) -> int:
     """Return the rows that go through the network for one velocity."""
-    policy = params.policy
-    return 2 if policy.family == "sd3" and policy.guidance > 1 else 1
+    return FAMILIES[params.policy.family].num_forwards(params.policy.model_dump())
 
 
 def _rollout(params: Params, windows: tuple[Window, ...]) -> int:

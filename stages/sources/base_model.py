@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING
 
 from g2rpo.policies.families import FAMILIES
 from g2rpo.policies.loading import pretrained
-from g2rpo.shapes.shipped import shipped_base
-from stages.params.policy import ShapesParams
 from stages.params.record import Params
-from stages.params.section import Effect
+from stages.params.section import Effect, Source
 from stages.sources.hub import files_digest, local_folder
 
 if TYPE_CHECKING:
@@ -21,10 +19,11 @@ def base_folder(params: Params) -> Path:
     Raises:
         ValueError: If there is none.
     """
-    policy = params.policy
-    if isinstance(policy, ShapesParams):
-        return Path(policy.path) if policy.path else shipped_base()
-    return local_folder(policy, FAMILIES[policy.family].files, key="policy")
+    policy, family = params.policy, FAMILIES[params.policy.family]
+    if isinstance(policy, Source):
+        return local_folder(policy, family.files, key="policy")
+    assert family.world is not None, f"The family {policy.family} is read from a folder that its section names."
+    return Path(policy.path) if policy.path else family.world.base
 
 
 def base_model(params: Params) -> "Pretrained":

@@ -1,11 +1,11 @@
 """The rewards that params.yaml names: whether they can be had, their digests, and how they are loaded."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g2rpo.shapes.shipped import judge_path
+from g2rpo.policies.families import FAMILIES
 from stages.disk.files import value_digest
 from stages.params.record import Params
 from stages.params.rewards import HpsParams, RemoteParams
@@ -17,20 +17,17 @@ if TYPE_CHECKING:
 
     from g2rpo.rewards.protocol import Reward
 
-OF_SHAPES = ("judge_a", "judge_b", "rule_soft", "rule_strict", "clean_pixels")
-"""The rewards of the embedded world, which need no settings."""
-
 _CONFIG_FILES = ("*.json", "*.txt", "*.model")
 _MODEL_FILES = ("*.safetensors", "*.bin", *_CONFIG_FILES)
 
 
 def check_names(params: Params, names: Collection[str]) -> None:
-    """Refuse names that no reward has that can judge this model; the shapes world's judges know its pictures alone.
+    """Refuse names that no reward has that can judge this model; those of a world know its pictures alone.
 
     Raises:
         ValueError: With the names that there are.
     """
-    own = OF_SHAPES if params.policy.family == "shapes" else ()
+    own = _of_world(params)
     known = [*own, *params.rewards]
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -39,9 +36,11 @@ def check_names(params: Params, names: Collection[str]) -> None:
             f"got {', '.join(unknown)}. Describe it in the section rewards, or name others in score.rewards and "
             "evaluate.rewards."
         )
-    taken = sorted(set(params.rewards) & set(OF_SHAPES))
-    if taken:
-        raise ValueError(f"rewards: names other than the shapes world's are required, got {', '.join(taken)}. Rename.")
+    for world in filter(None, (family.world for family in FAMILIES.values())):
+        if taken := sorted(set(params.rewards) & set(world.rewards)):
+            raise ValueError(
+                f"rewards: names other than those of the {world.title} are required, got {', '.join(taken)}. Rename."
+            )
 
 
 def check_rewards(params: Params, names: Collection[str]) -> None:
@@ -70,9 +69,9 @@ def reward_digest(params: Params, name: str) -> str:
     Raises:
         ValueError: If a file is not there.
     """
-    if name in OF_SHAPES:
-        weights = judge_path(name)
-        return value_digest({"reward": name, "weights": weights_digest(weights) if weights.is_file() else None})
+    if name in (own := _of_world(params)):
+        weights = own[name]
+        return value_digest({"reward": name, "weights": weights and weights_digest(weights)})
     settings = params.rewards[name]
     described: dict[str, Any] = {}
     for field, value in settings:
@@ -92,21 +91,26 @@ def load_reward(params: Params, name: str, device: "torch.device | None") -> "Re
     Raises:
         ValueError: If its files are not those of such a reward.
     """
-    if name in OF_SHAPES:
-        from g2rpo.rewards.shapes import load_reward
-
-        return load_reward(name, device or "cpu")
     import torch
 
-    from g2rpo.rewards.kinds import load
+    from g2rpo.rewards.kinds import load, load_of_world
 
+    device = device or torch.device("cpu")
+    if name in _of_world(params):
+        return load_of_world(params.policy.family, name, device)
     settings = params.rewards[name]
     values: dict[str, Any] = {
         field: _local(value, f"rewards.{name}.{field}") for field, value in settings if field != "kind"
     }
     if isinstance(settings, RemoteParams):
         values["token"] = _token(values.pop("token_env"), name)
-    return load(settings.kind, name, device or torch.device("cpu"), **values)
+    return load(settings.kind, name, device, **values)
+
+
+def _of_world(params: Params) -> Mapping[str, Path | None]:
+    """Return the rewards that the family brings along, with their weights."""
+    world = FAMILIES[params.policy.family].world
+    return world.rewards if world else {}
 
 
 def _local(value: Any, key: str) -> Any:

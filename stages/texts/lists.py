@@ -5,7 +5,7 @@ from functools import cache, lru_cache
 from itertools import combinations
 from pathlib import Path
 
-from g2rpo.shapes.captions import captions, tokens
+from g2rpo.policies.families import FAMILIES
 from stages.disk.files import FileState
 from stages.disk.tables import TEXTS, arrow, write_shard
 from stages.params.record import Params
@@ -50,22 +50,23 @@ def family_captions(family: str, split: str) -> tuple[str, ...]:
     Raises:
         ValueError: If it has none.
     """
-    if family != "shapes":
+    world = FAMILIES[family].world
+    if world is None:
         raise ValueError(
             f"prompts.path: a folder of lists is required, got null, and the family {family} has no captions of its "
             "own. Make lists by `g2rpo import-prompts`, and name their folder."
         )
-    return captions(split)
+    return world.captions(split)
 
 
 def check_texts(family: str, texts: Sequence[str]) -> None:
-    """Refuse texts that the policy cannot read; the shapes world knows a few words only.
+    """Refuse texts that the policy cannot read.
 
     Raises:
         ValueError: With the text.
     """
-    if family == "shapes":
-        tokens(texts)
+    if world := FAMILIES[family].world:
+        world.read(texts)
 
 
 def check_apart(params: Params) -> None:

@@ -8,9 +8,12 @@ from random_bases import random_model, tiny_latent_params
 from reward_servers import described, scripted
 from tiny import tiny_params
 
-from stages.sources.rewards import OF_SHAPES, check_names, check_rewards, load_reward, reward_digest
+from g2rpo.policies.families import FAMILIES
+from stages.sources.rewards import check_names, check_rewards, load_reward, reward_digest
 
 REMOTE = "kind: remote, url: '{url}', batch: 4, retries: 0, timeout: 5.0, model: a-judge, revision: r1"
+
+OF_WORLD = tuple(FAMILIES["shapes"].world.rewards)
 
 
 def test_a_rewards_digest_is_of_its_files_and_settings_and_not_of_the_place(tmp_path):
@@ -70,7 +73,7 @@ def test_rewards_that_cannot_be_had_are_refused_before_anything_is_computed():
     with pytest.raises(ValueError, match=r"rewards.clip.weights.path: a folder, or a hub id"):
         check_rewards(lost, ["clip"])
     named = tiny_latent_params("flux1", "rewards.judge_a={kind: jpeg, quality: 5}")
-    with pytest.raises(ValueError, match="names other than the shapes world's"):
+    with pytest.raises(ValueError, match="names other than those of the shapes world"):
         check_rewards(named, ["jpeg"])
 
 
@@ -81,7 +84,7 @@ def remote(url, **changes):
 
 
 def test_the_shapes_worlds_judges_know_its_pictures_alone():
-    check_names(tiny_params(), OF_SHAPES)
+    check_names(tiny_params(), OF_WORLD)
     with pytest.raises(ValueError, match=r"one of judge_a, judge_b, rule_soft, rule_strict, clean_pixels, got beauty"):
         check_names(tiny_params(), ["hps", "judge_a", "beauty"])
 
@@ -104,7 +107,7 @@ def test_a_folder_of_hpsv2_must_be_made_first(tmp_path):
 
 
 def test_the_shapes_worlds_rewards_are_told_apart_by_name_and_weights():
-    assert len({reward_digest(tiny_params(), name) for name in OF_SHAPES}) == len(OF_SHAPES)
+    assert len({reward_digest(tiny_params(), name) for name in OF_WORLD}) == len(OF_WORLD)
     assert reward_digest(tiny_params("run.seed=9"), "judge_a") == reward_digest(tiny_params(), "judge_a")
 
 
