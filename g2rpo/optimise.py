@@ -103,7 +103,8 @@ class StepReport:
     ratio_max: float
     clip_frac: float
     kl: float
-    """KL(policy || base), mean over the sites where it was measured, in nats per latent element."""
+    """KL(policy || base), mean over the stochastic steps that left the sites where it was measured, in nats per latent
+    element: a site that a group shares weighs as many steps as left it."""
     grad_norm: float
 
 
@@ -175,8 +176,8 @@ def optimise(
 ) -> Iterator[StepReport]:
     """Take the optimizer steps of one round, yielding a report after each.
 
-    The loss of a step is the clipped surrogate, the mean over its stochastic steps, plus `kl_weight` KL(policy ||
-    base), the mean over its sites. The processes of `field.team` share the sites of each step; their reports are
+    The loss of a step is the clipped surrogate plus `kl_weight` KL(policy || base), both means over its stochastic
+    steps: D_KL stands beside the surrogate of each in the objective of Flow-GRPO (arXiv:2505.05470, Eq. 5). The processes of `field.team` share the sites of each step; their reports are
     alike, and their trainers hold the same policy.
 
     Args:
@@ -228,20 +229,25 @@ class _Learning:
 
     def backward(self, step: _Step) -> list[_Part]:
         """Accumulate the gradient of one optimizer step, a forward and backward for each own micro-batch."""
-        measured = step.sites if self.rule.kl_weight > 0 else step.sites[: self.rule.micro_batch]
+        weight = self._kl_weight(step.sites if self.rule.kl_weight > 0 else step.sites[: self.rule.micro_batch])
         branches = len(self.sites.leaving(step.sites))
         seen = list[_Part]()
         for number, (chosen, counts) in enumerate(step.each(), start=1):
             with self.field.team.adding_up(last=number == len(step.chunks)):
                 if counts:
                     share = len(self.sites.leaving(chosen)) / branches
-                    seen.append(self._part(chosen, share, measured))
+                    seen.append(self._part(chosen, share, weight[chosen]))
                 else:
                     self._keep_pace(chosen)
         return seen
 
-    def _part(self, chosen: Indices, share: float, measured: Indices) -> _Part:
-        """Go through one micro-batch; the KL is that of its sites that are among the measured ones, its first."""
+    def _kl_weight(self, measured: Indices) -> Float[Tensor, " n"]:
+        """Return the share of each site in the mean over the steps that left the measured ones; 0 for the others."""
+        leaving = self.sites.leaving(measured)
+        return torch.bincount(self.sites.site[leaving], minlength=len(self.sites.step)) / len(leaving)
+
+    def _part(self, chosen: Indices, share: float, kl_weight: Float[Tensor, " b"]) -> _Part:
+        """Go through one micro-batch; sites with a weight are its first."""
         part, leaving, rule = self.sites.take(chosen), self.sites.leaving(chosen), self.rule
         law = self._law(part)
         now = _log_prob(law, part)
@@ -252,11 +258,11 @@ class _Learning:
         self.log_prob_old[leaving] = old
         surrogate = clipped_surrogate(now, old, part.advantage, clip_range=rule.clip_range)
         kl = now.new_zeros(())
-        if judged := int(torch.isin(chosen, measured).sum()):
+        if judged := int(torch.count_nonzero(kl_weight)):
             first = self.sites.take(chosen[:judged])
             reference = self.base(first.latents, _sigma(first, rule), first.condition, first.rows)
             at_first = Transition(mean=law.mean[:judged], std=law.std[:judged])
-            kl = transition_kl(at_first, _transition(first, reference, rule)).mean() * (judged / len(measured))
+            kl = (transition_kl(at_first, _transition(first, reference, rule)) * kl_weight[:judged]).sum()
         loss = surrogate.loss * share + rule.kl_weight * kl
         self._add(loss)
         return _Part(float(loss.detach()), float(kl.detach()), surrogate.ratio, surrogate.clipped)

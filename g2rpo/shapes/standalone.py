@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models import FluxTransformer2DModel
 from PIL import Image
@@ -99,7 +100,7 @@ class ShapesPipeline:
 
 
 def _noise(seed: int) -> Tensor:
-    return torch.empty(TOKENS, CHANNELS).normal_(generator=torch.Generator().manual_seed(seed))
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal((TOKENS, CHANNELS), dtype=np.float32))
 
 
 def _pictures(latents: Tensor) -> list[Image.Image]:

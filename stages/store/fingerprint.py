@@ -9,7 +9,7 @@ from stages.params.record import Params
 from stages.params.section import Effect
 from stages.store.input_digests import run_origins
 
-ALGORITHM_VERSION = 5
+ALGORITHM_VERSION = 6
 """Raised when the same parameters would give other numbers, or other files."""
 
 

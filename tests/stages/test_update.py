@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from linear_resources import TEXTS, LinearResources, Workshop, store_policy
+from linear_resources import TEXTS, LinearResources, PaintingLinear, Workshop, store_policy
 from methods import DANCE
 
 from g2rpo.windows import trained_steps
@@ -111,6 +111,18 @@ def test_a_stale_round_is_learned_by_the_log_probabilities_of_whoever_rolled_it_
     (report,) = shop.read("updates").to_pylist()
     assert report["ratio_min"] < 1 < report["ratio_max"]
     assert report["log_prob_gap"] == 0
+
+
+def test_the_kl_is_to_the_base_and_not_to_the_policy_before_the_round(tmp_path):
+    """Velocities differ by the weights' difference times x, and the KL is the square of that."""
+    measured = []
+    for away in (0.1, 0.2):
+        shop = rolled_out(tmp_path / str(away))
+        shop.resources.base = PaintingLinear(WEIGHT - away)
+        (report,) = updated(shop).read("updates").to_pylist()
+        measured.append(report["kl"])
+    assert measured[0] > 1e-4
+    assert measured[1] == pytest.approx(4 * measured[0], rel=1e-4)
 
 
 def test_tables_of_another_policy_are_refused_with_the_gap(tmp_path):
