@@ -61,19 +61,15 @@ class Plan(Section):
     variants: dict[str, Variant] = Field(default_factory=dict[str, Variant])
     """Settings in which all methods are compared, by name; none is one without a name."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict[str, list[Any]])
-    """Values to try for parameters, each with each; the best for each method is found by the tuning captions."""
+    """Values to try for parameters, each with each; the best for each method is found by the tuning captions. None of
+    the methods is tested against another then, since their points were chosen by the same runs."""
     reference: str
     """The method that the others are tested against."""
     metric: str
     """The reward of the headline, one of evaluate.rewards."""
     split: Literal["test", "tuning"]
-    """The captions of the final figures: those of report.split or of evaluate.split. A plan that chooses takes
-    tuning, one that reports takes test."""
-
-    @property
-    def chooses(self) -> bool:
-        """Whether points of a grid are chosen by the captions of the final figures, so that a test of them is none."""
-        return bool(self.grid) and self.split == "tuning"
+    """The captions of the final figures: those of report.split or of evaluate.split. A plan with a grid chooses, by
+    tuning alone; one that reports takes test."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -84,6 +80,12 @@ class Plan(Section):
             raise ValueError(
                 f"reference: one of the methods {', '.join(self.methods)} is required, got {self.reference!r}. Name "
                 "the method that the others are tested against."
+            )
+        if self.grid and self.split != "tuning":
+            raise ValueError(
+                f"split: tuning is required where there is a grid, got {self.split}. The best point of runs is in part "
+                "the luckiest, so that their own test figures flatter it. Choose by this plan, then report what it has "
+                "chosen by another, without a grid and with other seeds."
             )
         for place, names in (("methods", self.methods), ("variants", self.variants)):
             _check_names(place, names)

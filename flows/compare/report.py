@@ -73,7 +73,7 @@ class Tables:
         return cls(
             runs=runs,
             final=final_table(runs, base_table(whole), plan),
-            paired=[] if plan.chooses else paired_table(at_best(runs, best, plan) if best else runs, plan),
+            paired=[] if plan.grid else paired_table(runs, plan),
             curves=curves_table(whole),
             cost=cost_table(whole, plan),
             tuning=tuning,

@@ -50,8 +50,8 @@ def final_table(runs: Rows, bases: Rows, plan: Plan) -> Rows:
 def paired_table(runs: Rows, plan: Plan) -> Rows:
     """Return the differences to the reference by seed, on the final split, each with its test.
 
-    Of a grid `runs` holds one point a method. `p_holm` is corrected within a reward and number of inference steps,
-    over methods and variants.
+    `p_holm` is corrected within a reward and number of inference steps, over methods and variants; the intervals are
+    of one comparison each.
     """
     rows: Rows = []
     for key, group in grouped(pick(runs, split=plan.split), ["variant", *_OF]):
@@ -61,9 +61,8 @@ def paired_table(runs: Rows, plan: Plan) -> Rows:
             seeds = [seed for seed in values if seed in reference]
             if seeds:
                 found = paired(*([each[seed]["value"] for seed in seeds] for each in (values, reference)))
-                point = {name: values[seeds[0]][name] for name in plan.grid}
                 differs = vars(found.difference)
-                row = {"method": method, "reference": plan.reference} | point | key | {"difference": differs["mean"]}
+                row = {"method": method, "reference": plan.reference} | key | {"difference": differs["mean"]}
                 rows.append(row | {name: differs[name] for name in ("std", "low", "high", "n")} | {"p": found.p})
     for _, family in grouped(rows, _OF):
         for row, corrected in zip(family, holm(column(family, "p")), strict=True):
@@ -97,10 +96,7 @@ def cost_table(whole: Sequence[Measured], plan: Plan) -> Rows:
 
 
 def tuning_table(runs: Rows, whole: Sequence[Measured], plan: Plan) -> Rows:
-    """Return the metric of each method, variant and point on evaluate.split, over seeds.
-
-    Those captions are there to choose by, also where the final figures are of the test captions.
-    """
+    """Return the metric of each method, variant and point on evaluate.split, over seeds."""
     params = whole[0].placed.cell.params.evaluate
     found = pick(runs, split=params.split, reward=plan.metric, num_steps=params.num_steps[0])
     said = {"metric": plan.metric, "split": params.split}

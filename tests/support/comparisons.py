@@ -29,8 +29,8 @@ PLAN = {
 
 
 def write_plan(folder: Path, name: str = "small", **changes) -> Path:
-    """The plan with other keys, as a file; None takes a key out."""
-    plan = deepcopy(PLAN) | changes
+    """The plan with other keys, as a file; None takes a key out, and a grid goes by the tuning captions."""
+    plan = deepcopy(PLAN) | ({"split": "tuning"} if "grid" in changes else {}) | changes
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in plan.items() if value is not None}, sort_keys=False))
     return path

@@ -10,7 +10,7 @@ def test_a_plan_is_read_from_its_file(tmp_path):
     plan = load_plan(write_plan(tmp_path, grid={"update.learning_rate": ["1e-4", 3e-4]}))
     assert (plan.title, plan.budget, plan.seeds, plan.processes) == ("Granularities", 230, [7, 8], 2)
     assert plan.methods["coarse"].set == {"complete.granularities": [2]}
-    assert (plan.reference, plan.metric, plan.split, plan.variants) == ("fine", "rule_soft", "test", {})
+    assert (plan.reference, plan.metric, plan.split, plan.variants) == ("fine", "rule_soft", "tuning", {})
     assert plan.grid == {"update.learning_rate": [1e-4, 3e-4]}  # what YAML takes for a text is a number here
 
 
@@ -50,11 +50,12 @@ def test_every_fault_is_told_at_once(tmp_path):
     assert [fault.split(":")[0].strip() for fault in faults] == ["budget", "processes", "split"]
 
 
-def test_a_plan_that_chooses_by_its_final_captions_tests_nothing(tmp_path):
+def test_a_grid_whose_runs_would_report_on_test_captions_is_refused(tmp_path):
     grid = {"update.clip_range": [0.1, 0.2]}
-    assert load_plan(write_plan(tmp_path, split="tuning", grid=grid)).chooses
-    assert not load_plan(write_plan(tmp_path, split="test", grid=grid)).chooses
-    assert not load_plan(write_plan(tmp_path, split="tuning")).chooses
+    assert load_plan(write_plan(tmp_path, split="tuning", grid=grid)).grid == grid
+    with pytest.raises(ValueError, match="split: tuning is required where there is a grid, got test") as refused:
+        load_plan(write_plan(tmp_path, split="test", grid=grid))
+    assert "another, without a grid and with other seeds" in str(refused.value)
 
 
 def test_a_plan_of_nothing_is_refused(tmp_path):

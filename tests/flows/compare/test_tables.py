@@ -7,10 +7,11 @@ from dataclasses import replace
 from math import isnan, pi, sqrt, tan
 
 import pytest
-from comparisons import PLAN
+from comparisons import PLAN, write_plan
 from whole_runs import ROUND
 
 from flows.common.rows import column, distinct, pick
+from flows.compare.plan import load_plan
 from flows.compare.tables import (
     at_best,
     base_table,
@@ -105,6 +106,32 @@ def test_a_family_of_tests_is_corrected_over_variants(by_hand):
     first, second = pick(paired_table(runs_table(runs), plan), reward="rule_soft")
     assert (first["variant"], second["variant"]) == ("one", "two")
     assert first["p_holm"] == pytest.approx(2 * 0.1257, abs=2e-4)
+
+
+def test_a_family_is_all_methods_of_one_reward_at_one_number_of_steps(tmp_path):
+    """Of Student's law with 2 degrees of freedom, P(|T| > t) = 1 - t / sqrt(t^2 + 2)."""
+    plan = load_plan(write_plan(tmp_path, methods={"fine": {}, "coarse": {}, "both": {}}))
+    of_fine = (0.5, 0.6, 0.8)
+    differences = {
+        (4, "coarse"): (0.1, 0.2, 0.3),  # t = 3.4641, p = .0742
+        (4, "both"): (0.2, 0.2, 0.5),  # t = 3, p = .0955
+        (8, "coarse"): (0.1, 0.2, 0.6),  # t = 1.9640, p = .1885
+        (8, "both"): (0.3, 0.3, 0.9),  # t = 2.5, p = .1296
+    }
+    rows = [
+        {"variant": "", "split": "test", "num_steps": steps, "reward": "rule_soft", "method": method}
+        | {"seed": seed, "value": of_fine[seed] + (0 if method == "fine" else differences[steps, method][seed])}
+        for steps in (4, 8)
+        for method in ("fine", "coarse", "both")
+        for seed in ((0, 1, 2) if method == "fine" else (2, 0, 1))
+    ]
+    found = {(row["num_steps"], row["method"]): (row["p"], row["p_holm"]) for row in paired_table(rows, plan)}
+    assert found == {
+        (4, "coarse"): pytest.approx((0.07418, 2 * 0.07418), abs=1e-5),
+        (4, "both"): pytest.approx((0.09546, 2 * 0.07418), abs=1e-5),
+        (8, "coarse"): pytest.approx((0.18850, 2 * 0.12961), abs=2e-5),
+        (8, "both"): pytest.approx((0.12961, 2 * 0.12961), abs=2e-5),
+    }
 
 
 def test_a_seed_that_one_method_lacks_is_not_paired(whole):
