@@ -112,7 +112,8 @@ def divisor(spread: GroupSpread, *, floor: float, eps: float) -> Divisor:
         divisor = max(std, floor, 1e-5 max|r|) + eps.
 
     The last floor is the resolution of rewards that are computed in single precision: a smaller spread is rounding.
-    A floor of 0 and a spread above that resolution give the published law, to the bit.
+    A floor of 0 and a spread above that resolution give the published law: to the bit where it too is computed in fp64,
+    as here. The published codes compute it in the precision of their rewards, fp32.
 
     Args:
         floor: In the units of the reward, at least 0; see `spread_floors`.
