@@ -2,8 +2,8 @@
 
 Noise is drawn row by row from a seed of its own, on the CPU, in fp32. So it depends neither on the batch a
 row is in, nor on the shard, the number of runners or the device. It comes from NumPy's PCG64, whose state of 128 bits
-takes all of a seed; torch's CPU generator keeps 32 bits of one, and among a million rows about a hundred pairs would share
-their noise.
+takes all of a seed; torch's CPU generator keeps 32 bits of one, and among a million rows about a hundred pairs would
+share their noise.
 """
 
 from collections.abc import Sequence

@@ -43,18 +43,20 @@ def logs(
     run: Annotated[str | None, typer.Option("--run", help="The run's key, or a beginning of it.")] = None,
     service: Annotated[str | None, typer.Option(help="prefect, mlflow or worker, as `g2rpo up` started them.")] = None,
     lines: Annotated[int, typer.Option(min=1, help="How many of the last.")] = 40,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print what comes too.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print what comes too, until the run ends.")] = False,
 ) -> None:
     """Print the log of a run or of a service."""
     if (run is None) == (service is None):
         raise ValueError("Either --run or --service is required, got both or neither. As --run 3fa9.")
     from flows.observers.run_log import lines_of, log_path
     from flows.services.service import folder
+    from stages.store.lock import held_by
     from stages.store.run import find_run
 
-    path = log_path(find_run(run).key) if run else folder() / f"{service}.log"
+    found = find_run(run) if run else None
+    path = log_path(found.key) if found else folder() / f"{service}.log"
     try:
-        for line in lines_of(path, lines, follow=follow):
+        for line in lines_of(path, lines, follow=(lambda: not found or bool(held_by(found.path))) if follow else None):
             print(line, flush=follow)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -122,8 +122,8 @@ def paired_section(paired: Rows, shown: Shown) -> Section | None:
     tables = [(v, _paired_table(pick(tested, variant=v), shown)) for v in distinct(tested, "variant")]
     text = (
         f"Each method less {reference}, paired by seed: mean difference with its 95 % t-interval, and p of the "
-        "two-sided paired t-test; p (Holm) is corrected over all methods and variants of the same reward. Each interval "
-        "is of its own comparison and not corrected: it may leave 0 out beside a p (Holm) above .05."
+        "two-sided paired t-test; p (Holm) is corrected over all methods and variants of the same reward. Each "
+        "interval is of its own comparison and not corrected: it may leave 0 out beside a p (Holm) above .05."
     )
     return Section(f"Against {reference}", [text], tables)
 

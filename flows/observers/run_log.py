@@ -1,7 +1,7 @@
 """What a run says, kept: the lines of the console with their times, in `logs/<key>.log` of the store."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -54,8 +54,8 @@ class LogObserver:
             out.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
 
-def lines_of(path: Path, count: int, *, follow: bool) -> Iterator[str]:
-    """Yield the last lines of a log, and, if it is followed, those that come, for ever.
+def lines_of(path: Path, count: int, *, follow: Callable[[], bool] | None) -> Iterator[str]:
+    """Yield the last lines of a log, and those that come as long as `follow` says that somebody writes it.
 
     Raises:
         ValueError: If there is no such log.
@@ -64,9 +64,9 @@ def lines_of(path: Path, count: int, *, follow: bool) -> Iterator[str]:
         raise ValueError(f"A log is required, got none at {path}. It is there once a run or a service has begun.")
     with path.open(errors="replace") as log:
         yield from [line.rstrip("\n") for line in log.readlines()[-count:]]
-        while follow:
-            line = log.readline()
-            if line:
-                yield line.rstrip("\n")
-            else:
+        written = follow is not None
+        while follow and written:
+            written = follow()  # asked first, so that the last lines of who has just ended are read
+            yield from (line.rstrip("\n") for line in log)
+            if written:
                 time.sleep(0.5)

@@ -22,7 +22,8 @@ def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
         ValueError: If there is no such file, or it holds something else.
     """
     if not path.is_file():
-        raise ValueError(f"{what} is required, got {path}, which does not exist. Correct {given_by}.")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise ValueError(f"{what} is required, got {path}, which {found}. Correct {given_by}.")
     try:
         tree = yaml.load(path.read_text(), Loader=_LOADER)
     except yaml.YAMLError as error:

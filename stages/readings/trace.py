@@ -17,7 +17,8 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
     """
     folder = run.round_folder(number)
     if number >= run.num_finished:
-        raise ValueError(f"A finished round is required, got {number}; run {run.key} has finished {run.num_finished}.")
+        there = f"has finished 0 to {run.num_finished - 1}" if run.num_finished else "has finished none yet"
+        raise ValueError(f"A finished round, counted from 0, is required, got {number}; run {run.key} {there}.")
     _require_tables(run, number)
     prompts = read_table(folder / "prompts")
     prompt = where(prompts, prompt_id=prompt_id)

@@ -244,7 +244,7 @@ def find_run(name: str) -> Run:
     found = [run for run in there if run.path.name.startswith(name)]
     if len(found) != 1:
         required = f"A run is required whose key begins with {name!r}, or the folder of one"
-        raise ValueError(f"{required}, got {len(found)}. {_listed(found or there)}")
+        raise ValueError(f"{required}, got {len(found) or 'none'}. {_listed(found or there)}")
     return found[0]
 
 

@@ -43,11 +43,11 @@ def test_what_a_run_says_is_appended_with_its_time(run, judged, finding):
 def test_the_last_lines_of_a_log_are_read(tmp_path):
     log = tmp_path / "run.log"
     log.write_bytes(b"one\ntwo \xff\nthree")
-    assert list(lines_of(log, 2, follow=False)) == ["two \ufffd", "three"]
-    assert list(lines_of(log, 9, follow=False)) == ["one", "two \ufffd", "three"]
+    assert list(lines_of(log, 2, follow=None)) == ["two \ufffd", "three"]
+    assert list(lines_of(log, 9, follow=None)) == ["one", "two \ufffd", "three"]
 
 
-def test_a_log_that_is_followed_yields_what_comes(tmp_path, monkeypatch):
+def test_a_log_that_is_followed_yields_what_comes_until_nobody_writes_it(tmp_path, monkeypatch):
     log = tmp_path / "run.log"
     log.write_text("one\ntwo\n")
     waited = []
@@ -58,12 +58,13 @@ def test_a_log_that_is_followed_yields_what_comes(tmp_path, monkeypatch):
             out.write(f"come after {len(waited)} waits\n")
 
     in_place_of_sleep(monkeypatch, more)
-    lines = lines_of(log, 1, follow=True)
-    assert [next(lines) for _ in range(3)] == ["two", "come after 1 waits", "come after 2 waits"]
-    assert waited == [0.5, 0.5]
+    written = iter([True, True, False])
+    lines = lines_of(log, 1, follow=lambda: next(written))
+    assert list(lines) == ["two", "come after 1 waits", "come after 2 waits"]
+    assert waited == [0.5, 0.5]  # and none once nobody writes any more
 
 
 def test_a_log_that_is_not_there_is_refused(tmp_path):
     told = f"A log is required, got none at {tmp_path / 'run.log'}. It is there once a run or a service has begun."
     with pytest.raises(ValueError, match=re.escape(told)):
-        next(lines_of(tmp_path / "run.log", 5, follow=False))
+        next(lines_of(tmp_path / "run.log", 5, follow=None))

@@ -30,6 +30,8 @@ def test_what_is_no_mapping_is_refused(tmp_path, content, said):
 
 
 def test_a_missing_file_is_refused_by_what_names_it(tmp_path):
+    with pytest.raises(ValueError, match=r"A plan is required, got .*, which is a folder. Correct --plan"):
+        read_mapping(tmp_path, "A plan", "--plan FILE")
     with pytest.raises(ValueError, match=r"A plan is required, got .*p\.yaml, which does not exist. Correct --plan"):
         read(tmp_path / "p.yaml")
 

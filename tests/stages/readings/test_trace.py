@@ -69,7 +69,9 @@ def test_branches_of_own_noises_have_no_anchor(linked):
 
 def test_a_round_that_is_not_finished_and_a_prompt_that_it_does_not_paint_are_refused(linked):
     run = linked[0]
-    with pytest.raises(ValueError, match=f"A finished round is required, got 3; run {run.key} has finished 3"):
+    with pytest.raises(
+        ValueError, match=f"A finished round, counted from 0, is required, got 3; run {run.key} has finished 0 to 2"
+    ):
         trace_prompt(run, 3, "p0")
     with pytest.raises(ValueError, match="Round 0 paints the prompts p0, p1, got 'train-x'"):
         trace_prompt(run, 0, "train-x")

@@ -143,10 +143,10 @@ def test_the_run_that_was_begun_last_is_the_newest():
 
 
 def test_a_key_that_names_no_run_or_several_is_refused():
-    with pytest.raises(ValueError, match="got 0. Here: none"):
+    with pytest.raises(ValueError, match="got none. Here: none"):
         find_run("nothing")
     keys = [open_run(tiny_params(f"run.seed={s}"), device="cpu").key for s in (1, 2)]
-    with pytest.raises(ValueError, match=f"got 0. Here: {min(keys)}, {max(keys)}"):
+    with pytest.raises(ValueError, match=f"got none. Here: {min(keys)}, {max(keys)}"):
         find_run("nothing")
     with pytest.raises(ValueError, match="At least 4 characters of a run's key are required, got ''"):
         find_run("")
