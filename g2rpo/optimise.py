@@ -177,9 +177,8 @@ def optimise(
     """Take the optimizer steps of one round, yielding a report after each.
 
     The loss of a step is the clipped surrogate plus `kl_weight` KL(policy || base), both means over its stochastic
-    steps: D_KL stands beside the surrogate of each in the objective of Flow-GRPO (arXiv:2505.05470, Eq. 5). The
-    processes of `field.team` share the sites of each step; their reports are alike, and their trainers hold the same
-    policy.
+    steps, as in the objective of Flow-GRPO (arXiv:2505.05470). The processes of `field.team` share the sites of each
+    step; their reports are alike, and their trainers hold the same policy.
 
     Args:
         log_prob_old: From `old_log_probs`; the first optimizer step fills in what is still NaN of this process's share.
