@@ -23,7 +23,7 @@ def keys():
     found = {}
     for preset in PRESETS:
         params = load_params(ROOT / preset)
-        for section in set(Params.model_fields) - {"rewards"}:
+        for section in (section for section in Params.model_fields if section != "rewards"):
             kind = type(getattr(params, section))
             found |= {(kind, key): (params, section, key) for key in kind.model_fields}
     return list(found.values())
