@@ -3,7 +3,14 @@
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
+from stages.readings.best_round import best_round
 from stages.store.run import open_run
+
+
+def judged_finally(run):
+    """Rounds whose policies the final evaluation judges: base, best and last, of which the best may be either."""
+    params = run.params()
+    return sorted({0, best_round(run, params), params.run.rounds})
 
 
 def new_run(params, device="cpu"):

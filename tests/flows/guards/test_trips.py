@@ -22,7 +22,7 @@ TRIPS = {
     "reward_collapse": ("update.learning_rate=1e-2", "evaluate.num_prompts=32"),
     "zero_spread": (
         *("score.rewards=[rule_strict]", "integrate.reward_weights={rule_strict: 1.0}"),
-        *("guards.zero_spread.frac=0.5", "guards.zero_spread.rounds=2"),
+        *("guards.zero_spread.frac=0.05", "guards.zero_spread.rounds=2"),
     ),
     "kl": ("update.learning_rate=3e-2", "run.rounds=3", "guards.kl.action=stop"),
     "clip_frac": (

@@ -4,6 +4,7 @@ import urllib.request
 
 import pytest
 from mlflow.tracking import MlflowClient
+from rounds import judged_finally
 from tiny import tables, tiny_params
 from tracking import shown
 
@@ -42,7 +43,7 @@ def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2r
     tasks = ask(prefect_api, "task_runs/filter", of_this)
     stages = ("prompts", "rollout", "complete", "score", "integrate", "update")
     rounds = [f"{stage}-r000{number}" for number in (0, 1) for stage in stages]
-    evaluations = [f"evaluate-r000{number}" for number in (0, 1, 2, 0, 2)]
+    evaluations = [f"evaluate-r000{number}" for number in (0, 1, 2, *judged_finally(Run(plain)))]
     assert sorted(task["name"] for task in tasks) == sorted(rounds + evaluations)
     artifacts = ask(prefect_api, "artifacts/latest/filter", of_this)
     by_type = {artifact["type"]: artifact for artifact in artifacts}
@@ -69,7 +70,7 @@ def test_mlflow_shows_each_step_of_a_run_once(trained):
         "advantage/zero_spread_frac": [1, 2],
         "seconds/rollout": [1, 2],
         "held_out/tuning/rule_strict": [0, 1, 2],
-        "held_out/test/judge_b": [0, 2],
+        "held_out/test/judge_b": judged_finally(Run(trained.run_folder())),
     }.items():
         assert [entry.step for entry in client.get_metric_history(run.info.run_id, metric)] == steps, metric
     assert run.data.params["rollout.group_size"] == "3"
@@ -77,7 +78,8 @@ def test_mlflow_shows_each_step_of_a_run_once(trained):
     assert run.info.status == "FINISHED"
     images = client.list_artifacts(run.info.run_id, "images")
     steps = sorted(image.path.split("/")[-1].split("+")[:3] for image in images if image.path.endswith(".png"))
-    assert steps == [["held_out_test", "step", n] for n in "02"] + [["held_out_tuning", "step", n] for n in "012"]
+    judged = [("held_out_test", judged_finally(Run(trained.run_folder()))), ("held_out_tuning", (0, 1, 2))]
+    assert steps == [[name, "step", str(number)] for name, numbers in judged for number in numbers]
 
 
 def test_a_run_that_was_deleted_and_made_anew_is_another_in_mlflow(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from damage import linked_copy, numbers
+from rounds import judged_finally
 from tiny import tables
 from tracking import images_of, shown, steps_of, values_of
 
@@ -26,7 +27,8 @@ def copied(trained, g2rpo, monkeypatch):
 def test_a_pruned_run_is_whole_and_a_stage_of_it_is_made_again(copied, trained):
     folder = copied.run_folder()
     assert pruned(folder.name, 1) == f"run {folder.name}: 0.3 MB freed; the last 1 rounds keep everything"
-    assert verified(folder.name) == f"run {folder.name} is whole: 2 rounds, 5 evaluations"
+    evaluations = 3 + len(judged_finally(Run(folder)))
+    assert verified(folder.name) == f"run {folder.name} is whole: 2 rounds, {evaluations} evaluations"
     gone = tables(trained.run_folder()).keys() - tables(folder).keys()
     assert {name.rsplit("/", 1)[0] for name in gone} == {
         f"rounds/0000/{table}" for table in ("anchors", "transitions", "completions")
@@ -87,7 +89,8 @@ def test_mlflow_is_built_again_from_the_store(copied, trained):
     store = copied.store
     before = values_of(trained.store), images_of(trained.store), shown(trained.store)[1].data.params
     (line,) = synced(None)
-    assert line.startswith(f"run {copied.run_folder().name}: 2 rounds and 5 evaluations are in MLflow run ")
+    evaluations = 3 + len(judged_finally(Run(copied.run_folder())))
+    assert line.startswith(f"run {copied.run_folder().name}: 2 rounds and {evaluations} evaluations are in MLflow run ")
     assert steps_of(store)["reward/judge_a/mean"] == [1, 2]
     assert (values_of(store), images_of(store), shown(store)[1].data.params) == before
     steps = steps_of(store)

@@ -17,7 +17,7 @@ def test_a_fingerprint_names_every_value_by_its_section():
     values = Fingerprint.of(tiny_params(), "cuda").values
     assert values["rollout.eta"] == 0.7
     assert values["resources.device"] == "cuda"
-    assert values["origins.algorithm_version"] == 5
+    assert values["origins.algorithm_version"] == 6
     origins = {name for name in values if name.startswith("origins.")}
     assert origins == {
         *("origins.policy", "origins.prompts/train", "origins.rewards/judge_a", "origins.algorithm_version")
