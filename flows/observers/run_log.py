@@ -64,9 +64,9 @@ def lines_of(path: Path, count: int, *, follow: Callable[[], bool] | None) -> It
         raise ValueError(f"A log is required, got none at {path}. It is there once a run or a service has begun.")
     with path.open(errors="replace") as log:
         yield from [line.rstrip("\n") for line in log.readlines()[-count:]]
-        written = follow is not None
-        while follow and written:
+        while follow:
             written = follow()  # asked first, so that the last lines of who has just ended are read
             yield from (line.rstrip("\n") for line in log)
-            if written:
-                time.sleep(0.5)
+            if not written:
+                return
+            time.sleep(0.5)

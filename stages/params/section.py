@@ -33,10 +33,14 @@ class Section(BaseModel):
         """Return the effect that is written on a field; None where it changes what is learned."""
         return next((mark for mark in cls.model_fields[key].metadata if isinstance(mark, Effect)), None)
 
+    @classmethod
+    def keys_with(cls, *effects: Effect) -> set[str]:
+        """Return the keys that have one of these effects."""
+        return {key for key in cls.model_fields if cls.effect_of(key) in effects}
+
     def without(self, *effects: Effect) -> dict[str, Any]:
         """Return the section as JSON, without the keys that have one of these effects."""
-        left_out = {key for key in type(self).model_fields if self.effect_of(key) in effects}
-        return self.model_dump(mode="json", exclude=left_out)
+        return self.model_dump(mode="json", exclude=self.keys_with(*effects))
 
 
 class Source(Section):

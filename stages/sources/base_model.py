@@ -32,9 +32,7 @@ def base_model(params: Params) -> "Pretrained":
     Raises:
         ValueError: If the folder holds none of this family, or it does not fit the section `policy`.
     """
-    policy = params.policy
-    beside = {key for key in type(policy).model_fields if policy.effect_of(key) is Effect.CONTENTS}
-    settings = policy.model_dump(exclude=beside | {"family"})
+    settings = params.policy.model_dump(exclude=params.policy.keys_with(Effect.CONTENTS) | {"family"})
     if settings.get("lora"):
         from g2rpo.policies.adapter import Lora
 

@@ -33,10 +33,7 @@ def trained(tmp_path_factory):
     once = made_once(tmp_path_factory, "trained", lambda store: CommandLine(store).train())
     own = tmp_path_factory.mktemp("plain") / "store"
     shutil.copytree(once, own)
-    with (
-        closing(sqlite3.connect(own / "mlflow.db")) as database,
-        database,
-    ):  # its own pictures, not those it was copied from
+    with closing(sqlite3.connect(own / "mlflow.db")) as database, database:  # its pictures are its own
         for table, column in ARTIFACTS:
             database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(once), str(own)))
     return CommandLine(own)

@@ -18,6 +18,7 @@ from stages.engine.loaded_models import Resources
 from stages.params.record import Params
 
 _LONGEST = 300  # seconds
+_CONTEXT = multiprocessing.get_context("forkserver")
 _IMPORTED = ("torch._dynamo", "torch.distributed.fsdp", "diffusers.models", "peft", "transformers", "stages.update")
 """Once, by a process of which the members are forked; it has computed nothing, so that this is safe."""
 
@@ -49,34 +50,29 @@ class Update:
 
 def together(size, updates):
     """Have so many processes do updates, one after another."""
-    address = f"tcp://127.0.0.1:{free_port()}"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_IMPORTED])
-    told = (address, os.environ["G2RPO_HOME"], updates)
-    members = [context.Process(target=_member, args=(World(rank, size), *told)) for rank in range(size)]
-    for member in members:
-        member.start()
-    for member in members:
-        member.join(_LONGEST)
-    ended = [member.exitcode for member in members]
-    for member in members:
-        member.kill()
-    assert ended == [0] * size
+    _in_processes(size, _member, os.environ["G2RPO_HOME"], updates)
 
 
 def joined(size, folder):
     """Have so many runners join a world, each in a process of its own, and add up what they are of it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_IMPORTED])
+    told = _CONTEXT.SimpleQueue()
+    _in_processes(size, _joins, folder, told)
+    return sorted(told.get() for _ in range(size))
+
+
+def _in_processes(size, member, *told):
+    """Call a member for each rank, with the address where all meet, in a process of its own; none may fail."""
     address = f"tcp://127.0.0.1:{free_port()}"
-    told = context.SimpleQueue()
-    members = [context.Process(target=_joins, args=(World(rank, size), address, folder, told)) for rank in range(size)]
-    for member in members:
-        member.start()
-    for member in members:
-        member.join(_LONGEST)
-    assert [member.exitcode for member in members] == [0] * size
-    return sorted(told.get() for _ in members)
+    _CONTEXT.set_forkserver_preload([*_IMPORTED])
+    members = [_CONTEXT.Process(target=member, args=(World(rank, size), address, *told)) for rank in range(size)]
+    for one in members:
+        one.start()
+    for one in members:
+        one.join(_LONGEST)
+    ended = [one.exitcode for one in members]
+    for one in members:
+        one.kill()
+    assert ended == [0] * size
 
 
 def _joins(world, address, folder, told):
