@@ -42,7 +42,7 @@ mutation: .venv/dev-installed ## break 60 functions one at a time; the test file
 	$(BIN)/python tests/mutation/run.py --seed $(or $(SEED),0) --count $(or $(COUNT),60)
 
 golden: .venv/dev-installed ## record the golden runs anew; REASON="why numbers are to change"
-	$(BIN)/python tests/golden/record.py $(REASON)
+	$(BIN)/python tests/golden/record.py "$$REASON"
 
 lint: .venv/dev-installed
 	$(BIN)/ruff check

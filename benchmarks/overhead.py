@@ -201,7 +201,7 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
     from flows.training.session import Session
 
     first = shipped("run.rounds=1")
-    bare, plain = Bare(first), Session.of(first.model_dump(mode="json"))
+    bare, plain = Bare(first), Session.of(first)
 
     def stages_to(count: int) -> None:
         params = shipped(f"run.rounds={count}")
@@ -234,7 +234,7 @@ def orchestrated_segments(segments: int = 3, rounds: int = 10) -> tuple[list[flo
 
     os.environ["G2RPO_HOME"] += "-orchestrated"
     first = shipped("run.rounds=1")
-    bare, run = Bare(first), Session.of(first.model_dump(mode="json")).run
+    bare, run = Bare(first), Session.of(first).run
 
     def flow_to(count: int) -> None:
         train_flow(run.key, shipped(f"run.rounds={count}").model_dump(mode="json"))

@@ -114,7 +114,7 @@ def rounds(prompts: int, count: int, *overrides: str) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["G2RPO_HOME"] = folder
         params = parameters(prompts, *two, *overrides)
-        Session.of(params.model_dump(mode="json")).train(call_plainly, observers=[clock], final=False, obey=False)
+        Session.of(params).train(call_plainly, observers=[clock], final=False, obey=False)
     return [later - earlier for earlier, later in zip(clock.at[WARM - 1 :], clock.at[WARM:], strict=False)]
 
 

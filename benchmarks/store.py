@@ -36,8 +36,7 @@ def main() -> None:
     from stages.readings.metrics import round_metrics
 
     params = shipped(f"run.rounds={ROUNDS}")
-    tree = params.model_dump(mode="json")
-    session = Session.of(tree)
+    session = Session.of(params)
     session.train(call_plainly)
     run = session.run
     last = run.round_folder(ROUNDS - 1)
@@ -57,7 +56,7 @@ def main() -> None:
         "writing and syncing": write,
         "metrics": lambda: round_metrics(run, ROUNDS - 1),
         "MLflow": lambda: tracker.round_finished(next(steps), run.metrics()[-1]),
-        "restart: fingerprint and run": lambda: Session.of(tree),
+        "restart: fingerprint and run": lambda: Session.of(params),
         "restart: every file checked": lambda: verify(run),
         "restart: MLflow": lambda: MlflowObserver(params).show(run),
     }

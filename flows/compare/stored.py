@@ -21,7 +21,7 @@ from stages.sources.device import run_device
 from stages.store.fingerprint import ALGORITHM_VERSION, Fingerprint
 from stages.store.input_digests import stage_origins
 from stages.store.manifest import all_there, read_manifest
-from stages.store.run import Run
+from stages.store.run import Run, run_of
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Placed:
         Raises:
             ValueError: If base weights, rewards or prompts cannot be had.
         """
-        key = Fingerprint.of(cell.params, device).key
-        return cls(cell, Run(home() / "runs" / key), split)
+        return cls(cell, run_of(Fingerprint.of(cell.params, device)), split)
 
     @property
     def key(self) -> str:

@@ -47,8 +47,9 @@ def bring(task: Mapping[str, Any]) -> None:
     from flows.compare.judge import judge_base, judge_last, take_base
     from flows.training.loop import call_plainly
     from flows.training.session import Session
+    from stages.params.file import parse_params
 
-    session = Session.of(task["params"])
+    session = Session.of(parse_params(task["params"]))
     take_base(session, map(Path, task["runs"]))
     session.train(call_plainly, links=task["links"], final=False, obey=False)
     judge_last(session, task["split"])

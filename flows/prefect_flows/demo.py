@@ -14,11 +14,13 @@ from flows.common.processes import end_with_parent, quiet_environment
 from flows.prefect_flows.own_server import prefect_server
 from flows.report.final import FinalEvaluations, Report, write_report
 from flows.tracking.observer import tracking_uri
-from flows.training.session import Session, as_typed
+from flows.training.session import as_typed, ready
 from stages.disk.root import home
 from stages.params.file import written
 from stages.params.record import Params
 from stages.store.child_run import youngest
+from stages.store.fingerprint import Fingerprint
+from stages.store.run import run_of
 
 
 def run_demo(params: Params, out: Path) -> None:
@@ -27,7 +29,7 @@ def run_demo(params: Params, out: Path) -> None:
     The training is `g2rpo train` in a process of its own, so that it has sent everything to the server before
     the server is stopped. Nothing is left running.
     """
-    session = Session.of(params.model_dump(mode="json"))
+    begun = run_of(Fingerprint.of(params, ready(params).device.type))
     folder = home() / "prefect"
     out.mkdir(parents=True, exist_ok=True)
     (out / "params.yaml").write_text(written(params))
@@ -42,7 +44,7 @@ def run_demo(params: Params, out: Path) -> None:
         sys.exit(128 - code)
     if code not in (0, GUARDED):
         sys.exit(code)
-    run = youngest(session.run)  # a guard may have gone on with a child
+    run = youngest(begun)  # a guard may have gone on with a child
     _show(write_report(run, params, FinalEvaluations.within(run, params), out), params, out, folder)
     sys.exit(code)
 

@@ -70,8 +70,7 @@ def train(
     _begin()
     short = {"run.rounds": rounds, "run.seed": seed}
     chosen = overrides | {name: value for name, value in short.items() if value is not None}
-    parsed = _parsed(params, chosen)
-    session = Session.of(parsed.model_dump(mode="json"))
+    session = Session.of(_parsed(params, chosen))
     _call_it(f"train-{session.run.key}")
     return trained_here(session, final=final)
 

@@ -28,15 +28,14 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
         final: Whether base and last policy are judged on `report.split` at the end.
         out: Folder to link the run into, for DVC to keep.
     """
-    tree = params.model_dump(mode="json")
-    session = Session.of(tree, named)
+    session = Session.of(params, named)
     api = prefect_api()
     if api:
         require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
         remember_server(api)
         from flows.prefect_flows.train import train_as_flow
 
-        run = find_run(train_as_flow(session.run.key, tree, final, str(out) if out else None))
+        run = find_run(train_as_flow(session, final, out))
     else:
         run = session.train(call_plainly, final=final, out=out)
     return Started(run.key, run.path)

@@ -17,9 +17,12 @@ from flows.prefect_flows.observer import PrefectObserver
 from flows.training.session import Session
 from flows.training.stop_request import obey_request
 from stages.engine.execute import Done
+from stages.params.file import parse_params
 
 _ENDED = dict[str, str]()
 """Runs that have come to their end in this process, and the key that each has ended as."""
+_SESSIONS = dict[str, Session]()
+"""Sessions that this process has opened for the flow that it calls next, by their runs' keys."""
 
 
 def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
@@ -48,7 +51,8 @@ def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | 
         final: Whether base, best and last policy are judged on `report.split` at the end.
         out: Folder to link the run into, for DVC to keep.
     """
-    return trained_here(Session.of(params), final=final, out=Path(out) if out else None)
+    session = _SESSIONS.pop(key, None) or Session.of(parse_params(params))
+    return trained_here(session, final=final, out=Path(out) if out else None)
 
 
 def trained_here(session: Session, *, final: bool, out: Path | None = None) -> str | State[Any]:
@@ -66,22 +70,26 @@ def trained_here(session: Session, *, final: bool, out: Path | None = None) -> s
     return ended
 
 
-def train_as_flow(key: str, params: dict[str, Any], final: bool, out: str | None) -> str:
-    """Call `train_flow` in this process.
+def train_as_flow(session: Session, final: bool, out: Path | None) -> str:
+    """Call `train_flow` in this process, which has opened the session; return the key that the flow returns.
 
     Raises:
         StopAskedError: If `g2rpo stop` has asked for it; the flow run is Cancelled.
         ValueError: If the API refuses the login.
     """
+    key, tree = session.run.key, session.params.model_dump(mode="json")
     _ENDED.pop(key, None)
+    _SESSIONS[key] = session
     try:
-        state = train_flow(key, params, final, out, return_state=True)  # pyrefly: ignore[no-matching-overload]
+        state = train_flow(key, tree, final, str(out) if out else None, return_state=True)  # pyrefly: ignore[no-matching-overload]
     except HTTPError as error:
         if key in _ENDED:
             return _ENDED[key]  # the server is gone, the run is done
         if refused := login_refused(error):
             raise refused from None
         raise
+    finally:
+        _SESSIONS.pop(key, None)
     if state.is_cancelled():
         raise StopAskedError(state.message)
     return state.result()

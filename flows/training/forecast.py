@@ -8,7 +8,6 @@ from typing import Any
 from flows.training.measured_rounds import Trial, try_out
 from flows.training.session import ready
 from stages.contract.declared_stages import EVALUATE
-from stages.disk.root import home
 from stages.engine.execute import is_done
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
@@ -16,7 +15,7 @@ from stages.readings.budget import judging_evaluations, round_evaluations
 from stages.store.fingerprint import Fingerprint
 from stages.store.manifest import LATENTS, PRUNABLE
 from stages.store.retention import rounds_kept
-from stages.store.run import Run
+from stages.store.run import Run, run_of
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,12 @@ def plan(params: Params, *, measure: bool) -> Plan:
     Raises:
         ValueError: As `g2rpo train` would.
     """
-    _, worker = ready(params.model_dump(mode="json"))
-    device, rounds = worker.device.type, params.run.rounds
-    key = Fingerprint.of(params, device).key
-    run = Run(home() / "runs" / key)
+    device, rounds = ready(params).device.type, params.run.rounds
+    run = run_of(Fingerprint.of(params, device))
     finished = min(run.num_finished, rounds)
     trial = try_out(params) if measure else None
     return Plan(
-        run_key=key,
+        run_key=run.path.name,
         folder=run.path,
         device=device,
         num_devices=params.placement.num_devices,

@@ -56,7 +56,7 @@ def try_out(params: Params) -> Trial:
         tracking = params.tracking.model_copy(update={"uri": f"sqlite:///{folder / 'mlflow.db'}"})
         tried = {"run": run, "evaluate": evaluate, "guards": guards, "tracking": tracking}
         clock = _Clock()
-        session = Session.of(params.model_copy(update=tried).model_dump(mode="json"), adopting=False)
+        session = Session.of(params.model_copy(update=tried), adopting=False)
         session.train(call_plainly, observers=[clock], final=False, obey=False)
         return clock.trial(session.run)
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows.guards.finding import Finding, TrippedError
 from flows.guards.watch import Guards
@@ -20,7 +19,6 @@ from flows.training.stop_request import forget_request
 from stages.contract.executor import Worker
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify
-from stages.params.file import parse_params
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_round
 from stages.sources.rewards import check_names, check_rewards
@@ -31,6 +29,7 @@ from stages.store.run import Run, open_run
 from stages.store.transfer import adopt, export, is_run
 from stages.texts.draws import check_prompts, drawn_texts
 from stages.texts.held_out import held_out
+from stages.texts.lists import with_prompts
 
 EXPORTED = Path("outputs/run")
 """Where dvc.yaml has a run lie outside the store."""
@@ -45,22 +44,22 @@ class Session:
     run: Run
 
     @classmethod
-    def of(cls, tree: Mapping[str, Any], named: Run | None = None, *, adopting: bool = True) -> "Session":
-        """Return the session of a tree of parameters, after every check that needs no computing.
+    def of(cls, params: Params, named: Run | None = None, *, adopting: bool = True) -> "Session":
+        """Return the session of parameters, after every check that needs no computing.
 
         A run that lies in `outputs/run`, as `dvc pull` brings it, is taken into the store if it is of these
         parameters and has got further.
 
         Args:
-            tree: The tree of params.yaml.
+            params: The parameters.
             named: The run that they must be those of; it may lie outside the store.
             adopting: Whether what lies in `outputs/run` is looked at.
 
         Raises:
-            ValueError: If the parameters, the device, a reward, the base weights or the held-out prompts
-                cannot be had; nothing has been started then.
+            ValueError: If the device, a reward, the base weights or the held-out prompts cannot be had; nothing has
+                been started then.
         """
-        params, worker = ready(tree)
+        worker = ready(params)
         if named:
             require_same(named, params, worker)
         run = open_run(params, device=worker.device.type)
@@ -98,18 +97,23 @@ class Session:
             if tripped.finding.action == "rollback":
                 child = self._rolled_back(tripped.finding)
                 return child.train(call, observers=observers, links=links, final=final, out=out)
-            raise ended(self.run, self.run.params(), tripped.finding) from tripped
+            raise ended(self.run, self._own_params, tripped.finding) from tripped
         return self.run
 
     def _rolled_back(self, finding: Finding) -> "Session":
         """Return a session of the run that goes on from the best round with half the learning rate."""
-        best = best_round(self.run, self.run.params(), below=finding.policy_round)  # or it trips there again
+        best = best_round(self.run, self._own_params, below=finding.policy_round)  # or it trips there again
         device = self.worker.device.type
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
         told = f"run {self.run.key} is rolled back to round {best} by the guard {finding.guard}"
         more = f"it goes on as {child.key} with half the learning rate; nothing of it is deleted"
         print(f"{told}: {more}", file=sys.stderr, flush=True)
-        return Session.of(child_params(self.params, best).model_dump(mode="json"))
+        return Session.of(child_params(self.params, best))
+
+    @property
+    def _own_params(self) -> Params:
+        """The parameters with the lists of prompts that the run keeps itself."""
+        return with_prompts(self.params, self.run.prompts)
 
     def _train(
         self,
@@ -124,8 +128,7 @@ class Session:
         run = self.run
         with locked(run.path), at_work(self.worker):
             forget_request(run)
-            run.remember(self.params)
-            params = run.params()
+            params = run.remember(self.params)
             self._mend(params)
             links = origin_links() | versions() | dict(links or {})
             _warn_of_other_code(run, links)
@@ -155,7 +158,7 @@ class Session:
 
     def _mend(self, params: Params) -> None:
         """Find what is damaged, say it on standard error, and make it again."""
-        found = verify(self.run)
+        found = verify(self.run, params)
         for damage in found:
             print(f"damaged: {damage}", file=sys.stderr)
         if found:
@@ -163,13 +166,12 @@ class Session:
             repair(self.run, found, params, self.worker)
 
 
-def ready(tree: Mapping[str, Any]) -> tuple[Params, Worker]:
-    """Return checked parameters and what they compute on; nothing is written but what is downloaded.
+def ready(params: Params) -> Worker:
+    """Check what parameters name and return what they compute on; nothing is written but what is downloaded.
 
     Raises:
         ValueError: As `Session.of`.
     """
-    params = parse_params(dict(tree))
     rewards = {*params.score.rewards, *params.evaluate.rewards}
     check_names(params, rewards)
     held_out(params)
@@ -178,7 +180,7 @@ def ready(tree: Mapping[str, Any]) -> tuple[Params, Worker]:
     require_tracking(params)
     worker = runners(params)  # from here on weights are downloaded
     check_rewards(params, rewards)
-    return params, worker
+    return worker
 
 
 def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:

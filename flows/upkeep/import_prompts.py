@@ -65,7 +65,7 @@ def import_prompts(
             raise ValueError(f"{source}: at least one {split} text is required, got none that is in no other list.")
     with atomic_folder(out) as folder:
         for split, prompts in lists.items():
-            write_list(folder / split, prompts)
+            write_list(folder / split, split, prompts)
     return [Imported(split, len(lists[split].texts), *told.get(split, (0, 0, 0))) for split in _NAMES if split in lists]
 
 

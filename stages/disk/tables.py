@@ -48,8 +48,13 @@ _ORIGIN = {"origin": pa.int32()}
 """The branch whose own latents they are; SHARED where they are the group's."""
 _LEVELS = {"sigma": pa.float64(), "sigma_next": pa.float64()}
 
-TEXTS = Table("texts", {"index": pa.int32(), "text": pa.string(), "metadata": pa.string()}, key=("index",))
-"""A list of prompts, what a round draws from; metadata is a JSON object, `{}` where there is none."""
+TEXTS = Table(
+    "texts",
+    dict.fromkeys(("id", "text", "negative_text", "metadata"), pa.string()) | {"source_picture": pa.binary()},
+    key=("id",),
+)
+"""A list of prompts, one row per record. Metadata is a JSON object, `{}` for none; an empty negative text or source
+picture is none. No family reads the last two yet."""
 
 EMBEDDINGS = Table(
     "embeddings",

@@ -1,6 +1,6 @@
 """What a run has beside its rounds, and whether it is as it was written: run.json, parameters, prompts, base, HEAD."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ from stages.integrity.damage import Damage
 from stages.params.file import load_params
 from stages.params.record import Params
 from stages.store.run import Run
-from stages.texts.lists import list_digest, with_prompts
+from stages.texts.lists import list_digest, splits_of, with_prompts
 
 
-def damaged_own_files(run: Run) -> list[Damage]:
-    """Return what is damaged of a run's own files; the rest can be judged only once they are whole."""
+def damaged_own_files(run: Run, params: Params | None = None) -> list[Damage]:
+    """Return what is damaged of a run's own files; the rest can be checked only once they are whole.
+
+    Args:
+        run: The run.
+        params: What this process has just written as params.yaml; None reads the file and checks it.
+    """
     unknown = list(_about(run))
-    return unknown or [*_base(run), *_params_and_prompts(run), *_head(run)]
+    return unknown or [*_base(run), *_params_and_prompts(run, params), *_head(run)]
 
 
 def num_with_metrics(run: Run) -> int:
@@ -46,23 +51,29 @@ def _base(run: Run) -> Iterator[Damage]:
         yield Damage(path, f"the base policy with digest {digest} is required, got another or none")
 
 
-def _params_and_prompts(run: Run) -> Iterator[Damage]:
-    path = run.path / "params.yaml"
-    try:
-        params = load_params(path)
-    except ValueError as error:
-        yield Damage(path, f"the parameters of the run are required, got a damaged file or none: {error}")
-        return
-    known, tree = run.fingerprint.values, params.model_dump(mode="json")
-    names = [name for name in known if not name.startswith("origins.") and name != "resources.device"]
-    edited = [name for name in names if _at(tree, name) != known[name]]
-    if edited:
-        yield Damage(path, f"the parameters of the run are required, got others in {', '.join(sorted(edited))}")
-    for split in dict.fromkeys((params.prompts.split, params.evaluate.split, params.report.split)):
+def _params_and_prompts(run: Run, params: Params | None) -> Iterator[Damage]:
+    known = run.fingerprint.values
+    if params is None:
+        path = run.path / "params.yaml"
+        try:
+            params = load_params(path)
+        except ValueError as error:
+            yield Damage(path, f"the parameters of the run are required, got a damaged file or none: {error}")
+            return
+        if edited := _edited(params, known):
+            yield Damage(path, f"the parameters of the run are required, got others in {', '.join(edited)}")
+    for split in splits_of(params):
         wanted = known.get(f"origins.prompts/{split}", shard_stamp(run.prompts / split, 0))
         if wanted is None or _list_digest(params, run.prompts, split) != wanted:
             path = shard_path(run.prompts / split, 0)
             yield Damage(path, "the run's list of prompts is required as it was written, got another or none")
+
+
+def _edited(params: Params, known: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that are not those of the run's fingerprint."""
+    tree = params.model_dump(mode="json")
+    names = [name for name in known if not name.startswith("origins.") and name != "resources.device"]
+    return sorted(name for name in names if _at(tree, name) != known[name])
 
 
 def _at(tree: dict[str, Any], name: str) -> Any:

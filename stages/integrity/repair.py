@@ -121,6 +121,7 @@ def _write_own(run: Run, damage: Damage, params: Params, worker: Worker) -> None
     elif damage.path == run.policy_folder(0) / STATE:
         write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
     else:
+        damage.path.unlink(missing_ok=True)  # a list of the right digest would stay
         run.remember(params)
 
 

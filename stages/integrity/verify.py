@@ -30,20 +30,23 @@ class _Expected:
     number: int
 
 
-def verify(run: Run) -> list[Damage]:
+def verify(run: Run, params: Params | None = None) -> list[Damage]:
     """Return everything that is damaged, missing or of another run, in the order of the run; nothing is changed.
 
     An unfinished round is held to the stages that it has finished.
+
+    Args:
+        run: The run.
+        params: The parameters that this process has just stored with `Run.remember`; None reads them.
     """
-    return damaged_own_files(run) or _Check(run).found()
+    return damaged_own_files(run, params) or _Check(run, params or run.params()).found()
 
 
 class _Check:
     """One pass over the rounds and evaluations of a run whose own files are whole."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._params: Params = run.params()
+    def __init__(self, run: Run, params: Params) -> None:
+        self._run, self._params = run, params
         self._known = run.fingerprint.values
         self._num_finished = run.num_finished
         self._expected: list[_Expected] = []

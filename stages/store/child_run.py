@@ -5,11 +5,10 @@ parent's, bit for bit, and are linked rather than made again; from its own param
 """
 
 from stages.disk.files import link_or_copy, make_folder, writing
-from stages.disk.root import home
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
-from stages.store.run import Run, stored_runs, write_about
+from stages.store.run import Run, run_of, stored_runs, write_about
 from stages.store.transfer import files_of, round_of
 
 
@@ -38,7 +37,7 @@ def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: 
     """
     chosen = child_params(params, best)
     found = Fingerprint.of(chosen, device)
-    child = Run(home() / "runs" / found.key)
+    child = run_of(found)
     make_folder(child.path)
     with locked(child.path):
         for path in files_of(parent.path):

@@ -127,13 +127,14 @@ class Run:
     def _staleness(self) -> int:
         return self.fingerprint.values["placement.staleness"]
 
-    def remember(self, params: Params) -> None:
-        """Store the parameters and lists of prompts that the run now goes on with.
+    def remember(self, params: Params) -> Params:
+        """Store the parameters and lists of prompts that the run now goes on with; return them as `params` would.
 
         They may differ from the stored ones in what changes no number only.
         """
         write_prompt_lists(params, self.prompts)
         write_text(self.path / "params.yaml", written(params))
+        return with_prompts(params, self.prompts)
 
     def begin_session(self, links: Mapping[str, str]) -> None:
         """Note in run.json that a process goes on with the run, and under which ids it is known elsewhere.
@@ -193,6 +194,11 @@ class Run:
         write_text(self.path / "HEAD", f"{number + 1}\n")
 
 
+def run_of(fingerprint: Fingerprint) -> Run:
+    """Return the place of a run in the store, whether it has begun or not."""
+    return Run(home() / "runs" / fingerprint.key)
+
+
 def open_run(params: Params, *, device: str) -> Run:
     """Return the run of these parameters, making it if it is new.
 
@@ -201,7 +207,7 @@ def open_run(params: Params, *, device: str) -> Run:
         StoreWriteError: If the store cannot be written to.
     """
     found = Fingerprint.of(params, device)
-    run = Run(home() / "runs" / found.key)
+    run = run_of(found)
     if read_sealed(run.path / "run.json") is None:
         make_folder(run.path)
         with locked(run.path):

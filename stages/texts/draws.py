@@ -12,7 +12,7 @@ import numpy as np
 
 from g2rpo.positions import position_seed
 from stages.params.record import Params
-from stages.texts.lists import check_apart, prompt_list
+from stages.texts.lists import check_apart, prompt_list, record_id
 
 
 def check_prompts(params: Params) -> None:
@@ -63,4 +63,4 @@ def _order(num_captions: int, epoch: int, seed: int) -> np.ndarray[Any, Any]:
 
 def prompt_id(split: str, caption: int, noise: int) -> str:
     """Return the name of a caption with a noise. Example: `train-0042-003`."""
-    return f"{split}-{caption:04d}-{noise:03d}"
+    return f"{record_id(split, caption)}-{noise:03d}"

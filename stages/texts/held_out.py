@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from g2rpo.positions import position_seed
 from stages.params.record import Params
+from stages.texts.draws import prompt_id
 from stages.texts.lists import prompt_list
 
 
@@ -35,7 +36,7 @@ def held_out(params: Params) -> HeldOut:
     spread = [index * len(texts) // chosen.num_prompts for index in range(chosen.num_prompts)]
     rows = [(index, number) for number in range(chosen.num_noises) for index in spread]
     return HeldOut(
-        ids=[f"{chosen.split}-{index:04d}-{number:03d}" for index, number in rows],
+        ids=[prompt_id(chosen.split, index, number) for index, number in rows],
         texts=[texts[index] for index, _ in rows],
         seeds=[position_seed("held out", texts[index], number) for index, number in rows],
     )

@@ -11,6 +11,8 @@ the order of their numbers.
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from stages.disk.files import FileState
@@ -18,6 +20,15 @@ from stages.texts.files import READERS, PromptList, read_file
 
 _NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>{'|'.join(READERS)})")
 _OF = re.compile(r"-(\d+)-of-(\d+)(?!\d)")
+_KEPT = 16  # folders in memory: those of a source's splits, and of a run's own
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """What a folder holds, by name; hidden entries are left out."""
+
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
 
 
 def layouts(folder: Path, split: str | None = None) -> dict[str, dict[str, list[Path]]]:
@@ -32,7 +43,7 @@ def layouts(folder: Path, split: str | None = None) -> dict[str, dict[str, list[
             if name and split in (None, name["split"]):
                 layout = f"{prefix}{name['split']}{'*' if name['shard'] else ''}.{name['kind']}"
                 found.setdefault(name["split"], {}).setdefault(layout, []).append(path)
-    inner = [split] if split else sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name != "data")
+    inner = [split] if split else [path.name for path in _entries(folder).folders if path.name != "data"]
     for name in inner:
         for path in _files(folder / name):
             if path.suffix[1:] in READERS:
@@ -96,12 +107,22 @@ def _joined(parts: Sequence[PromptList]) -> PromptList:
     return PromptList(tuple(texts), tuple(metadata))
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> Sequence[Path]:
     """Return the files of a folder, hidden ones left out; none where there is no folder."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [Path(entry.path) for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    return _entries(folder).files if folder.is_dir() else ()
+
+
+def _entries(folder: Path) -> _Entries:
+    return _scan(FileState.of(folder))
+
+
+@lru_cache(_KEPT)
+def _scan(folder: FileState) -> _Entries:
+    """Scan a folder; it is scanned again only when an entry has come or gone, which changes its state."""
+    with os.scandir(folder.path) as found:
+        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        folders = tuple(Path(entry.path) for entry in entries if entry.is_dir())
+        return _Entries(tuple(Path(entry.path) for entry in entries if entry.is_file()), folders)
 
 
 def _by_numbers(path: Path) -> list[str | int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from g2rpo.policies.families import FAMILIES
 from stages.disk.files import FileState
-from stages.disk.tables import TEXTS, arrow, write_shard
+from stages.disk.tables import TEXTS, arrow, shard_stamp, write_shard
 from stages.params.record import Params
 from stages.texts.files import PromptList
 from stages.texts.layouts import find_split, read_split
@@ -96,19 +96,40 @@ def with_prompts(params: Params, folder: Path) -> Params:
 
 
 def write_prompt_lists(params: Params, out: Path) -> dict[str, int]:
-    """Write the lists that a run, its evaluations and its report draw from; return their lengths by split."""
+    """Write the lists that a run, its evaluations and its report draw from; return their lengths by split.
+
+    A list that lies there with the digest of the one to write stays as it is.
+    """
     lengths: dict[str, int] = {}
-    for split in dict.fromkeys((params.prompts.split, params.evaluate.split, params.report.split)):
+    for split in splits_of(params):
         prompts = full_list(params, split)
-        write_list(out / split, prompts)
+        if shard_stamp(out / split, 0) != prompts.digest:
+            write_list(out / split, split, prompts)
         lengths[split] = len(prompts.texts)
     return lengths
 
 
-def write_list(folder: Path, prompts: PromptList) -> None:
-    """Write a list of prompts as a table, stamped with its digest."""
-    columns = {"index": range(len(prompts.texts)), "text": prompts.texts, "metadata": prompts.metadata}
+def splits_of(params: Params) -> list[str]:
+    """Return the splits that a run, its evaluations and its report draw from, each once."""
+    return list(dict.fromkeys((params.prompts.split, params.evaluate.split, params.report.split)))
+
+
+def write_list(folder: Path, split: str, prompts: PromptList) -> None:
+    """Write a split's list as a table, one row per prompt record, stamped with the list's digest."""
+    count = len(prompts.texts)
+    columns = {
+        "id": [record_id(split, index) for index in range(count)],
+        "text": prompts.texts,
+        "negative_text": [""] * count,
+        "metadata": prompts.metadata,
+        "source_picture": [b""] * count,
+    }
     write_shard(folder, 0, TEXTS, arrow(TEXTS, columns), stamp=prompts.digest)
+
+
+def record_id(split: str, index: int) -> str:
+    """Return the id of a split's prompt record. Example: `train-0042`."""
+    return f"{split}-{index:04d}"
 
 
 @cache

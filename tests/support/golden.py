@@ -122,6 +122,8 @@ def _leaves(name, rows):
     if any(isinstance(row, dict) for row in rows):
         parts = [_leaves(f"{name}/{part}", [row[part] for row in rows]) for part in rows[0]]
         return {leaf: values for part in parts for leaf, values in part.items()}
+    if any(isinstance(row, bytes) for row in rows):
+        return {name: [row.hex() for row in rows]}
     return {name: [str(row) for row in rows] if None in rows else rows}
 
 

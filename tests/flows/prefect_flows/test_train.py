@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture
 def session(own_store):
-    return Session.of(tiny_params().model_dump(mode="json"))
+    return Session.of(tiny_params())
 
 
 def tree(*overrides):
@@ -68,7 +68,7 @@ def test_a_terminated_session_is_cancelled_if_it_was_asked_to_stop_and_crashes_i
         train.trained_here(session, final=True)
 
 
-def test_the_flow_trains_the_run_of_its_parameters(own_store, told, tmp_path):
+def test_a_flow_that_a_person_starts_trains_the_run_of_its_parameters(own_store, told, tmp_path):
     params = tiny_params("run.seed=4")
     key = open_run(params, device="cpu").key
     assert train.train_flow.fn("a name", tree("run.seed=4"), False, str(tmp_path)) == key
@@ -76,36 +76,38 @@ def test_the_flow_trains_the_run_of_its_parameters(own_store, told, tmp_path):
     assert (words["key"], words["final"], words["out"]) == (key, False, tmp_path)
 
 
-def test_a_flow_run_is_named_after_its_run_and_returns_its_key(api, own_store, told):
-    key = open_run(tiny_params(), device="cpu").key
-    assert train.train_as_flow(key, tree(), True, None) == key
+def test_a_flow_run_is_named_after_its_run_and_returns_its_key(api, session, told, monkeypatch):
+    key, of = session.run.key, Session.of
+    monkeypatch.setattr(Session, "of", None)  # the flow goes on with the session that it is given
+    assert train.train_as_flow(session, True, None) == key
+    monkeypatch.setattr(Session, "of", of)
     shown = api.flow_runs()[0]
     assert (shown["name"], shown["state_type"]) == (f"train-{key}", "COMPLETED")
     assert told.words[0]["links"] == {"prefect_flow_run_id": shown["id"]}
 
 
-def test_a_flow_that_is_asked_to_stop_is_cancelled_on_its_page_and_says_so(api, own_store, told):
+def test_a_flow_that_is_asked_to_stop_is_cancelled_on_its_page_and_says_so(api, session, told):
     told.ends = [StopAskedError("it is stopped as asked")]
     with pytest.raises(StopAskedError, match="it is stopped as asked"):
-        train.train_as_flow("one", tree(), True, None)
-    assert (api.flow_runs()[0]["name"], api.flow_runs()[0]["state_type"]) == ("train-one", "CANCELLED")
+        train.train_as_flow(session, True, None)
+    assert (api.flow_runs()[0]["name"], api.flow_runs()[0]["state_type"]) == (f"train-{session.run.key}", "CANCELLED")
 
 
-def test_what_a_flow_fails_by_is_raised(api, own_store, told):
+def test_what_a_flow_fails_by_is_raised(api, session, told):
     told.ends = [ValueError("the base is not there")]
     with pytest.raises(ValueError, match="the base is not there"):
-        train.train_as_flow("two", tree(), True, None)
+        train.train_as_flow(session, True, None)
     assert api.flow_runs()[0]["state_type"] == "FAILED"
 
 
-def test_a_refused_login_is_told_in_a_persons_words(api):
+def test_a_refused_login_is_told_in_a_persons_words(api, session):
     refused = pytest.raises(ValueError, match=r"The Prefect API requires the login .*, got none: it answers 401")
     with (
         scripted(reply({"detail": "Unauthorized"}, status=401)) as server,
         temporary_settings({PREFECT_API_URL: f"{server.url}/api"}),
         refused,
     ):
-        train.train_as_flow("three", tree(), True, None)
+        train.train_as_flow(session, True, None)
 
 
 def test_a_run_that_is_done_when_the_server_goes_is_done(session, told, monkeypatch):
@@ -117,7 +119,7 @@ def test_a_run_that_is_done_when_the_server_goes_is_done(session, told, monkeypa
         raise httpx.ConnectError("nobody is there")
 
     monkeypatch.setattr(train, "train_flow", gone)
-    assert train.train_as_flow(key, tree(), True, None) == key
+    assert train.train_as_flow(session, True, None) == key
     told.ends = [StopAskedError("before it was done")]
     with pytest.raises(httpx.ConnectError):
-        train.train_as_flow(key, tree(), True, None)
+        train.train_as_flow(session, True, None)

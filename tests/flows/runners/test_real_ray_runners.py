@@ -46,7 +46,7 @@ def cluster():
 def trained(monkeypatch, home, *overrides, observers=()):
     """A run in a store of its own."""
     monkeypatch.setenv("G2RPO_HOME", str(home))
-    session = Session.of(tiny_params(*ROUNDS, *overrides).model_dump(mode="json"))
+    session = Session.of(tiny_params(*ROUNDS, *overrides))
     return session.train(call_plainly, observers=observers)
 
 

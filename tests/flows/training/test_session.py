@@ -20,10 +20,6 @@ from stages.texts.draws import drawn_texts
 from stages.texts.held_out import held_out
 
 
-def tree(params):
-    return params.model_dump(mode="json")
-
-
 def session_of(again, *overrides):
     """A session of the copied run with these parameters, and its models."""
     return Session(again.with_params(*overrides), again.worker, again.run)
@@ -60,35 +56,33 @@ def interrupted(name, number, work):
 )
 def test_what_cannot_be_had_is_refused_before_anything_is_stored(own_store, overrides, said):
     with pytest.raises(ValueError, match=said):
-        Session.of(tree(tiny_params(*overrides)))
+        Session.of(tiny_params(*overrides))
     assert not own_store.exists()
 
 
-def test_a_tree_of_parameters_is_checked_and_given_a_worker(own_store):
-    params, worker = ready(tree(tiny_params("rollout.eta=0.3")))
-    assert params == tiny_params("rollout.eta=0.3")
-    assert worker.device.type == "cpu"
-    with pytest.raises(ValueError, match="rollout.group_size"):
-        ready({**tree(params), "rollout": tree(params)["rollout"] | {"group_size": 1}})
+def test_parameters_are_checked_and_given_what_they_compute_on(own_store):
+    assert ready(tiny_params("rollout.eta=0.3")).device.type == "cpu"
+    with pytest.raises(ValueError, match="prompts.num_prompts: at most the 437 texts"):
+        ready(tiny_params("prompts.num_prompts=9999"))
     assert not own_store.exists()
 
 
 def test_a_run_that_dvc_pull_has_brought_is_taken_into_the_store(made, own_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     export(made.run, EXPORTED, 2)
-    assert Session.of(tree(made.params), adopting=False).run.num_finished == 0
-    assert Session.of(tree(tiny_params("run.seed=1"))).run.num_finished == 0  # another run's
-    taken = Session.of(tree(made.params)).run
+    assert Session.of(made.params, adopting=False).run.num_finished == 0
+    assert Session.of(tiny_params("run.seed=1")).run.num_finished == 0  # another run's
+    taken = Session.of(made.params).run
     assert taken.path == own_store / "runs" / made.run.key
     assert tables(taken.path) == tables(made.run.path)
 
 
 def test_a_run_that_is_named_is_gone_on_with_wherever_it_lies(made, own_store, tmp_path):
     export(made.run, tmp_path / "copy", 1)
-    session = Session.of(tree(made.params), Run(tmp_path / "copy"))
+    session = Session.of(made.params, Run(tmp_path / "copy"))
     assert (session.run.path, session.run.num_finished) == (own_store / "runs" / made.run.key, 1)
     with pytest.raises(ValueError, match="these differ:\n  rollout.eta: 0.7, got 0.3\nSet them back"):
-        Session.of(tree(tiny_params("rollout.eta=0.3")), Run(tmp_path / "copy"))
+        Session.of(tiny_params("rollout.eta=0.3"), Run(tmp_path / "copy"))
 
 
 def test_every_difference_to_what_made_a_run_is_told(made):

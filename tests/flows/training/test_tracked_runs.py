@@ -85,7 +85,7 @@ def test_mlflow_shows_each_step_of_a_run_once(trained):
 def test_a_run_that_was_deleted_and_made_anew_is_another_in_mlflow(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
     for _ in range(2):
-        session = Session.of(tiny_params("run.rounds=1").model_dump(mode="json"))
+        session = Session.of(tiny_params("run.rounds=1"))
         session.train(call_plainly, final=False)
         shutil.rmtree(session.run.path)
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'store/mlflow.db'}")

@@ -4,13 +4,16 @@ import pytest
 from tiny import tiny_params
 
 from stages.contract.job import Job
-from stages.disk.tables import DIVERSITY, PROMPTS, TEXTS, arrow, write_shard
+from stages.disk.tables import DIVERSITY, EMBEDDINGS, PROMPTS, arrow, write_shard
 
 
 def write(folder, shard, *texts, stamp="before"):
-    """A shard of a list of texts."""
-    columns = {"index": range(len(texts)), "text": texts, "metadata": ["{}"] * len(texts)}
-    write_shard(folder, shard, TEXTS, arrow(TEXTS, columns), stamp=stamp)
+    """A shard of a table."""
+    columns = dict.fromkeys(("name", "text", "dtype"), texts) | {
+        "shape": [[1]] * len(texts),
+        "values": [b""] * len(texts),
+    }
+    write_shard(folder, shard, EMBEDDINGS, arrow(EMBEDDINGS, columns), stamp=stamp)
 
 
 def write_prompts(folder, shard, *texts):

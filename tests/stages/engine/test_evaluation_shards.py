@@ -28,7 +28,8 @@ def test_pending_is_a_shard_whose_scores_or_whose_pictures_are_not_there(tmp_pat
     outputs = {name: tmp_path / name for name in ("evaluations", "pictures")}
     job = Job(PARAMS, 0, {}, outputs, "made")
     assert pending(job) == [0, 1, 2, 3]
-    there = arrow(TEXTS, {"index": [0], "text": ["whatever"], "metadata": ["{}"]})
+    columns = {"id": ["one"], "text": ["whatever"], "negative_text": [""], "metadata": ["{}"], "source_picture": [b""]}
+    there = arrow(TEXTS, columns)
     for name, shards in (("evaluations", (0, 1, 2)), ("pictures", (0,))):
         for shard in shards:
             write_shard(outputs[name], shard, TEXTS, there, stamp="made")

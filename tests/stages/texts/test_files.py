@@ -56,7 +56,7 @@ def test_parquet_keeps_all_columns_but_pictures(tmp_path, field):
 
 
 def test_a_list_of_today_comes_back_with_its_metadata_and_one_of_yesterday_with_none(tmp_path):
-    lists.write_list(tmp_path / "train", STYLED)
+    lists.write_list(tmp_path / "train", "train", STYLED)
     assert listed(tmp_path) == STYLED
     assert shard_stamp(tmp_path / "train", 0) == STYLED.digest
     path = tmp_path / "train/part-00000.parquet"

@@ -37,8 +37,11 @@ def test_with_a_path_they_are_those_of_its_files(tmp_path):
 
 
 def test_a_written_list_comes_back_and_carries_its_digest(tmp_path):
-    lists.write_list(tmp_path / "train", STYLED)
-    assert read_table(tmp_path / "train")["index"].to_pylist() == [0, 1]
+    lists.write_list(tmp_path / "train", "train", STYLED)
+    assert read_table(tmp_path / "train").to_pylist() == [
+        {"id": f"train-000{row}", "text": text, "negative_text": "", "metadata": metadata, "source_picture": b""}
+        for row, (text, metadata) in enumerate(zip(STYLED.texts, STYLED.metadata, strict=True))
+    ]
     assert listed(tmp_path) == STYLED
     assert shard_stamp(tmp_path / "train", 0) == STYLED.digest
 
@@ -48,6 +51,29 @@ def test_the_lists_that_a_run_draws_from_are_written_each_once(tmp_path):
     assert lists.write_prompt_lists(params, tmp_path) == {"train": 437, "test": 146}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test", "train"]
     assert listed(tmp_path, "test").texts == captions("test")
+
+
+def test_a_list_is_written_again_only_when_it_has_changed(tmp_path):
+    written(tmp_path / "own", "train.txt", "a red circle")
+    for split in ("tuning", "test"):
+        written(tmp_path / "own", f"{split}.txt", "a blue square")
+    params = tiny_params(f"prompts.path={tmp_path / 'own'}")
+    lists.write_prompt_lists(params, tmp_path / "out")
+    first = {path: path.stat().st_ino for path in (tmp_path / "out").rglob("*.parquet")}
+    written(tmp_path / "own", "train.txt", "a red square")
+    lists.write_prompt_lists(params, tmp_path / "out")
+    changed = [path.parent.name for path, inode in first.items() if path.stat().st_ino != inode]
+    assert changed == ["train"]
+    assert listed(tmp_path / "out", "train").texts == ("a red square",)
+
+
+def test_the_splits_of_a_run_are_named_once():
+    assert lists.splits_of(tiny_params()) == ["train", "tuning", "test"]
+    assert lists.splits_of(tiny_params("prompts.split=test")) == ["test", "tuning"]
+
+
+def test_a_prompt_record_is_named_after_its_split_and_place():
+    assert lists.record_id("train", 42) == "train-0042"
 
 
 def test_a_family_without_captions_needs_lists():
