@@ -205,7 +205,7 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
 
     def stages_to(count: int) -> None:
         params = shipped(f"run.rounds={count}")
-        loop = Loop(plain.run, params, plain.worker, call_plainly, Observers([]), Guards(plain.run, params))
+        loop = Loop(plain.run, params, plain.executor, call_plainly, Observers([]), Guards(plain.run, params))
         loop.train()
         loop.judge_finally()
 

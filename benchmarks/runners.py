@@ -23,11 +23,11 @@ from overhead import shipped
 
 from flows.observers.observer import Observer
 from flows.runners.ray_cluster import start_here
-from flows.runners.ray_runners import RayRunners
+from flows.runners.ray_executor import RayExecutor
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from stages.contract.declared_stages import STAGES
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.contract.job import Job
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
@@ -37,7 +37,7 @@ PAINTING = ("rollout", "complete", "score")
 WARM = 2  # rounds that load models and are not counted
 
 
-class InOrder(RayRunners):
+class InOrder(RayExecutor):
     """Runners that score once everything is painted."""
 
     def _score_ahead(self, job: Job, shard: int) -> None:
@@ -62,13 +62,13 @@ def with_runners(prompts: int, count: int):
     return parameters(prompts, "placement.runner=ray", f"placement.num_runners={count}")
 
 
-def timed(worker: Worker, prompts: int) -> dict[str, float]:
+def timed(executor: StageExecutor, prompts: int) -> dict[str, float]:
     """Wall seconds of each stage, made again."""
     params = parameters(prompts)
     run, seconds = open_run(params, device="cpu"), dict[str, float]()
     for name in PAINTING:
         began = time.perf_counter()
-        done = run_stage(run, STAGES[name], 0, params, worker, force=True)
+        done = run_stage(run, STAGES[name], 0, params, executor, force=True)
         seconds[name] = time.perf_counter() - began
         assert done.manifest
     return seconds
@@ -79,21 +79,21 @@ def turns(prompts: int, count: int) -> dict[str, list[dict[str, float]]]:
     params = parameters(prompts)
     here = Resources(params)
     run_stage(open_run(params, device="cpu"), STAGES["prompts"], 0, params, here)
-    sides: dict[str, Worker] = {
+    sides: dict[str, StageExecutor] = {
         "here": here,
-        "one": RayRunners(with_runners(prompts, 1)),
-        "two": RayRunners(with_runners(prompts, 2)),
+        "one": RayExecutor(with_runners(prompts, 1)),
+        "two": RayExecutor(with_runners(prompts, 2)),
         "two, in order": InOrder(with_runners(prompts, 2)),
     }
-    for worker in sides.values():
-        timed(worker, prompts)
-        timed(worker, prompts)  # the second runner may have come late
+    for executor in sides.values():
+        timed(executor, prompts)
+        timed(executor, prompts)  # the second runner may have come late
     found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(count):
-        for name, worker in sides.items():
-            found[name].append(timed(worker, prompts))
-    for worker in sides.values():
-        worker.close()
+        for name, executor in sides.items():
+            found[name].append(timed(executor, prompts))
+    for executor in sides.values():
+        executor.close()
     return found
 
 

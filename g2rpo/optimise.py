@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from g2rpo.distributed.group import World
+from g2rpo.distributed.group import ProcessGroup
 from g2rpo.losses import clipped_surrogate
 from g2rpo.policies.protocol import Condition
 from g2rpo.sampler import branch_transition
@@ -121,14 +121,14 @@ class _Step:
     sites: Indices
     chunks: list[Indices]
     padded: bool
-    """Whether the last micro-batch only keeps pace with the other processes of a world, and counts for nothing."""
+    """Whether the last micro-batch only keeps pace with the group's other processes, and counts for nothing."""
 
     @classmethod
-    def of(cls, sites: Indices, micro_batch: int, world: World) -> "_Step":
+    def of(cls, sites: Indices, micro_batch: int, process_group: ProcessGroup) -> "_Step":
         """Return the share of a process; all have as many micro-batches, since they meet in each."""
-        own = world.own(sites)
+        own = process_group.own(sites)
         chunks = list(own.split(micro_batch)) if len(own) else []
-        padded = len(chunks) < -(-len(World(0, world.size).own(sites)) // micro_batch)
+        padded = len(chunks) < -(-len(ProcessGroup(0, process_group.size).own(sites)) // micro_batch)
         return cls(sites, [*chunks, sites[:1]] if padded else chunks, padded)
 
     def each(self) -> Iterator[tuple[Indices, bool]]:
@@ -137,7 +137,7 @@ class _Step:
             yield chosen, not (self.padded and number == len(self.chunks) - 1)
 
 
-def _steps(sites: Sites, rule: UpdateRule, world: World) -> list[_Step]:
+def _steps(sites: Sites, rule: UpdateRule, process_group: ProcessGroup) -> list[_Step]:
     """Return the optimizer steps of a pass."""
     everything = torch.arange(len(sites.step), device=sites.step.device)
     if rule.cadence == "iteration":
@@ -145,7 +145,7 @@ def _steps(sites: Sites, rule: UpdateRule, world: World) -> list[_Step]:
         parts = [everything[torch.isin(sites.rows, some)] for some in prompts]
     else:
         parts = [everything[sites.step == step] for step in sites.step.unique()]
-    return [_Step.of(part, rule.micro_batch, world) for part in parts]
+    return [_Step.of(part, rule.micro_batch, process_group) for part in parts]
 
 
 def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Rewards:
@@ -153,11 +153,11 @@ def old_log_probs(field: VelocityField, sites: Sites, rule: UpdateRule) -> Rewar
 
     They are computed in the very micro-batches of the update, so that its first ratio is 1. Call it before
     the first optimizer step and hold its result fixed for the round. What the first optimizer step sees itself before
-    it changes a weight is left NaN: its own forward fixes that at no further cost. In a world each process computes
-    those of its own share.
+    it changes a weight is left NaN: its own forward fixes that at no further cost. In a process group each process
+    computes those of its own share.
     """
     fixed = torch.full_like(sites.advantage, torch.nan)
-    for chosen, counts in (part for step in _steps(sites, rule, field.team.world)[1:] for part in step.each()):
+    for chosen, counts in (part for step in _steps(sites, rule, field.team.process_group)[1:] for part in step.each()):
         part = sites.take(chosen)
         velocity = field.as_in_update(part.latents, _sigma(part, rule), part.condition.take(part.rows))
         if counts:
@@ -187,11 +187,11 @@ def optimise(
     Raises:
         AssertionError: If the first ratio is not 1 where it must be: the old log-probabilities are not this policy's.
     """
-    world = field.team.world
+    process_group = field.team.process_group
     learning = _Learning(field, base, sites, log_prob_old, rule)
-    steps = [step for _ in range(rule.num_epochs) for step in _steps(sites, rule, world)]
+    steps = [step for _ in range(rule.num_epochs) for step in _steps(sites, rule, process_group)]
     for number, step in enumerate(steps):
-        seen = world.gathered(learning.backward(step))
+        seen = process_group.gathered(learning.backward(step))
         ratio = torch.cat([part.ratio for part in seen])
         if number == 0 and not rule.off_policy:
             gap = float((ratio - 1).abs().max())
@@ -278,7 +278,7 @@ class _Learning:
 
     def _add(self, loss: Tensor) -> None:
         """Go backward: gradients are means over the processes, and their sum is wanted."""
-        (loss * self.field.team.world.size).backward()
+        (loss * self.field.team.process_group.size).backward()
 
 
 def _sigma(sites: Sites, rule: UpdateRule) -> Tensor:

@@ -1,7 +1,7 @@
 """One optimizer over one network: accumulate, clip, step, average.
 
 Its whole state is named tensors and three numbers, so that it can be stored without pickling. The tensors may lie in
-shares, one on each process of a world: then all of them take each step together.
+shares, one on each process of a process group: then all of them take each step together.
 """
 
 from collections.abc import Mapping

@@ -36,11 +36,11 @@ _SITE = ["prompt_id", "origin", "step"]
 def run(job: Job, resources: Resources) -> None:
     """Write the old log-probabilities, one row an optimizer step, and the policy that comes out.
 
-    The processes of a world call this together; each learns from its share, and the first one writes.
+    The processes of a process group call this together; each learns from its share, and the first one writes.
     """
     chosen, previous = job.params.update, job.inputs["previous_policy"]
     learning = resources.learning
-    world, field = learning.world, learning.field(previous, chosen.micro_batch)
+    process_group, field = learning.process_group, learning.field(previous, chosen.micro_batch)
     base = resources.base_field(chosen.micro_batch)
     rule = update_rule(job.params, job.round_number, resources.sigmas(job.params.rollout.num_steps))
     transitions = _trained(job)
@@ -50,10 +50,10 @@ def run(job: Job, resources: Resources) -> None:
     trainer.learning_rate = rate = learning_rate(chosen, job.round_number)
     first_step = trainer.num_steps
     reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=fixed, rule=rule))
-    fixed = world.joined(fixed)
+    fixed = process_group.joined(fixed)
     gap = _gap(fixed, transitions, chosen)
-    spent = sum(world.gathered([field.evaluations + base.evaluations]))
-    if world.leads:
+    spent = sum(process_group.gathered([field.evaluations + base.evaluations]))
+    if process_group.leads:
         columns = {name: transitions[name] for name in (*_BRANCH, "step")}
         old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.cpu().numpy()})
         check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
@@ -65,8 +65,8 @@ def run(job: Job, resources: Resources) -> None:
             "log_prob_gap": [gap] * len(reports),
         }
         write_shard(job.outputs["updates"], 0, UPDATES, arrow(UPDATES, updates), stamp=job.stamp, evaluations=spent)
-    write_policy(job.outputs["policy"], trainer, leads=world.leads)
-    world.wait()
+    write_policy(job.outputs["policy"], trainer, leads=process_group.leads)
+    process_group.wait()
     learning.trained(job.outputs["policy"])
 
 

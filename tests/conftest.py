@@ -13,7 +13,7 @@ os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
     "docs/test_tutorial.py",
-    "flows/runners/test_real_ray_runners.py",
+    "flows/runners/test_real_ray_executor.py",
     "flows/services/test_up_and_down.py",
     "flows/compare/test_small_comparison.py",
     "pipelines/",

@@ -9,7 +9,7 @@ import typer
 from flows.cli.options import Overrides, ParamsFile, checked
 
 if TYPE_CHECKING:
-    from flows.training.forecast import Plan
+    from flows.training.forecast import Forecast
 
 planning = typer.Typer()
 
@@ -25,13 +25,13 @@ def plan(
 ) -> None:
     """Tell what `g2rpo train` would do, after the same checks, and do nothing of it."""
     parsed = checked(params, overrides)
-    from flows.training.forecast import plan
+    from flows.training.forecast import forecast_run
 
-    found = plan(parsed, measure=measure)
+    found = forecast_run(parsed, measure=measure)
     print(json.dumps(found.values(price), indent=1) if as_json else _told(found, price))
 
 
-def _told(found: "Plan", price: float | None) -> str:
+def _told(found: "Forecast", price: float | None) -> str:
     spent, values = found.evaluations, found.values(price)
     lines = [
         f"run          {found.run_key} ({found.folder})",
@@ -39,11 +39,12 @@ def _told(found: "Plan", price: float | None) -> str:
         f"evaluations  {spent['rounds']:,} by the rounds, {spent['judging']:,} by the judging during them,",
         f"             {spent['final']:,} by the final one, {spent['best']:,} more if the best round is not the last",
     ]
-    if found.trial and found.seconds is not None and found.bytes_kept is not None:
+    measured = found.measured
+    if measured and found.seconds is not None and found.bytes_kept is not None:
         lines += [
-            f"seconds      {found.seconds:,.0f}, a round {found.trial.round_seconds:.2f}; measured now on this machine",
-            f"disk         {found.trial.round_bytes / 1e6:,.1f} MB a round, {found.bytes_kept / 1e6:,.0f} MB in all",
-            f"memory       {found.trial.peak_bytes / 1e9:.2f} GB",
+            f"seconds      {found.seconds:,.0f}, a round {measured.round_seconds:.2f}; measured now on this machine",
+            f"disk         {measured.round_bytes / 1e6:,.1f} MB a round, {found.bytes_kept / 1e6:,.0f} MB in all",
+            f"memory       {measured.peak_bytes / 1e9:.2f} GB",
             f"hours        {values['device_hours']:.3f} of {'the device' if found.num_devices == 1 else 'all devices'}"
             + ("" if price is None else f", which cost {values['price']:.2f}"),
         ]
@@ -51,5 +52,5 @@ def _told(found: "Plan", price: float | None) -> str:
     return "\n".join(lines + [f"  {name}: {json.dumps(value)}" for name, value in found.changed.items()])
 
 
-def _devices(found: "Plan") -> str:
+def _devices(found: "Forecast") -> str:
     return found.device if found.num_devices == 1 else f"{found.num_devices} runners, {found.device}"

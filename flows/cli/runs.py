@@ -16,7 +16,7 @@ runs = typer.Typer()
 def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the runs of the store, the newest first."""
     from flows.report.run_list import listed
-    from stages.disk.root import home
+    from stages.disk.root import store_root
 
     rows = listed()
     if as_json:
@@ -24,7 +24,7 @@ def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSO
     elif rows:
         _print_table(rows)
     else:
-        print(f"no runs in {home()}; `g2rpo train` begins one")
+        print(f"no runs in {store_root()}; `g2rpo train` begins one")
 
 
 @runs.command()

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from flows.compare.plan import Method, Plan, Values, slug, told
+from flows.compare.plan import ComparisonPlan, Method, Values, slug, told
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
@@ -44,7 +44,7 @@ class Cell:
         return [part for part in (self.method, self.variant) if part] + told(self.point)
 
 
-def cells_of(plan: Plan, folder: Path) -> list[Cell]:
+def cells_of(plan: ComparisonPlan, folder: Path) -> list[Cell]:
     """Return the runs of a plan, seed by seed, so that a part of them is a comparison too.
 
     Args:
@@ -106,7 +106,7 @@ def final_params(params: Params, split: str) -> Params:
     )
 
 
-def _cell(plan: Plan, folder: Path, values: Values, key: tuple[str, str, dict[str, Any], int]) -> Cell:
+def _cell(plan: ComparisonPlan, folder: Path, values: Values, key: tuple[str, str, dict[str, Any], int]) -> Cell:
     overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]
     cell_name = ", ".join([part for part in key[:2] if part] + told(key[2]))
     try:
@@ -119,7 +119,7 @@ def _cell(plan: Plan, folder: Path, values: Values, key: tuple[str, str, dict[st
     return Cell(*key, params)
 
 
-def _check(params: Params, plan: Plan) -> None:
+def _check(params: Params, plan: ComparisonPlan) -> None:
     """Refuse what a run would refuse, as far as that can be told without loading a model."""
     check_names(params, {*params.score.rewards, *params.evaluate.rewards})
     by = final_params(params, plan.split)

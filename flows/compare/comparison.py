@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.compare.cells import cells_of, require_distinct
 from flows.compare.machine import machine
-from flows.compare.plan import Plan, load_plan
+from flows.compare.plan import ComparisonPlan, load_plan
 from flows.compare.stored import Placed
 from stages.sources.device import run_device
 
@@ -17,7 +17,7 @@ class Comparison:
 
     name: str
     path: Path
-    plan: Plan
+    plan: ComparisonPlan
     runs: list[Placed]
 
     @classmethod

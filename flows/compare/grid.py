@@ -7,12 +7,12 @@ import yaml
 from matplotlib.axes import Axes
 
 from flows.common.rows import Rows, column, pick
-from flows.compare.plan import Plan
+from flows.compare.plan import ComparisonPlan
 from flows.compare.style import Look, error_of, figure_of, fit, key_below, panels, save
 from flows.compare.tables import point_text
 
 
-def grid_plot(tuning: Rows, best: Rows, plan: Plan, folder: Path) -> str:
+def grid_plot(tuning: Rows, best: Rows, plan: ComparisonPlan, folder: Path) -> str:
     """Draw the metric over each parameter of the grid, the others at each method's best.
 
     Args:
@@ -52,7 +52,7 @@ def _places(axis: Axes, values: list[Any]) -> dict[Any, float]:
     return {value: value for value in values}
 
 
-def best_yaml(best: Rows, plan: Plan) -> str:
+def best_yaml(best: Rows, plan: ComparisonPlan) -> str:
     """Return the best points as the `methods` of a plan; with variants, under the name of each."""
     tree: dict[str, Any] = {}
     known = {key: {point_text(value): value for value in values} for key, values in plan.grid.items()}

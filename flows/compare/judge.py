@@ -44,8 +44,8 @@ def judge_last(session: Session, split: str) -> None:
     by = final_params(session.params, split)
     if is_done(run, EVALUATE, rounds, by):
         return
-    with locked(run.path), at_work(session.worker):
-        run_stage(run, EVALUATE, rounds, by, session.worker)
+    with locked(run.path), at_work(session.executor):
+        run_stage(run, EVALUATE, rounds, by, session.executor)
     tracker = MlflowObserver(session.params)
     tracker.show(run)
     tracker.evaluated(Judged(rounds, split, run.evaluation_folder(rounds, split)))
@@ -58,8 +58,8 @@ def judge_base(session: Session, split: str) -> None:
     with _alone(folder.with_name(f".{folder.name}.lock")):
         if not is_judged(folder):
             policy = {"policy": session.run.policy_folder(0)}
-            with at_work(session.worker):
-                execute(EVALUATE, folder, policy, by, session.worker, number=0, force=True)
+            with at_work(session.executor):
+                execute(EVALUATE, folder, policy, by, session.executor, number=0, force=True)
 
 
 @contextmanager

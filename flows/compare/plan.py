@@ -37,7 +37,7 @@ class Variant(Section):
     """Values on top of each method's."""
 
 
-class Plan(Section):
+class ComparisonPlan(Section):
     """All of a plan; the runs are methods x variants x grid x seeds.
 
     A run's parameters are, the later over the earlier: `params`, the method's `params`, `set`, the method's `set`,
@@ -97,7 +97,7 @@ class Plan(Section):
         return self
 
 
-def load_plan(path: Path) -> Plan:
+def load_plan(path: Path) -> ComparisonPlan:
     """Return the plan of a file, checked by itself; its parameters are checked with its cells.
 
     Raises:
@@ -106,7 +106,7 @@ def load_plan(path: Path) -> Plan:
     """
     tree = read_mapping(path, "A plan", "--plan FILE")
     try:
-        return Plan.model_validate(with_floats(tree))
+        return ComparisonPlan.model_validate(with_floats(tree))
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
         raise ValueError(f"The plan {path} is not valid; nothing was started.\n{faults}") from None
@@ -152,7 +152,8 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{key}: required, got nothing. Add it; presets/compare.yaml is a whole plan."
     if fault["type"] == "extra_forbidden":
-        record = {"methods": Method, "variants": Variant}.get(place[0], Plan) if len(place) > 1 else Plan
+        inner = {"methods": Method, "variants": Variant} if len(place) > 1 else {}
+        record = inner.get(place[0], ComparisonPlan)
         known = ", ".join(record.model_fields)
         return f"{key}: unknown key, got {fault['input']!r}. Remove it or correct it; known here: {known}."
     return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}. Change it in the plan."

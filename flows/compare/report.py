@@ -12,7 +12,7 @@ from flows.common.rows import Row, Rows, pick, write_csv
 from flows.compare.comparison import Comparison
 from flows.compare.grid import best_yaml, grid_plot
 from flows.compare.images import images_plot
-from flows.compare.plan import Plan, slug
+from flows.compare.plan import ComparisonPlan, slug
 from flows.compare.plots import curves_plot, final_plot, pareto_plot, steps_plot
 from flows.compare.sections import (
     Section,
@@ -65,7 +65,7 @@ class Tables:
     best: Rows
 
     @classmethod
-    def of(cls, plan: Plan, whole: Sequence[Measured]) -> "Tables":
+    def of(cls, plan: ComparisonPlan, whole: Sequence[Measured]) -> "Tables":
         """Return the tables of runs that are whole."""
         runs = runs_table(whole)
         tuning = tuning_table(runs, whole, plan) if plan.grid else []
@@ -153,7 +153,7 @@ def _named(name: str, variant: str) -> str:
     return "-".join(filter(None, [name, slug(variant)]))
 
 
-def _lead(plan: Plan, whole: Sequence[Measured]) -> str:
+def _lead(plan: ComparisonPlan, whole: Sequence[Measured]) -> str:
     """Return what was compared, in a sentence or two."""
     points = len({tuple(map(point_text, each.placed.cell.point.values())) for each in whole})
     parts = {"method": len(plan.methods), "variant": len(plan.variants), "point of a grid": points * bool(plan.grid)}
@@ -173,7 +173,7 @@ def _plural(name: str, number: int) -> str:
     return name if number == 1 else f"{head}s{space}{tail}"
 
 
-def _metrics(final: Rows, plan: Plan) -> Row:
+def _metrics(final: Rows, plan: ComparisonPlan) -> Row:
     """Return the means at the first number of inference steps, as a tree for `dvc metrics`."""
     tree: dict[str, Any] = {}
     for row in pick(final, num_steps=final[0]["num_steps"]):

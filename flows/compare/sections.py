@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import floor, isnan, log10
 
 from flows.common.rows import Row, Rows, column, distinct, grouped, pick
-from flows.compare.plan import Plan, told
+from flows.compare.plan import ComparisonPlan, told
 from flows.compare.shown import Shown
 
 BEST = " ◂"
@@ -62,7 +62,7 @@ def probability(p: float) -> str:
     return f"<{_LEAST_P}" if p < _LEAST_P else f"{p:.3f}"
 
 
-def row_name(row: Row, plan: Plan) -> str:
+def row_name(row: Row, plan: ComparisonPlan) -> str:
     """Return what a row is called: its method, and its point where the plan has a grid."""
     return ", ".join([row["method"], *told({key: row[key] for key in plan.grid})])
 
@@ -141,7 +141,7 @@ def _paired_table(part: Rows, shown: Shown) -> Table:
     return Table(header, rows, num_names=2)
 
 
-def grid_section(best: Rows, tuning: Rows, plan: Plan) -> Section:
+def grid_section(best: Rows, tuning: Rows, plan: ComparisonPlan) -> Section:
     """Return what the grid has found: the metric at every point, a row a point, a column a method."""
     decimals, split = decimals_of(column(tuning, "mean")), tuning[0]["split"]
     tables = [
@@ -158,7 +158,7 @@ def grid_section(best: Rows, tuning: Rows, plan: Plan) -> Section:
     return Section("Grid", [text], tables, [("grid", f"{plan.metric} over the grid")])
 
 
-def _grid_table(rows: Rows, best: Rows, plan: Plan, decimals: int) -> Table:
+def _grid_table(rows: Rows, best: Rows, plan: ComparisonPlan, decimals: int) -> Table:
     methods = distinct(best, "method")
     texts: list[list[str]] = []
     for point, group in grouped(rows, [*plan.grid]):
@@ -174,7 +174,7 @@ def _at_edge(value: object, values: Sequence[object]) -> bool:
     return len(numbers) == len(values) > 2 and value in (numbers[0], numbers[-1])
 
 
-def cost_section(cost: Rows, plan: Plan) -> Section:
+def cost_section(cost: Rows, plan: ComparisonPlan) -> Section:
     """Return what a run of each method has cost."""
     rows: list[list[str]] = []
     for row in cost:

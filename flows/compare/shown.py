@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.common.rows import Rows, distinct, pick
-from flows.compare.plan import Plan
+from flows.compare.plan import ComparisonPlan
 from flows.compare.stored import Measured, trained_on
 from flows.compare.style import Look
 from flows.compare.tables import at_best
@@ -14,7 +14,7 @@ from flows.compare.tables import at_best
 class Shown:
     """Tables as in `flows.compare.tables`, of a grid each method's best point and the base there."""
 
-    plan: Plan
+    plan: ComparisonPlan
     rewards: Sequence[str]
     """The metric first."""
     trained: Mapping[str, Sequence[str]]
@@ -24,7 +24,7 @@ class Shown:
     curves: Rows
 
     @classmethod
-    def of(cls, plan: Plan, whole: Sequence[Measured], best: Rows, *tables: Rows) -> "Shown":
+    def of(cls, plan: ComparisonPlan, whole: Sequence[Measured], best: Rows, *tables: Rows) -> "Shown":
         """Return what is drawn of the tables runs, final and curves.
 
         Args:

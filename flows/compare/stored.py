@@ -12,7 +12,7 @@ from flows.compare.plan import slug
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import file_digest, value_digest
 from stages.disk.policy_state import missing_files
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.disk.tables import read_table
 from stages.engine.execute import is_done
 from stages.params.record import Params
@@ -64,7 +64,7 @@ class Placed:
 
     def log(self, plan: str) -> Path:
         """Return the file of what the run says while it goes on."""
-        return home() / "compare" / slug(plan) / f"{self.cell.slug}-{self.key}.log"
+        return store_root() / "compare" / slug(plan) / f"{self.cell.slug}-{self.key}.log"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def base_folder(by: Params) -> Path:
     """
     origins = {"policy": policy_digest(by)} | stage_origins(EVALUATE, by)
     found = {"parameters": EVALUATE.parameters(by, 0), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
-    return home() / "bases" / value_digest(found | {"device": run_device(by).type})[:16]
+    return store_root() / "bases" / value_digest(found | {"device": run_device(by).type})[:16]
 
 
 def is_judged(folder: Path) -> bool:

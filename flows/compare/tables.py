@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any
 
 from flows.common.rows import Row, Rows, column, distinct, grouped, pick
-from flows.compare.plan import BASE, Plan
+from flows.compare.plan import BASE, ComparisonPlan
 from flows.compare.statistics import holm, paired, summary
 from flows.compare.stored import Measured
 from stages.readings.budget import method_evaluations
@@ -32,7 +32,7 @@ def base_table(whole: Sequence[Measured]) -> Rows:
     return [group[0] for _, group in grouped(rows, keys)]
 
 
-def final_table(runs: Rows, bases: Rows, plan: Plan) -> Rows:
+def final_table(runs: Rows, bases: Rows, plan: ComparisonPlan) -> Rows:
     """Return mean, std, interval and n over seeds for each method, variant, point, inference steps and reward.
 
     The base is judged once, so it has no interval. It is one method where all are of one base, else one for each.
@@ -47,7 +47,7 @@ def final_table(runs: Rows, bases: Rows, plan: Plan) -> Rows:
     return final + [key | vars(summary(column(group, "value"))) for key, group in grouped(order, [*_keys(plan), *_OF])]
 
 
-def paired_table(runs: Rows, plan: Plan) -> Rows:
+def paired_table(runs: Rows, plan: ComparisonPlan) -> Rows:
     """Return the differences to the reference by seed, on the final split, each with its test.
 
     `p_holm` is corrected within a reward and number of inference steps, over methods and variants; the intervals are
@@ -81,7 +81,7 @@ def curves_table(whole: Sequence[Measured]) -> Rows:
     return rows
 
 
-def cost_table(whole: Sequence[Measured], plan: Plan) -> Rows:
+def cost_table(whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:
     """Return what a run of each method, variant and point spent in training, as means over seeds.
 
     `evaluations_per_prompt` holds rollout, completion and update; peak_bytes is the largest of a stage.
@@ -95,7 +95,7 @@ def cost_table(whole: Sequence[Measured], plan: Plan) -> Rows:
     ]
 
 
-def tuning_table(runs: Rows, whole: Sequence[Measured], plan: Plan) -> Rows:
+def tuning_table(runs: Rows, whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:
     """Return the metric of each method, variant and point on evaluate.split, over seeds."""
     params = whole[0].placed.cell.params.evaluate
     found = pick(runs, split=params.split, reward=plan.metric, num_steps=params.num_steps[0])
@@ -108,7 +108,7 @@ def best_of(tuning: Rows) -> Rows:
     return [max(group, key=lambda row: (row["n"], row["mean"])) for _, group in grouped(tuning, ["method", "variant"])]
 
 
-def at_best(rows: Rows, best: Rows, plan: Plan) -> Rows:
+def at_best(rows: Rows, best: Rows, plan: ComparisonPlan) -> Rows:
     """Return the rows that are of the best points; the base's at that of the variant's first method."""
     points = {(row["method"], row["variant"]): [row[key] for key in plan.grid] for row in best}
     of_base = {row["variant"]: [row[key] for key in plan.grid] for row in reversed(best)}
@@ -124,7 +124,7 @@ def point_text(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else json.dumps(value)
 
 
-def _keys(plan: Plan) -> list[str]:
+def _keys(plan: ComparisonPlan) -> list[str]:
     return ["method", "variant", *plan.grid]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.doctor.check import Check
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.record import Params
 
 _ALIKE = ("torch", "diffusers", "ray")
@@ -72,8 +72,8 @@ def _nodes() -> Iterator[Check]:
     if dead:
         yield Check("nodes", "warn", f"the cluster has lost {', '.join(dead)}", "Start them again, or go on without.")
     here = {name: _public_version(name) for name in _ALIKE}
-    home().mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix="doctor-", dir=home()) as mark:
+    store_root().mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="doctor-", dir=store_root()) as mark:
         for node in (node for node in ray.nodes() if node["Alive"]):
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             look = ray.remote(_look).options(num_cpus=0, scheduling_strategy=where)
@@ -85,7 +85,7 @@ def _node(said: dict[str, Any], here: dict[str, str]) -> Check:
     name = f"node {said['host']}"
     if not said["sees"]:
         remedy = "Have the store on a file system that all nodes mount at the same path, and name it in G2RPO_HOME."
-        return Check(name, "fault", f"it does not see {home()}", remedy)
+        return Check(name, "fault", f"it does not see {store_root()}", remedy)
     other = [f"{of} {said[of]}, here {own}" for of, own in here.items() if said[of] != own]
     if other:
         return Check(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.doctor.check import Check
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.record import Params
 
 
@@ -35,7 +35,7 @@ def device(params: Params) -> Iterator[Check]:
 
 def disk(params: Params) -> Iterator[Check]:
     """See whether the store can be written to, how much is free, and whether files can have two names."""
-    folder = home().resolve()
+    folder = store_root().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=folder) as name:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.doctor.check import Check
 from flows.services.service import stored
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.integrity.own_files import damaged_own_files
 from stages.store.lock import held_by, last_holder
 from stages.store.run import Run
@@ -15,7 +15,7 @@ from stages.store.run import Run
 
 def runs() -> Iterator[Check]:
     """Look at each run's own files and at who holds it; `g2rpo verify` looks at its tables too."""
-    folders = sorted(path for path in (home() / "runs").glob("*") if path.is_dir())
+    folders = sorted(path for path in (store_root() / "runs").glob("*") if path.is_dir())
     for path in folders:
         run = Run(path)
         damaged = damaged_own_files(run)
@@ -25,12 +25,12 @@ def runs() -> Iterator[Check]:
             continue
         yield from _lock(run)
         yield from _leftovers(path)
-    yield Check("runs", "ok", f"{len(folders)} in {home()}")
+    yield Check("runs", "ok", f"{len(folders)} in {store_root()}")
 
 
 def services() -> Iterator[Check]:
     """Look for services that `g2rpo up` has started and that have ended."""
-    for path in sorted((home() / "services").glob("*.json")):
+    for path in sorted((store_root() / "services").glob("*.json")):
         service = stored(path.stem)
         if service is None:
             yield Check(f"service {path.stem}", "warn", f"{path} cannot be read", "Remove it, then give `g2rpo up`.")

@@ -8,14 +8,14 @@ from pathlib import Path
 from flows.guards.finding import Finding
 from flows.observers.observer import Ending, Judged
 from stages.disk.files import make_folder
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
 
 def log_path(key: str) -> Path:
     """Return the log of a run."""
-    return home() / "logs" / f"{key}.log"
+    return store_root() / "logs" / f"{key}.log"
 
 
 class LogObserver:

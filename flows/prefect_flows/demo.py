@@ -15,7 +15,7 @@ from flows.prefect_flows.own_server import prefect_server
 from flows.report.final import FinalEvaluations, Report, write_report
 from flows.tracking.observer import tracking_uri
 from flows.training.session import as_typed, ready
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.file import written
 from stages.params.record import Params
 from stages.store.child_run import youngest
@@ -30,7 +30,7 @@ def run_demo(params: Params, out: Path) -> None:
     the server is stopped. Nothing is left running.
     """
     begun = run_of(Fingerprint.of(params, ready(params).device.type))
-    folder = home() / "prefect"
+    folder = store_root() / "prefect"
     out.mkdir(parents=True, exist_ok=True)
     (out / "params.yaml").write_text(written(params))
     with prefect_server(folder) as url:

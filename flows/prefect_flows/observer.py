@@ -57,7 +57,7 @@ class PrefectObserver:
     def close(self, ending: Ending) -> None:
         """Show the rounds as they are, and leave a card that says where things lie and what they are called."""
         self._show()
-        create_markdown_artifact(card(self._run, ending), key=f"run-{self._run.key}")
+        create_markdown_artifact(summary_page(self._run, ending), key=f"run-{self._run.key}")
 
     def _show(self) -> None:
         create_table_artifact(
@@ -76,7 +76,7 @@ def _filled(rows: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name: rows[number].get(name, "") for name in columns} for number in sorted(rows)]
 
 
-def card(run: Run, ending: Ending) -> str:
+def summary_page(run: Run, ending: Ending) -> str:
     """Return what to know of a run, in Markdown: how it ended, what to do next, where it is shown, its ids."""
     links, key = run.links, run.key
     shown = links.get("mlflow_url")

@@ -3,12 +3,12 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.engine.loaded_models import Resources
 from stages.params.record import Params
 
 
-def runners(params: Params) -> Worker:
+def executor_for(params: Params) -> StageExecutor:
     """Return who does the stages of these parameters; nothing is loaded or started yet.
 
     Raises:
@@ -17,19 +17,19 @@ def runners(params: Params) -> Worker:
     if params.placement.runner == "local":
         return Resources(params)
     try:
-        from flows.runners.ray_runners import RayRunners
+        from flows.runners.ray_executor import RayExecutor
     except ImportError as error:
         raise ValueError(
             f"placement.runner: ray needs Ray, got {error}. Install it, as by `pip install --editable '.[ray]'`, or "
             "set placement.runner to local."
         ) from error
-    return RayRunners(params)
+    return RayExecutor(params)
 
 
 @contextmanager
-def at_work(worker: Worker) -> Generator[Worker]:
+def at_work(executor: StageExecutor) -> Generator[StageExecutor]:
     """Have runners at hand until the end of the block, and send them home then."""
     try:
-        yield worker
+        yield executor
     finally:
-        worker.close()
+        executor.close()

@@ -10,7 +10,7 @@ import ray
 from torch import distributed
 
 from flows.common.processes import free_port
-from g2rpo.distributed.group import World
+from g2rpo.distributed.group import ProcessGroup
 from stages.contract.declared_stages import STAGES
 from stages.contract.executor import Spent
 from stages.contract.job import Job
@@ -20,10 +20,10 @@ from stages.engine.loaded_models import Resources
 from stages.engine.scoring import scored
 from stages.params.record import Params
 
-_PATIENCE = timedelta(minutes=30)  # of a process for the others of its world; a dead one is noticed at once
+_PATIENCE = timedelta(minutes=30)  # of a process for the others of its process group; a dead one is noticed at once
 
 
-class Runner:
+class RayActor:
     """The body of a Ray actor. It reads and writes the store, which lies at the same path on every node.
 
     Args:
@@ -54,15 +54,15 @@ class Runner:
         return digest, scored(job, self._resources, shard)
 
     def address(self) -> str:
-        """Return where a world may meet that this runner leads."""
+        """Return where a process group may meet that this runner leads."""
         host = ray.util.get_node_ip_address()
         return f"tcp://{host}:{free_port(host)}"
 
-    def join(self, world: World, address: str) -> None:
-        """Learn as one of a world's processes from now on; once in a process's life."""
-        if world.size > 1:
+    def join(self, process_group: ProcessGroup, address: str) -> None:
+        """Learn as one of a process group's processes from now on; once in a process's life."""
+        if process_group.size > 1:
             backend = "nccl" if self._resources.device.type == "cuda" else "gloo"
             distributed.init_process_group(
-                backend, init_method=address, rank=world.rank, world_size=world.size, timeout=_PATIENCE
+                backend, init_method=address, rank=process_group.rank, world_size=process_group.size, timeout=_PATIENCE
             )
-        self._resources.learn_with(world)
+        self._resources.learn_with(process_group)

@@ -10,9 +10,9 @@ from typing import Any
 
 import ray
 
-from flows.runners.ray_actor import Runner
+from flows.runners.ray_actor import RayActor
 from flows.runners.ray_pool import Actor
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.placement import PlacementParams
 from stages.params.record import Params
 
@@ -48,7 +48,7 @@ class Cluster:
         """Start an actor; it is there once its `ready` answers."""
         device = "cuda" if need.gpus else "cpu"
         there = params.model_copy(update={"resources": params.resources.model_copy(update={"device": device})})
-        told = {name: os.environ[name] for name in _TOLD if name in os.environ} | {"G2RPO_HOME": str(home())}
+        told = {name: os.environ[name] for name in _TOLD if name in os.environ} | {"G2RPO_HOME": str(store_root())}
         if device == "cpu":  # or torch shares weights over the GPUs that are there
             told["CUDA_VISIBLE_DEVICES"] = ""
         options: dict[str, Any] = {
@@ -58,7 +58,7 @@ class Cluster:
             "max_restarts": 0,
             "runtime_env": {"env_vars": told},
         }
-        return ray.remote(Runner).options(**options).remote(there, str(Path.cwd()))
+        return ray.remote(RayActor).options(**options).remote(there, str(Path.cwd()))
 
     def leave(self) -> None:
         """Disconnect, ending a cluster of one's own."""

@@ -8,15 +8,15 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from flows.runners.ray_pool import Actor, Pool, told
-from g2rpo.distributed.group import World
+from g2rpo.distributed.group import ProcessGroup
 from stages.contract.executor import Spent
 from stages.contract.job import Job
 
-_LAST_WORDS = 10.0  # seconds for the others of a world to fail, or to end, once one has failed
+_LAST_WORDS = 10.0  # seconds for the others of a process group to fail, or to end, once one has failed
 
 
-class RayWorld:
-    """Some runners of a pool as one world.
+class RayProcessGroup:
+    """Some runners of a pool as one process_group.
 
     Args:
         pool: Whose.
@@ -28,7 +28,7 @@ class RayWorld:
         self._met: list[Actor] = []
 
     def update(self, job: Job) -> Spent:
-        """Have the world do the stage `update`; if one of it is lost, with another in its place.
+        """Have the process group do the stage `update`; if one of it is lost, with another in its place.
 
         Raises:
             RunnersLostError: If too many are lost.
@@ -41,7 +41,7 @@ class RayWorld:
                 return Spent.together(spent)
 
     def _meet(self) -> list[Actor]:
-        """Return the world's runners, who know each other."""
+        """Return the process group's runners, who know each other."""
         while True:
             actors = self._pool.take(self._size, first=self._met)
             if actors == self._met:
@@ -52,8 +52,8 @@ class RayWorld:
             address = self._together(actors[:1], [lambda actor: actor.address.remote()])
             if address is None:
                 continue
-            ranks = [World(rank, self._size) for rank in range(self._size)]
-            joins = [partial(_join, world, address[0]) for world in ranks]
+            ranks = [ProcessGroup(rank, self._size) for rank in range(self._size)]
+            joins = [partial(_join, process_group, address[0]) for process_group in ranks]
             if self._together(actors, joins) is not None:
                 self._met = actors
                 return actors
@@ -65,7 +65,7 @@ class RayWorld:
             self._pool.replace(actor, "", counts=False)
 
     def _together(self, actors: Sequence[Actor], calls: Sequence[Callable[[Actor], Any]]) -> list[Any] | None:
-        """Return what each brings; None if one was lost: then the whole world is started anew."""
+        """Return what each brings; None if one was lost: then the whole process group is started anew."""
         refs = [call(actor) for call, actor in zip(calls, actors, strict=True)]
         try:
             return ray.get(refs)
@@ -93,5 +93,5 @@ class RayWorld:
         return None, errors[0]
 
 
-def _join(world: World, address: str, actor: Actor) -> Any:
-    return actor.join.remote(world, address)
+def _join(process_group: ProcessGroup, address: str, actor: Actor) -> Any:
+    return actor.join.remote(process_group, address)

@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from flows.common.endings import RunnersLostError
 
 Actor = Any
-"""Ray's handle of a `flows.runners.ray_actor.Runner`."""
+"""Ray's handle of a `flows.runners.ray_actor.RayActor`."""
 _POLL = 1.0  # seconds between looks for late tasks
 _LATE = 3.0  # times the median of the tasks of its kind, and
 _LEAST = 30.0  # seconds, and

@@ -12,7 +12,7 @@ import psutil
 
 from flows.common.servers import reply
 from stages.disk.files import make_folder, read_json, write_json
-from stages.disk.root import home
+from stages.disk.root import store_root
 
 _START_SECONDS = 120
 _END_SECONDS = 30
@@ -45,7 +45,7 @@ class Service:
 
 def folder() -> Path:
     """Return the folder of state files and logs."""
-    return home().resolve() / "services"
+    return store_root().resolve() / "services"
 
 
 def stored(name: str) -> Service | None:
@@ -125,7 +125,7 @@ def answers(url: str) -> bool:
 def plain_environment() -> dict[str, str]:
     """Return this process's environment without telemetry and with few threads that wait idly."""
     quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return {**os.environ, **quiet, "G2RPO_HOME": str(home().resolve())}
+    return {**os.environ, **quiet, "G2RPO_HOME": str(store_root().resolve())}
 
 
 def _left_of(service: Service) -> list[psutil.Process]:
@@ -134,7 +134,7 @@ def _left_of(service: Service) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):  # gone meanwhile, or somebody else's
             of_session = process.pid != service.pid and os.getsid(process.pid) == service.pid
-            if of_session and process.environ().get("G2RPO_HOME") == str(home().resolve()):
+            if of_session and process.environ().get("G2RPO_HOME") == str(store_root().resolve()):
                 left.append(process)
     return left
 

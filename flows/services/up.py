@@ -18,7 +18,7 @@ from flows.services.service import Service, folder, plain_environment, start, st
 from flows.tracking.database import make_database
 from flows.tracking.observer import tracking_uri
 from stages.disk.files import make_folder
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.record import Params
 
 NAMES = ("prefect", "mlflow", "worker")
@@ -209,7 +209,7 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
         make_database(uri)
         told = {_TRACKING: uri}
         environment = plain_environment() | told | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        places = ["--backend-store-uri", uri, "--artifacts-destination", str(home().resolve() / "mlartifacts")]
+        places = ["--backend-store-uri", uri, "--artifacts-destination", str(store_root().resolve() / "mlartifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *places]
         return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", told=told)
 
@@ -229,4 +229,4 @@ def _worker(found: Addresses, project: Path) -> Service:
 
 
 def _prefect_home() -> Path:
-    return home().resolve() / "prefect"
+    return store_root().resolve() / "prefect"

@@ -16,7 +16,7 @@ from flows.tracking.database import make_database
 from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
 from flows.tracking.run_page import TAG, note_of_experiment, view_of
 from flows.tracking.tables import evaluation_table
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.record import Params
 from stages.store.run import Run
 
@@ -31,7 +31,7 @@ _MADE_TAG = "g2rpo.run_made"
 
 def tracking_uri(params: Params) -> str:
     """Return where MLflow keeps runs: params, else MLFLOW_TRACKING_URI, else a SQLite file in the store."""
-    return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / 'mlflow.db'}"
+    return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root() / 'mlflow.db'}"
 
 
 class MlflowObserver:
@@ -181,7 +181,7 @@ class MlflowObserver:
         if experiment is not None:
             return experiment.experiment_id
         own = tracking_uri(self._params).startswith("sqlite:")
-        location = (home() / "mlartifacts").as_uri() if own else None
+        location = (store_root() / "mlartifacts").as_uri() if own else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
         try:
             made = self._client.create_experiment(name, artifact_location=location, tags=kind)

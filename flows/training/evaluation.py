@@ -4,7 +4,7 @@ from pathlib import Path
 
 from flows.observers.observer import Judged
 from flows.report.final import FinalEvaluations, Report, measure, write_report
-from flows.runners.choice import at_work, runners
+from flows.runners.choice import at_work, executor_for
 from flows.tracking.observer import MlflowObserver, require_tracking
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_json
@@ -32,7 +32,7 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     last = min(run.num_finished, params.run.rounds)
     if last == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
-    worker = runners(params)
+    executor = executor_for(params)
     check_rewards(params, params.evaluate.rewards)
     require_base(run, params)
     by = for_report(params)
@@ -41,10 +41,10 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     judged = FinalEvaluations.outside(run, params, out)
     tracker = MlflowObserver(params)
     tracker.show(run)
-    with at_work(worker):
+    with at_work(executor):
         for policy_round, folder in judged.all(last).items():
             policy = {"policy": run.policy_folder(policy_round)}
-            execute(EVALUATE, folder, policy, by, worker, number=policy_round)
+            execute(EVALUATE, folder, policy, by, executor, number=policy_round)
             tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
     report = measure(run, params, judged)
     found = {"base": report.base, "aligned": report.aligned, "best": report.best}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.training.measured_rounds import Trial, try_out
+from flows.training.measured_rounds import MeasuredRounds, try_out
 from flows.training.session import ready
 from stages.contract.declared_stages import EVALUATE
 from stages.engine.execute import is_done
@@ -19,7 +19,7 @@ from stages.store.run import Run, run_of
 
 
 @dataclass(frozen=True)
-class Plan:
+class Forecast:
     """What is left to do of a run."""
 
     run_key: str
@@ -34,18 +34,18 @@ class Plan:
     evaluations: dict[str, int]
     """Transformer evaluations: of the rounds, of the judging during the run, and of the final one, which judges base
     and last, and the best round where that is another."""
-    trial: Trial | None
+    measured: MeasuredRounds | None
     bytes_kept: int | None
     """Of all rounds together once retention has let go, without evaluations."""
 
     @property
     def seconds(self) -> float | None:
-        """Of what is left, from the trial; None without one."""
-        if self.trial is None:
+        """Of what is left, from measured rounds; None without them."""
+        if self.measured is None:
             return None
         judged = self.evaluations["judging"] + self.evaluations["final"]
-        rounds = self.rounds_to_do * self.trial.round_seconds
-        return self.trial.start_seconds + rounds + judged * self.trial.seconds_an_evaluation
+        rounds = self.rounds_to_do * self.measured.round_seconds
+        return self.measured.start_seconds + rounds + judged * self.measured.seconds_an_evaluation
 
     def values(self, price: float | None) -> dict[str, Any]:
         """Return it as JSON has it.
@@ -54,7 +54,7 @@ class Plan:
             price: Of an hour of the device, in a currency of one's own.
         """
         hours = None if self.seconds is None else self.seconds / 3600 * self.num_devices
-        trial = self.trial
+        measured = self.measured
         return {
             "run_key": self.run_key,
             "folder": str(self.folder),
@@ -64,17 +64,17 @@ class Plan:
             "rounds_to_do": self.rounds_to_do,
             "changed": self.changed,
             "evaluations": self.evaluations,
-            "round_bytes": trial and trial.round_bytes,
+            "round_bytes": measured and measured.round_bytes,
             "run_bytes": self.bytes_kept,
-            "peak_bytes": trial and trial.peak_bytes,
-            "round_seconds": trial and round(trial.round_seconds, 3),
+            "peak_bytes": measured and measured.peak_bytes,
+            "round_seconds": measured and round(measured.round_seconds, 3),
             "seconds": None if self.seconds is None else round(self.seconds, 1),
             "device_hours": hours and round(hours, 4),
             "price": None if hours is None or price is None else round(hours * price, 2),
         }
 
 
-def plan(params: Params, *, measure: bool) -> Plan:
+def forecast_run(params: Params, *, measure: bool) -> Forecast:
     """Return what `g2rpo train` would do with these parameters, after the same checks. Nothing is written to the store.
 
     Args:
@@ -87,8 +87,8 @@ def plan(params: Params, *, measure: bool) -> Plan:
     device, rounds = ready(params).device.type, params.run.rounds
     run = run_of(Fingerprint.of(params, device))
     finished = min(run.num_finished, rounds)
-    trial = try_out(params) if measure else None
-    return Plan(
+    measured = try_out(params) if measure else None
+    return Forecast(
         run_key=run.path.name,
         folder=run.path,
         device=device,
@@ -102,8 +102,8 @@ def plan(params: Params, *, measure: bool) -> Plan:
             "final": _judging(run, for_report(params), (0, rounds)),
             "best": judging_evaluations(for_report(params)),
         },
-        trial=trial,
-        bytes_kept=_kept(params, trial.output_bytes) if trial else None,
+        measured=measured,
+        bytes_kept=_kept(params, measured.output_bytes) if measured else None,
     )
 
 

@@ -3,7 +3,7 @@
 from flows.common.endings import GuardStopError
 from flows.export.policy import export_run
 from flows.guards.finding import Finding
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.record import Params
 from stages.readings.best_round import best_round
 from stages.readings.metrics import evaluation_metrics
@@ -25,7 +25,7 @@ def _kept(run: Run, params: Params, best: int) -> list[str]:
     by, split = params.evaluate.choose_by, params.evaluate.split
     if best == 0:
         return [f"No round is better than the base by {by} on the {split} captions; nothing is exported."]
-    out = home() / "exports" / f"{run.key[:8]}-r{best:04d}"
+    out = store_root() / "exports" / f"{run.key[:8]}-r{best:04d}"
     if not out.is_dir():  # else by the same command, given before
         export_run(run.key, out, number=best)
     return [

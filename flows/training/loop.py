@@ -10,7 +10,7 @@ from flows.observers.observer import Judged, Observers
 from flows.training.rollout_ahead import Ahead
 from flows.training.stop_request import obey_request
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.disk.policy_state import missing_files
 from stages.engine.execute import Done, is_done, run_stage
 from stages.integrity.repair import make_inputs
@@ -35,7 +35,7 @@ class Loop:
 
     run: Run
     params: Params
-    worker: Worker
+    executor: StageExecutor
     call: StageCall
     watching: Observers
     guards: Guards
@@ -53,7 +53,7 @@ class Loop:
         run, params = self.run, self.params
         prune(run, params)
         if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been let go
-            make_inputs(run, EVALUATE, params.run.rounds, params, self.worker)
+            make_inputs(run, EVALUATE, params.run.rounds, params, self.executor)
         for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
             if self._due(policy_round) and self._can_be_judged(policy_round):
                 self._judge(policy_round, params)
@@ -72,7 +72,7 @@ class Loop:
         *before, update = ROUND_STAGES
         for stage in before:
             self._do(stage, number, self.params)
-        with Ahead(self.run, self.params, self.worker).of(number):
+        with Ahead(self.run, self.params, self.executor).of(number):
             self._do(update, number, self.params)
         metrics = round_metrics(self.run, number)
         self.run.write_metrics(number, metrics)
@@ -86,7 +86,7 @@ class Loop:
         obey_request(self.run)
         self.watching.stage_started(stage.name, number)
         try:
-            done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.worker))
+            done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.executor))
         except FloatingPointError as error:
             finding = self.guards.of_error(error)
             if finding.action in ("ignore", "warn") or self.run.num_finished == 0:  # then it is not the training's

@@ -14,7 +14,7 @@ from flows.observers.observer import Ending, Judged
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.record import Params
 from stages.readings.metrics import finished_manifest
 from stages.store.run import Run
@@ -23,7 +23,7 @@ _ROUNDS = 4  # the first loads models and warms up, and does not count
 
 
 @dataclass(frozen=True)
-class Trial:
+class MeasuredRounds:
     """What was measured."""
 
     start_seconds: float
@@ -43,7 +43,7 @@ class Trial:
         return sum(self.output_bytes.values())
 
 
-def try_out(params: Params) -> Trial:
+def try_out(params: Params) -> MeasuredRounds:
     """Run a few rounds, and judge a few prompts; what they have written is removed.
 
     Texts that are encoded for it stay in the store's cache.
@@ -58,13 +58,13 @@ def try_out(params: Params) -> Trial:
         clock = _Clock()
         session = Session.of(params.model_copy(update=tried), adopting=False)
         session.train(call_plainly, observers=[clock], final=False, obey=False)
-        return clock.trial(session.run)
+        return clock.measured(session.run)
 
 
 @contextlib.contextmanager
 def _elsewhere() -> Generator[Path]:
     """Have the store in a temporary folder, on the same disk, with this one's caches; and nothing printed."""
-    own = home().resolve()
+    own = store_root().resolve()
     own.mkdir(parents=True, exist_ok=True)
     kept = os.environ.get("G2RPO_HOME")
     with tempfile.TemporaryDirectory(prefix="trial-", dir=own) as name:
@@ -113,14 +113,14 @@ class _Clock:
     def close(self, ending: Ending) -> None:
         """Nothing to close."""
 
-    def trial(self, run: Run) -> Trial:
+    def measured(self, run: Run) -> MeasuredRounds:
         """Return what was measured, the first round and the first judging left out."""
         a_round = (self._rounds[-1] - self._rounds[0]) / (len(self._rounds) - 1)
         judged, folder = self._judging[-1]
         last = run.round_folder(_ROUNDS - 1)
         manifests = [finished_manifest(last, stage) for stage in ROUND_STAGES]
         sizes = {name: out["bytes"] for manifest in manifests for name, out in manifest["outputs"].items()}
-        return Trial(
+        return MeasuredRounds(
             start_seconds=max(0.0, self._rounds[0] - self._began - self._judging[0][0] - a_round),
             round_seconds=a_round,
             seconds_an_evaluation=judged / finished_manifest(folder, EVALUATE)["evaluations"],

@@ -25,8 +25,10 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
             f"Run {run.key} has {run.num_finished} finished rounds, got --round {number}. Give an earlier."
         )
     session = open_stored(run)
-    with locked(session.run.path), at_work(session.worker):
+    with locked(session.run.path), at_work(session.executor):
         if force:
-            make_inputs(session.run, STAGES[name], number, session.params, session.worker)
-        done = run_stage(session.run, STAGES[name], number, session.params, session.worker, shards=shards, force=force)
+            make_inputs(session.run, STAGES[name], number, session.params, session.executor)
+        done = run_stage(
+            session.run, STAGES[name], number, session.params, session.executor, shards=shards, force=force
+        )
     return done.told(number)

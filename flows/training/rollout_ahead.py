@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flows.common.endings import RunnersLostError
 from stages.contract.declared_stages import ROUND_STAGES
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.engine.execute import run_stage
 from stages.params.record import Params
 from stages.store.run import Run
@@ -21,7 +21,7 @@ class Ahead:
 
     run: Run
     params: Params
-    worker: Worker
+    executor: StageExecutor
 
     @contextmanager
     def of(self, number: int) -> Generator[None]:
@@ -43,4 +43,4 @@ class Ahead:
 
     def _paint(self, number: int) -> None:
         for stage in _BEFORE:
-            run_stage(self.run, stage, number, self.params, self.worker)
+            run_stage(self.run, stage, number, self.params, self.executor)

@@ -10,13 +10,13 @@ from flows.guards.watch import Guards
 from flows.observers.console import ConsoleObserver
 from flows.observers.observer import Observer, Observers
 from flows.observers.run_log import LogObserver
-from flows.runners.choice import at_work, runners
+from flows.runners.choice import at_work, executor_for
 from flows.tracking.observer import MlflowObserver, require_tracking
 from flows.training.guard_ending import ended
 from flows.training.loop import Loop, StageCall
 from flows.training.provenance import origin_links, versions
 from flows.training.stop_request import forget_request
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
@@ -26,7 +26,7 @@ from stages.store.child_run import begin_child, child_params
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
 from stages.store.run import Run, open_run
-from stages.store.transfer import adopt, export, is_run
+from stages.store.transfer import adopt, is_run, link_out
 from stages.texts.draws import check_prompts, drawn_texts
 from stages.texts.held_out import held_out
 from stages.texts.lists import with_prompts
@@ -40,7 +40,7 @@ class Session:
     """A run that is ready to go on, in this process."""
 
     params: Params
-    worker: Worker
+    executor: StageExecutor
     run: Run
 
     @classmethod
@@ -59,14 +59,14 @@ class Session:
             ValueError: If the device, a reward, the base weights or the held-out prompts cannot be had; nothing has
                 been started then.
         """
-        worker = ready(params)
+        executor = ready(params)
         if named:
-            require_same(named, params, worker)
-        run = open_run(params, device=worker.device.type)
+            require_same(named, params, executor)
+        run = open_run(params, device=executor.device.type)
         for copy in (*([EXPORTED] if adopting else []), *([named.path] if named else [])):
             if copy != run.path and is_run(copy) and Run(copy).key == run.key:
                 adopt(Run(copy))
-        return cls(params, worker, run)
+        return cls(params, executor, run)
 
     def train(
         self,
@@ -103,7 +103,7 @@ class Session:
     def _rolled_back(self, finding: Finding) -> "Session":
         """Return a session of the run that goes on from the best round with half the learning rate."""
         best = best_round(self.run, self._own_params, below=finding.policy_round)  # or it trips there again
-        device = self.worker.device.type
+        device = self.executor.device.type
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
         told = f"run {self.run.key} is rolled back to round {best} by the guard {finding.guard}"
         more = f"it goes on as {child.key} with half the learning rate; nothing of it is deleted"
@@ -126,7 +126,7 @@ class Session:
         obey: bool,
     ) -> None:
         run = self.run
-        with locked(run.path), at_work(self.worker):
+        with locked(run.path), at_work(self.executor):
             forget_request(run)
             params = run.remember(self.params)
             self._mend(params)
@@ -135,7 +135,7 @@ class Session:
             self._encode(params)
             run.begin_session(links)
             watching = Observers([ConsoleObserver(), LogObserver(), MlflowObserver(params), *observers])
-            loop = Loop(run, params, self.worker, call, watching, Guards(run, params, obey=obey))
+            loop = Loop(run, params, self.executor, call, watching, Guards(run, params, obey=obey))
             with watching.watching(run, params.run.rounds):
                 try:
                     loop.train()
@@ -146,13 +146,13 @@ class Session:
                 if final:
                     loop.judge_finally()
             if out:
-                export(run, out, params.run.rounds)
+                link_out(run, out, params.run.rounds)
 
     def _encode(self, params: Params) -> None:
         """Encode what the run will be asked to paint, so that the text encoders are loaded once and freed."""
         drawn = drawn_texts(params, range(self.run.num_finished, params.run.rounds))
         judged = [*held_out(params).texts, *held_out(for_report(params)).texts]
-        encoded = self.worker.encode([*drawn, *judged])
+        encoded = self.executor.encode([*drawn, *judged])
         if encoded:
             print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
@@ -163,10 +163,10 @@ class Session:
             print(f"damaged: {damage}", file=sys.stderr)
         if found:
             print("what is damaged is made again from its inputs", file=sys.stderr, flush=True)
-            repair(self.run, found, params, self.worker)
+            repair(self.run, found, params, self.executor)
 
 
-def ready(params: Params) -> Worker:
+def ready(params: Params) -> StageExecutor:
     """Check what parameters name and return what they compute on; nothing is written but what is downloaded.
 
     Raises:
@@ -178,9 +178,9 @@ def ready(params: Params) -> Worker:
     held_out(for_report(params))
     check_prompts(params)
     require_tracking(params)
-    worker = runners(params)  # from here on weights are downloaded
+    executor = executor_for(params)  # from here on weights are downloaded
     check_rewards(params, rewards)
-    return worker
+    return executor
 
 
 def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:
@@ -199,18 +199,18 @@ def open_stored(run: Run) -> Session:
         ValueError: If weights, device or version are no longer those that made the run.
     """
     params = run.params()
-    worker = runners(params)
-    require_same(run, params, worker)
-    return Session(params, worker, run)
+    executor = executor_for(params)
+    require_same(run, params, executor)
+    return Session(params, executor, run)
 
 
-def require_same(run: Run, params: Params, worker: Worker) -> None:
+def require_same(run: Run, params: Params, executor: StageExecutor) -> None:
     """Refuse to go on with a run by parameters, weights or a kind of device that are not those that made it.
 
     Raises:
         ValueError: With every key that differs.
     """
-    differences = run.fingerprint.differences(Fingerprint.of(params, worker.device.type))
+    differences = run.fingerprint.differences(Fingerprint.of(params, executor.device.type))
     if differences:
         told = "\n".join(f"  {line}" for line in differences)
         raise ValueError(

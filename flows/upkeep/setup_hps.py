@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from g2rpo.rewards.hps_isolated import Worker, WorkerError
+from g2rpo.rewards.hps_isolated import ScorerProcess, ScorerProcessError
 
 PACKAGES = ("hpsv2==1.2.0", "clint==0.5.1", "args==0.1.0", "ftfy==6.3.1", "wcwidth==0.9.4")
 VOCABULARY_PACKAGE = "open_clip_torch==3.3.0"
@@ -142,10 +142,10 @@ def _try_out(folder: Path) -> None:
         config = Path(scratch) / "small.json"
         config.write_text(json.dumps(_SMALL))
         try:
-            worker = Worker(folder=folder, weights=None, model_config=config, device="cpu")
+            worker = ScorerProcess(folder=folder, weights=None, model_config=config, device="cpu")
             scores = worker.score(["a red picture"], [picture.getvalue()])
             worker.close()
-        except WorkerError as error:
+        except ScorerProcessError as error:
             raise ValueError(
                 f"hpsv2 must build its model in {folder}, but {error}\nDelete the folder and make it again."
             ) from error

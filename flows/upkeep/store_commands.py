@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.integrity.own_files import damaged_own_files
 from stages.integrity.verify import verify
 from stages.store.lock import locked
@@ -42,7 +42,7 @@ def verified(name: str) -> str:
 
 
 def _remedy(run: Run) -> str:
-    if run.path.parent == home() / "runs":
+    if run.path.parent == store_root() / "runs":
         return "Give the command that made the run again: it makes them again from their inputs."
     return (
         "`g2rpo train --params FILE --export FOLDER` mends the run in the store and links it here again; `dvc pull "

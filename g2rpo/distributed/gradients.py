@@ -1,4 +1,4 @@
-"""How the gradients of the processes of a world come together: copies that are averaged, or weights in shares.
+"""How the gradients of the processes of a process group come together: copies that are averaged, or weights in shares.
 
 DDP keeps a whole copy on each (arXiv:2006.15704), FSDP2 a share of weights, gradient and moments on each
 (arXiv:2304.11277, in the form of torch's `fully_shard`).
@@ -11,7 +11,7 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from g2rpo.distributed.group import ALONE, World
+from g2rpo.distributed.group import ALONE, ProcessGroup
 from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.types import Latents, Levels
 
@@ -19,11 +19,11 @@ from g2rpo.types import Latents, Levels
 class Team:
     """Those that learn one policy together; by itself, one process that has nobody to wait for.
 
-    Gradients are means over the processes: scale a loss by `world.size`.
+    Gradients are means over the processes: scale a loss by `process_group.size`.
     """
 
-    def __init__(self, world: World = ALONE) -> None:
-        self.world = world
+    def __init__(self, process_group: ProcessGroup = ALONE) -> None:
+        self.process_group = process_group
 
     def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return the policy's velocity, such that its backward pass takes part in the team's mean."""
@@ -37,8 +37,8 @@ class Team:
 class Replicated(Team):
     """Each process holds all weights; DDP takes the mean of the gradients of those that are trained."""
 
-    def __init__(self, policy: Policy, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, policy: Policy, process_group: ProcessGroup) -> None:
+        super().__init__(process_group)
         self._replica = DistributedDataParallel(
             _Velocity(policy), init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
         )
@@ -59,13 +59,13 @@ class Sharded(Team):
     micro-batch: a gradient that is kept to oneself until the last one is a whole one, in fp32.
     """
 
-    def __init__(self, policy: Policy, world: World, dtype: torch.dtype) -> None:
-        super().__init__(world)
+    def __init__(self, policy: Policy, process_group: ProcessGroup, dtype: torch.dtype) -> None:
+        super().__init__(process_group)
         shard(policy.module, dtype)
 
 
 def shard(module: Any, dtype: torch.dtype) -> None:
-    """Spread the weights of a transformer of diffusers over the world, block by block; done in place.
+    """Spread the weights of a transformer of diffusers over the process group, block by block; done in place.
 
     What lies outside the blocks is let go after a forward too, or a trainer that is made between a forward and its
     backward would find it whole.

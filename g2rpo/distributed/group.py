@@ -17,8 +17,8 @@ Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
-class World:
-    """This process among its peers. Example: `World(rank=1, size=4)` takes sites 1, 5, 9 and so on."""
+class ProcessGroup:
+    """This process among its peers. Example: `ProcessGroup(rank=1, size=4)` takes sites 1, 5, 9 and so on."""
 
     rank: int = 0
     size: int = 1
@@ -54,5 +54,5 @@ class World:
             distributed.barrier()
 
 
-ALONE = World()
+ALONE = ProcessGroup()
 """The only process."""

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 
 from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_off
 from g2rpo.policies.autoencoder import Autoencoder
-from g2rpo.policies.card import refuse_too_large, transformer_bytes, without_weights
 from g2rpo.policies.compute import Compute
+from g2rpo.policies.memory_fit import refuse_too_large, transformer_bytes, without_weights
 from g2rpo.policies.pipeline_folder import copy_all_but_transformer
 from g2rpo.policies.quantise import quantise
 from g2rpo.quiet import quietly

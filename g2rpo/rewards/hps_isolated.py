@@ -28,11 +28,11 @@ _PATIENCE = 10.0  # seconds that the process may take to see the end of its inpu
 TIMEOUT = 1200.0  # seconds; far above an answer's time: a CPU scores a picture in 3 s and loads the model in a minute
 
 
-class WorkerError(RuntimeError):
+class ScorerProcessError(RuntimeError):
     """The process refused, died or was silent."""
 
 
-class Worker:
+class ScorerProcess:
     """A process that scores with hpsv2; it ends when this object is closed, collected or left behind by a kill."""
 
     def __init__(self, *, folder: Path, weights: Path | None, model_config: Path | None, device: str) -> None:
@@ -57,7 +57,7 @@ class Worker:
         """Return the scores of PNG files.
 
         Raises:
-            WorkerError: If the process refuses, dies or is silent; it says what was last printed.
+            ScorerProcessError: If the process refuses, dies or is silent; it says what was last printed.
         """
         sizes = [len(picture) for picture in pictures]
         return self._exchange({"texts": list(texts), "sizes": sizes}, list(pictures)).get("scores", [])
@@ -79,10 +79,10 @@ class Worker:
             self.process.kill()
             code = self.process.wait()
             reason = f"gave no answer within {TIMEOUT:g} s" if silent.is_set() else f"ended with exit code {code}"
-            raise WorkerError(f"it {reason}{self._last_lines()}")
+            raise ScorerProcessError(f"it {reason}{self._last_lines()}")
         answer, _ = received
         if "error" in answer:
-            raise WorkerError(f"{_short(answer['error'])}{self._last_lines()}")
+            raise ScorerProcessError(f"{_short(answer['error'])}{self._last_lines()}")
         return answer
 
     def _last_lines(self) -> str:
@@ -100,7 +100,7 @@ class IsolatedHps:
         self.name = name
         self._weights, self._folder, self._model_config, self._device = weights, folder, model_config, device
         self._lock = threading.Lock()  # two exchanges at once would mix their frames
-        self._worker: Worker | None = self._start()
+        self._worker: ScorerProcess | None = self._start()
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
         """Return one cosine a picture. After a failure the next call starts another process.
@@ -117,7 +117,7 @@ class IsolatedHps:
                 scores = worker.score(texts, pictures)
             except BaseException as error:  # also if interrupted: its answer would be taken for the next one's
                 self.close()
-                if isinstance(error, WorkerError):
+                if isinstance(error, ScorerProcessError):
                     raise RewardError(f"Reward {self.name} failed in its process: {error}") from error
                 raise
         return _checked(self.name, scores, len(texts)).to(images.device)
@@ -128,8 +128,10 @@ class IsolatedHps:
             self._worker.close()
             self._worker = None
 
-    def _start(self) -> Worker:
-        return Worker(folder=self._folder, weights=self._weights, model_config=self._model_config, device=self._device)
+    def _start(self) -> ScorerProcess:
+        return ScorerProcess(
+            folder=self._folder, weights=self._weights, model_config=self._model_config, device=self._device
+        )
 
 
 def load_hps_isolated(
@@ -159,7 +161,7 @@ def load_hps_isolated(
             )
     try:
         return IsolatedHps(name, weights=weights, folder=folder, model_config=model_config, device=str(device))
-    except WorkerError as error:
+    except ScorerProcessError as error:
         raise ValueError(
             f"The backend hpsv2 of {name} must build its model with {weights}, but {error}\n"
             f"Check that `rewards.{name}.weights` is an HPS v2 checkpoint and that {folder} is whole "

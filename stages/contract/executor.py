@@ -25,7 +25,7 @@ class Spent:
         return cls(sum(part.cpu_seconds for part in parts), max((part.peak_bytes for part in parts), default=0))
 
 
-class Worker(Protocol):
+class StageExecutor(Protocol):
     """Does stages. What it computes comes out the same whoever it is, up to the last bits."""
 
     @property

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def home() -> Path:
+def store_root() -> Path:
     """Return the folder of the store: `$G2RPO_HOME`, else `.g2rpo` in the current folder.
 
     DVC names its repository in `$DVC_ROOT`, also where `dvc exp run --temp` and `--queue` run a command in a copy of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.contract.declared_stages import POLICY_INPUTS, Stage
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.contract.job import Job
 from stages.disk.files import sweep
 from stages.disk.policy_state import policy_state
@@ -44,7 +44,7 @@ def run_stage(
     stage: Stage,
     number: int,
     params: Params,
-    worker: Worker,
+    executor: StageExecutor,
     *,
     shards: Sequence[int] | None = None,
     force: bool = False,
@@ -52,7 +52,7 @@ def run_stage(
     """Run a stage of a round, or of a policy, or find that it has been run.
 
     Args:
-        worker: Who does it.
+        executor: Who does it.
         shards: Shards to make; None is all. The manifest is written once every shard is there.
         force: Make shards again that are there already; the same inputs give the same tables.
 
@@ -60,7 +60,7 @@ def run_stage(
         ValueError: If an input is missing, or the stage refuses its input.
     """
     folder, inputs = run.stage_folder(stage, number, params), run.inputs(stage, number)
-    return execute(stage, folder, inputs, params, worker, number=number, shards=shards, force=force)
+    return execute(stage, folder, inputs, params, executor, number=number, shards=shards, force=force)
 
 
 def execute(
@@ -68,7 +68,7 @@ def execute(
     folder: Path,
     inputs: dict[str, Path],
     params: Params,
-    worker: Worker,
+    executor: StageExecutor,
     *,
     number: int,
     shards: Sequence[int] | None = None,
@@ -87,7 +87,7 @@ def execute(
     sweep(folder)
     _drop_stale(outputs.values(), stamp)
     began = time.perf_counter()
-    spent = worker.do(stage, Job(params, number, inputs, outputs, stamp, shards, force))
+    spent = executor.do(stage, Job(params, number, inputs, outputs, stamp, shards, force))
     if not _whole(stage, inputs, outputs, stamp):
         return Done(stage.name, None, skipped=False)
     manifest = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from g2rpo.distributed.group import ALONE, World
+from g2rpo.distributed.group import ALONE, ProcessGroup
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.rewards.protocol import Reward
@@ -22,7 +22,7 @@ from stages.contract.declared_stages import Model, Stage
 from stages.contract.executor import Spent
 from stages.contract.job import Job
 from stages.disk.files import value_digest
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.engine.embeddings import Embeddings
 from stages.engine.loaded_policy import HeldPolicy
 from stages.engine.peak_memory import begin_peak, peak_bytes
@@ -99,10 +99,10 @@ class Resources:
         """Return the network that paints, with the weights of a stored policy in it."""
         return self._held().hold(folder, averaged=averaged)
 
-    def learn_with(self, world: World) -> None:
-        """Learn as one of a world's processes from now on."""
+    def learn_with(self, process_group: ProcessGroup) -> None:
+        """Learn as one of a process group's processes from now on."""
         networks = Networks(self._held, lambda: self._network, self._load_apart, self.dtype)
-        self.learning = Learning(networks, world, in_shares=self._params.learns_in_shares)
+        self.learning = Learning(networks, process_group, in_shares=self._params.learns_in_shares)
 
     def reward(self, name: str) -> Reward:
         """Return a reward by name.
@@ -187,4 +187,4 @@ class Resources:
             return None
         chosen, settings = self._params.resources, dict(self._base_model.encoder_settings)
         by = [self._params.policy.family, digest, settings, chosen.dtype, chosen.threads, self.device.type]
-        return home() / "embeddings" / value_digest(by)[:16]
+        return store_root() / "embeddings" / value_digest(by)[:16]

@@ -1,4 +1,4 @@
-"""The policy that is being trained, with its trainer: in this process alone, or as one of a world's."""
+"""The policy that is being trained, with its trainer: in this process alone, or as one of a process group's."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 
 from g2rpo.distributed.fsdp import whole
 from g2rpo.distributed.gradients import Replicated, Sharded, Team
-from g2rpo.distributed.group import World
+from g2rpo.distributed.group import ProcessGroup
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 from stages.disk.policy_files import read_optimizer
@@ -36,13 +36,13 @@ class Learning:
 
     Args:
         networks: Where the network comes from.
-        world: The processes that learn together.
+        process_group: The processes that learn together.
         in_shares: Whether they train one network in shares, beside those that paint; else copies.
     """
 
-    def __init__(self, networks: Networks, world: World, *, in_shares: bool) -> None:
-        self.world = world
-        self._networks, self._in_shares = networks, in_shares and world.size > 1
+    def __init__(self, networks: Networks, process_group: ProcessGroup, *, in_shares: bool) -> None:
+        self.process_group = process_group
+        self._networks, self._in_shares = networks, in_shares and process_group.size > 1
         self._network: HeldPolicy | None = None
         self._team = Team()
         self._trainer: Trainer | None = None
@@ -70,7 +70,7 @@ class Learning:
         self._held().is_now(folder)
         self._trainer_held = policy_state(folder).digest
         painting = self._networks.painted()
-        if self._in_shares and any(self.world.gathered([painting is not None])):
+        if self._in_shares and any(self.process_group.gathered([painting is not None])):
             self._show(painting, folder)
 
     def _show(self, painting: HeldPolicy | None, folder: Path) -> None:
@@ -85,7 +85,7 @@ class Learning:
         if self._network is None:
             self._network = self._networks.apart() if self._in_shares else self._networks.painting()
             if self._in_shares:
-                self._team = Sharded(self._network.policy, self.world, self._networks.dtype)
-            elif self.world.size > 1:
-                self._team = Replicated(self._network.policy, self.world)
+                self._team = Sharded(self._network.policy, self.process_group, self._networks.dtype)
+            elif self.process_group.size > 1:
+                self._team = Replicated(self._network.policy, self.process_group)
         return self._network

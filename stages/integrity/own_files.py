@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.disk.files import read_json, read_sealed
 from stages.disk.policy_state import STATE
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.disk.tables import shard_path, shard_stamp
 from stages.integrity.damage import Damage
 from stages.params.file import load_params
@@ -37,7 +37,7 @@ def _about(run: Run) -> Iterator[Damage]:
         yield Damage(path, "it must be as it was written, got none or a damaged or edited one")
     elif run.key != run.fingerprint.key:
         yield Damage(path, f"its fingerprint must have the digest {run.key}, got {run.fingerprint.key}: it was edited")
-    elif run.path.parent == home() / "runs" and run.path.name != run.key:
+    elif run.path.parent == store_root() / "runs" and run.path.name != run.key:
         yield Damage(path, f"the run in folder {run.path.name} must have that key, got {run.key}: of another run")
 
 

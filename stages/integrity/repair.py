@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
-from stages.contract.executor import Worker
+from stages.contract.executor import StageExecutor
 from stages.disk.files import link_or_copy, writing
 from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
@@ -20,7 +20,7 @@ from stages.store.manifest import let_go, manifest_path, missing_outputs, read_m
 from stages.store.run import WRITER, Run, write_about
 
 
-def repair(run: Run, found: Sequence[Damage], params: Params, worker: Worker) -> None:
+def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
     """Remove what is damaged and make it again, from inputs that are made again in their turn where they are gone.
 
     Damage of the unfinished round is only removed: the run comes to it anyway.
@@ -32,13 +32,13 @@ def repair(run: Run, found: Sequence[Damage], params: Params, worker: Worker) ->
     if damaged_own_files(run):
         for _ in range(2):  # at first perhaps run.json alone, without which the others cannot be judged
             for damage in damaged_own_files(run):
-                _write_own(run, damage, params, worker)
+                _write_own(run, damage, params, executor)
         found = verify(run)  # only now can the rest be judged
     with mending_shared(found):
-        _make_again(run, found, params, worker)
+        _make_again(run, found, params, executor)
 
 
-def _make_again(run: Run, found: Sequence[Damage], params: Params, worker: Worker) -> None:
+def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
     broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
     doubted = {damage.path for damage in found}
     paths = {key: manifest_path(run.round_folder(key[0]), STAGES[key[1]]) for key in broken}
@@ -48,20 +48,20 @@ def _make_again(run: Run, found: Sequence[Damage], params: Params, worker: Worke
     order = [stage.name for stage in ROUND_STAGES]
     for number, name in sorted(broken, key=lambda pair: (pair[0], order.index(pair[1]))):
         if number < run.num_finished:
-            make_inputs(run, STAGES[name], number, params, worker)
-            _run_again(run, STAGES[name], number, params, worker, manifest=manifests.get((number, name)))
+            make_inputs(run, STAGES[name], number, params, executor)
+            _run_again(run, STAGES[name], number, params, executor, manifest=manifests.get((number, name)))
     for damage in found:
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
         elif damage.stage == EVALUATE:
-            _judge_again(run, damage, params, worker)
+            _judge_again(run, damage, params, executor)
     left = verify(run)
     if left:
         raise _made_otherwise(left[0])
 
 
 def _run_again(
-    run: Run, stage: Stage, number: int, params: Params, worker: Worker, *, manifest: dict[str, Any] | None
+    run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
 ) -> None:
     """Run a stage again. If it had a whole manifest and comes out otherwise, all is put back, and this is told."""
     folder, former = run.round_folder(number), run.path / ".former.tmp"
@@ -69,7 +69,7 @@ def _run_again(
     for name in stage.outputs:
         if (folder / name).is_dir():
             shutil.copytree(folder / name, former / name, copy_function=link_or_copy)
-    run_stage(run, stage, number, params, worker, force=bool(let_go(folder)))
+    run_stage(run, stage, number, params, executor, force=bool(let_go(folder)))
     made = read_manifest(folder, stage)
     if manifest and made and made["outputs"] != manifest["outputs"]:
         for name in stage.outputs:
@@ -90,20 +90,20 @@ def _made_otherwise(damage: Damage) -> ValueError:
     )
 
 
-def make_inputs(run: Run, stage: Stage, number: int, params: Params, worker: Worker) -> None:
+def make_inputs(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
     """Make again the inputs of a stage that are not there, back to the nearest policy that is."""
     for name, path in run.inputs(stage, number).items():
         if name in POLICY_INPUTS:
             if missing_files(path):
-                _make(run, STAGES["update"], number - 1, params, worker)
+                _make(run, STAGES["update"], number - 1, params, executor)
         elif not _there(run, name, number):
-            _make(run, WRITER[name], number, params, worker)
+            _make(run, WRITER[name], number, params, executor)
 
 
-def _make(run: Run, stage: Stage, number: int, params: Params, worker: Worker) -> None:
-    make_inputs(run, stage, number, params, worker)
+def _make(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
+    make_inputs(run, stage, number, params, executor)
     manifest = read_manifest(run.round_folder(number), stage)
-    _run_again(run, stage, number, params, worker, manifest=manifest)
+    _run_again(run, stage, number, params, executor, manifest=manifest)
 
 
 def _there(run: Run, table: str, number: int) -> bool:
@@ -112,10 +112,10 @@ def _there(run: Run, table: str, number: int) -> bool:
     return manifest is not None and not missing_outputs(manifest, folder, [table])
 
 
-def _write_own(run: Run, damage: Damage, params: Params, worker: Worker) -> None:
+def _write_own(run: Run, damage: Damage, params: Params, executor: StageExecutor) -> None:
     """Write a file of the run's own anew, from its parameters and from the rounds that are there."""
     if damage.path == run.path / "run.json":
-        write_about(run, params, Fingerprint.of(params, worker.device.type))
+        write_about(run, params, Fingerprint.of(params, executor.device.type))
     elif damage.path == run.path / "HEAD":
         run.finish_round(num_with_metrics(run) - 1)
     elif damage.path == run.policy_folder(0) / STATE:
@@ -142,12 +142,12 @@ def _remove(run: Run, damage: Damage) -> None:
                 manifest_path(folder, damage.stage).unlink(missing_ok=True)
 
 
-def _judge_again(run: Run, damage: Damage, params: Params, worker: Worker) -> None:
+def _judge_again(run: Run, damage: Damage, params: Params, executor: StageExecutor) -> None:
     """Make an evaluation again, by today's parameters; one on captions that they do not name is forgotten."""
     folder = next(path for path in damage.path.parents if path.parent.name == "evaluations")
     for by in (params, for_report(params)):
         if run.evaluation_folder(damage.number, by.evaluate.split) == folder:
-            make_inputs(run, EVALUATE, damage.number, by, worker)
-            run_stage(run, EVALUATE, damage.number, by, worker)
+            make_inputs(run, EVALUATE, damage.number, by, executor)
+            run_stage(run, EVALUATE, damage.number, by, executor)
             return
     manifest_path(folder, EVALUATE).unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from stages.disk.files import FileState, file_digest, value_digest, write_text
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.section import FileSource, Source
 
 _TWICE = ["*.fp16.*"]  # variants of weights that are there in full
@@ -79,7 +79,7 @@ def weights_digest(path: Path) -> str:
 def _digest(file: FileState) -> str:
     if file.size < _LARGE:
         return file_digest(file.path)
-    kept = home() / "digests" / value_digest({**vars(file), "path": str(file.path)})
+    kept = store_root() / "digests" / value_digest({**vars(file), "path": str(file.path)})
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_text(kept, file_digest(file.path))

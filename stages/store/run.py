@@ -17,7 +17,7 @@ from typing import Any
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.disk.files import make_folder, read_sealed, write_sealed, write_text
 from stages.disk.policy_state import write_base
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.params.file import load_params, written
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
@@ -196,7 +196,7 @@ class Run:
 
 def run_of(fingerprint: Fingerprint) -> Run:
     """Return the place of a run in the store, whether it has begun or not."""
-    return Run(home() / "runs" / fingerprint.key)
+    return Run(store_root() / "runs" / fingerprint.key)
 
 
 def open_run(params: Params, *, device: str) -> Run:
@@ -242,10 +242,10 @@ def find_run(name: str) -> Run:
     there = stored_runs()
     if len(name) < _SHORTEST:
         raise ValueError(f"At least {_SHORTEST} characters of a run's key are required, got {name!r}. {_listed(there)}")
-    if (home() / "runs" / name).is_dir() and name not in (run.path.name for run in there):
+    if (store_root() / "runs" / name).is_dir() and name not in (run.path.name for run in there):
         raise ValueError(
-            f"{home() / 'runs' / name / 'run.json'} is required, got none. Give the command that made the run again, "
-            "with its parameters and not its key: it writes the file anew."
+            f"{store_root() / 'runs' / name / 'run.json'} is required, got none. Give the command that made the run "
+            "again, with its parameters and not its key: it writes the file anew."
         )
     found = [run for run in there if run.path.name.startswith(name)]
     if len(found) != 1:
@@ -267,4 +267,4 @@ def _listed(runs: list[Run]) -> str:
 
 def stored_runs() -> list[Run]:
     """Return the runs of the store, by key."""
-    return [Run(path.parent) for path in sorted((home() / "runs").glob("*/run.json"))]
+    return [Run(path.parent) for path in sorted((store_root() / "runs").glob("*/run.json"))]

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.disk.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.store.lock import locked
 from stages.store.run import Run
 
 
-def export(run: Run, out: Path, rounds: int) -> None:
+def link_out(run: Run, out: Path, rounds: int) -> None:
     """Put a copy of the run's first rounds into a folder, by hard links where there are any, whole or not at all.
 
     Stored files are never written to again, only replaced, so both sides may share them.
@@ -33,7 +33,7 @@ def adopt(copy: Run) -> Run:
         ValueError: If the copy's run.json is damaged.
         StoreWriteError: If the store cannot be written to.
     """
-    run = Run(home() / "runs" / copy.key)
+    run = Run(store_root() / "runs" / copy.key)
     finished = _finished(run)
     if is_run(run.path) and finished >= _finished(copy):
         return run

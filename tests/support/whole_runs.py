@@ -9,7 +9,7 @@ from flows.compare.stored import Measured, Placed
 from stages.contract.declared_stages import EVALUATE
 from stages.contract.executor import Spent
 from stages.disk.policy_state import write_base
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
 from stages.engine.execute import execute, run_stage
 from stages.store.run import Run, open_run
@@ -52,7 +52,7 @@ def cells_in(folder, **changes):
 def measured_by_hand(folder, **changes):
     """A plan, and its runs as a report is told of them: two rounds each, judged before and after."""
     plan, cells = cells_in(folder, **changes)
-    return plan, [_measured(Placed(cell, Run(home() / "runs" / cell.slug), plan.split)) for cell in cells]
+    return plan, [_measured(Placed(cell, Run(store_root() / "runs" / cell.slug), plan.split)) for cell in cells]
 
 
 def _measured(placed):
@@ -114,10 +114,10 @@ def train(placed):
 
 def make_whole(placed):
     """Finish a placed run and judge it, and the base, as its plan asks."""
-    run, params, worker = train(placed), placed.cell.params, ByHand(gain(placed.cell))
+    run, params, executor = train(placed), placed.cell.params, ByHand(gain(placed.cell))
     last = params.run.rounds
     for policy_round in (0, last):
-        run_stage(run, EVALUATE, policy_round, params, worker)
-    run_stage(run, EVALUATE, last, placed.by, worker)
-    execute(EVALUATE, placed.base, {"policy": run.policy_folder(0)}, placed.by, worker, number=0)
+        run_stage(run, EVALUATE, policy_round, params, executor)
+    run_stage(run, EVALUATE, last, placed.by, executor)
+    execute(EVALUATE, placed.base, {"policy": run.policy_folder(0)}, placed.by, executor, number=0)
     return run

@@ -10,8 +10,8 @@ from tiny import tiny_params
 from torch import distributed
 
 from flows.common.processes import free_port
-from flows.runners.ray_actor import Runner
-from g2rpo.distributed.group import World
+from flows.runners.ray_actor import RayActor
+from g2rpo.distributed.group import ProcessGroup
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
 from stages.engine.loaded_models import Resources
@@ -54,7 +54,7 @@ def together(size, updates):
 
 
 def joined(size, folder):
-    """Have so many runners join a world, each in a process of its own, and add up what they are of it."""
+    """Have so many runners join a process group, each in a process of its own, and add up what they are of it."""
     told = _CONTEXT.SimpleQueue()
     _in_processes(size, _joins, folder, told)
     return sorted(told.get() for _ in range(size))
@@ -64,7 +64,7 @@ def _in_processes(size, member, *told):
     """Call a member for each rank, with the address where all meet, in a process of its own; none may fail."""
     address = f"tcp://127.0.0.1:{free_port()}"
     _CONTEXT.set_forkserver_preload([*_IMPORTED])
-    members = [_CONTEXT.Process(target=member, args=(World(rank, size), address, *told)) for rank in range(size)]
+    members = [_CONTEXT.Process(target=member, args=(ProcessGroup(rank, size), address, *told)) for rank in range(size)]
     for one in members:
         one.start()
     for one in members:
@@ -75,21 +75,21 @@ def _in_processes(size, member, *told):
     assert ended == [0] * size
 
 
-def _joins(world, address, folder, told):
-    runner = Runner(tiny_params(), folder)
-    runner.join(world, address)
+def _joins(process_group, address, folder, told):
+    runner = RayActor(tiny_params(), folder)
+    runner.join(process_group, address)
     ranks = torch.tensor([distributed.get_rank()])
     distributed.all_reduce(ranks)
-    told.put((runner._resources.learning.world.rank, runner._resources.learning.world.size, int(ranks)))
+    told.put((runner._resources.learning.process_group.rank, runner._resources.learning.process_group.size, int(ranks)))
     distributed.destroy_process_group()
 
 
-def _member(world, address, home, updates):
+def _member(process_group, address, home, updates):
     os.environ["G2RPO_HOME"] = home
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=address, rank=world.rank, world_size=world.size)
+    distributed.init_process_group("gloo", init_method=address, rank=process_group.rank, world_size=process_group.size)
     for update in updates:
         resources = Resources(update.params)
-        resources.learn_with(world)
+        resources.learn_with(process_group)
         update.do(resources)
     distributed.destroy_process_group()

@@ -7,18 +7,18 @@ from said import said
 from tiny import TINY
 
 from flows.cli.plan import _devices, _told
-from flows.training.forecast import Plan
-from flows.training.measured_rounds import Trial
+from flows.training.forecast import Forecast
+from flows.training.measured_rounds import MeasuredRounds
 
 SETS = [word for override in TINY for word in ("--set", override)]
-TRIAL = Trial(
+MEASURED = MeasuredRounds(
     start_seconds=100.0,
     round_seconds=35.0,
     seconds_an_evaluation=3.15,
     output_bytes={"prompts": 500_000, "policy": 1_000_000},
     peak_bytes=2_340_000_000,
 )
-FOUND = Plan(
+FOUND = Forecast(
     run_key="3fa9c1d20b7e4488",
     folder=Path("/store/runs/3fa9c1d20b7e4488"),
     device="cuda",
@@ -27,7 +27,7 @@ FOUND = Plan(
     rounds_to_do=10,
     changed={"run.rounds": 12, "placement.runner": "ray"},
     evaluations={"rounds": 12_000, "judging": 900, "final": 100, "best": 50},
-    trial=TRIAL,
+    measured=MEASURED,
     bytes_kept=15_000_000,
 )
 """100 + 10 * 35 + 1000 * 3.15 = 3600 seconds: an hour of each of two devices."""
@@ -55,7 +55,7 @@ def test_without_a_price_or_a_trial_nothing_is_told_of_them():
         "hours        1.000 of the device",
         "parameters   those of params.yaml",
     ]
-    assert len(_told(replace(alone, trial=None, bytes_kept=None), 2.5).splitlines()) == 5
+    assert len(_told(replace(alone, measured=None, bytes_kept=None), 2.5).splitlines()) == 5
 
 
 @pytest.mark.parametrize(("num_devices", "told"), [(1, "cuda"), (2, "2 runners, cuda")])

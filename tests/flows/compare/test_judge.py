@@ -1,4 +1,4 @@
-"""What of a plan's runs is judged: by a worker that writes scores and paints nothing, into a real store."""
+"""What of a plan's runs is judged: by an executor that writes scores and paints nothing, into a real store."""
 
 import fcntl
 
@@ -79,13 +79,13 @@ def test_the_last_policy_is_judged_on_the_final_captions_and_shown_in_mlflow(fin
     session = session_of(coarse)
     judge_last(session, "test")
     assert coarse.run.evaluations() == [(2, "test")]
-    (job,) = session.worker.jobs
+    (job,) = session.executor.jobs
     assert (job.round_number, job.params.evaluate.split) == (2, "test")
     assert job.inputs == {"policy": coarse.run.policy_folder(2)}
-    assert session.worker.closed == 1
+    assert session.executor.closed == 1
     assert values_of(store)["held_out/test/rule_soft"] == {2: pytest.approx(0.55)}
     judge_last(session, "test")
-    assert len(session.worker.jobs) == 1
+    assert len(session.executor.jobs) == 1
 
 
 def test_the_base_is_judged_once_for_all_runs_that_share_it(fine_and_coarse):
@@ -94,9 +94,9 @@ def test_the_base_is_judged_once_for_all_runs_that_share_it(fine_and_coarse):
     for placed, session in zip(fine_and_coarse, sessions, strict=True):
         begin(placed)
         judge_base(session, "test")
-    assert [len(session.worker.jobs) for session in sessions] == [1, 0]
-    assert sessions[0].worker.closed == 1
-    assert sessions[0].worker.jobs[0].inputs == {"policy": fine.run.policy_folder(0)}
+    assert [len(session.executor.jobs) for session in sessions] == [1, 0]
+    assert sessions[0].executor.closed == 1
+    assert sessions[0].executor.jobs[0].inputs == {"policy": fine.run.policy_folder(0)}
     assert is_judged(coarse.base)
     flip(coarse.base / "evaluations/part-00000.parquet")
     judge_base(sessions[1], "test")

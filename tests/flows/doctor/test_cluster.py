@@ -1,4 +1,4 @@
-"""The looks themselves; a real cluster is looked at by tests/flows/runners/test_ray_runners.py."""
+"""The looks themselves; a real cluster is looked at by tests/flows/runners/test_ray_executor.py."""
 
 import socket
 from importlib.metadata import version

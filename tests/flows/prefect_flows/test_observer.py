@@ -9,7 +9,7 @@ from prefect.events.worker import EventsWorker
 
 from flows.guards.finding import Finding
 from flows.observers.observer import Judged
-from flows.prefect_flows.observer import PrefectObserver, card
+from flows.prefect_flows.observer import PrefectObserver, summary_page
 from stages.store.run import Run
 
 pytestmark = [
@@ -73,7 +73,7 @@ def test_at_the_end_the_table_and_a_card_are_left(shown, api):
     run, _, observer = shown
     observer.close("stopped")
     assert [row["round"] for row in json.loads(api.artifact(f"rounds-{run.key}"))] == [1]
-    assert api.artifact(f"run-{run.key}") == card(run, "stopped")
+    assert api.artifact(f"run-{run.key}") == summary_page(run, "stopped")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_at_the_end_the_table_and_a_card_are_left(shown, api):
 def test_a_card_says_how_a_run_ended_what_to_do_next_and_how_it_is_known(own_store, ending, told):
     run, _ = run_by_hand({}, {})
     run.begin_session({"git_commit": "fae7c60", "mlflow_run_id": "9a"})
-    said = card(run, ending)
+    said = summary_page(run, ending)
     assert said.startswith(f"# Run {run.key}\n\n2 rounds are done. {told}")
     assert "Its curves and pictures are in MLflow, under the id below." in said
     assert f"| take the best policy away | `g2rpo export --run {run.key[:8]} --to FOLDER` |\n" in said
@@ -103,10 +103,10 @@ def test_a_card_leads_to_mlflow_and_to_the_pictures_before_and_after(own_store):
     finish(run, {})
     pages = {"mlflow_url": "http://m/run", "mlflow_picture_before": "http://m/a.png"}
     run.begin_session(pages)
-    assert "[Curves, parameters, figures and pictures in MLflow](http://m/run)" in card(run, "finished")
-    assert "Before:" not in card(run, "finished")
+    assert "[Curves, parameters, figures and pictures in MLflow](http://m/run)" in summary_page(run, "finished")
+    assert "Before:" not in summary_page(run, "finished")
     run.begin_session(pages | {"mlflow_picture_after": "http://m/b.png"})
-    said = card(Run(run.path), "finished")
+    said = summary_page(Run(run.path), "finished")
     assert "Before:\n\n![pictures of the base](http://m/a.png)\n\nAfter:\n\n![" in said
     assert "http://m/b.png" in said
     assert "| mlflow" not in said

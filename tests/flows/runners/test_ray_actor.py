@@ -12,8 +12,8 @@ from tiny import tiny_params
 from torch.distributed import DistNetworkError
 from worlds import joined
 
-from flows.runners.ray_actor import Runner
-from g2rpo.distributed.group import ALONE, World
+from flows.runners.ray_actor import RayActor
+from g2rpo.distributed.group import ALONE, ProcessGroup
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
 from stages.disk.files import file_digest
@@ -24,7 +24,7 @@ from stages.disk.tables import read_shard, read_table, shard_path
 def runner(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "project").mkdir()
-    return Runner(tiny_params(), str(tmp_path / "project"))
+    return RayActor(tiny_params(), str(tmp_path / "project"))
 
 
 @pytest.fixture(scope="module")
@@ -86,4 +86,4 @@ def test_two_runners_meet_and_each_learns_as_its_rank_of_two(tmp_path):
 def test_a_world_of_two_that_does_not_meet_ends_once_patience_is_over(runner, monkeypatch):
     monkeypatch.setattr("flows.runners.ray_actor._PATIENCE", timedelta(seconds=0.2))
     with pytest.raises(DistNetworkError, match="127.0.0.1"):
-        runner.join(World(1, 2), "tcp://127.0.0.1:1")
+        runner.join(ProcessGroup(1, 2), "tcp://127.0.0.1:1")

@@ -21,14 +21,14 @@ class Watched:
 
     run: Run
     params: Params
-    worker: Resources
+    executor: Resources
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
     told: list[tuple[Any, ...]] = field(default_factory=list)
 
     def loop(self, params=None, *, call=None):
         """The loop of the run; `call` takes the place of what notes the stage calls."""
         params = params or self.params
-        return Loop(self.run, params, self.worker, call or self.call, Observers([self]), Guards(self.run, params))
+        return Loop(self.run, params, self.executor, call or self.call, Observers([self]), Guards(self.run, params))
 
     def with_params(self, *overrides):
         """Its parameters, others in their place."""
@@ -76,7 +76,7 @@ def made(tmp_path_factory):
 def again(made, own_store):
     """A copy of that run in the test's own store, with the same loaded models."""
     copy = Run(linked_copy(made.run.path, own_store / "runs" / made.run.key))
-    return Watched(copy, made.params, made.worker)
+    return Watched(copy, made.params, made.executor)
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_where_that_guard_may_not_stop_it_is_an_error(again, action):
 
 @pytest.mark.usefixtures("own_store")
 def test_a_number_that_is_not_finite_before_any_round_is_not_the_trainings(made):
-    fresh = type(made)(*run_by_hand(params=tiny_params("run.seed=3")), made.worker)
+    fresh = type(made)(*run_by_hand(params=tiny_params("run.seed=3")), made.executor)
     with pytest.raises(FloatingPointError):
         fresh.loop(call=overflowing("evaluate")).train()
     assert fresh.told == [("evaluate", 0)]

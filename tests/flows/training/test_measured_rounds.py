@@ -9,16 +9,16 @@ from tiny import tiny_params
 
 from flows.observers.observer import Judged
 from flows.training import measured_rounds
-from flows.training.measured_rounds import Trial, try_out
+from flows.training.measured_rounds import MeasuredRounds, try_out
 from flows.training.session import EXPORTED
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.store.manifest import write_manifest
-from stages.store.transfer import export
+from stages.store.transfer import link_out
 
 
 def test_a_round_writes_what_its_outputs_take_together():
-    assert Trial(1.0, 1.0, 1.0, {"anchors": 3, "policy": 4}, peak_bytes=9).round_bytes == 7
+    assert MeasuredRounds(1.0, 1.0, 1.0, {"anchors": 3, "policy": 4}, peak_bytes=9).round_bytes == 7
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_first_round_and_the_first_judging_are_the_start_and_count_in_no_mea
         made = {"stage": stage.name, "outputs": outputs, "peak_bytes": 1000 * size}
         write_manifest(run.round_folder(3), stage, made)
     write_manifest(judged[1].folder, EVALUATE, {"stage": "evaluate", "evaluations": 8})
-    told = clock.trial(run)
+    told = clock.measured(run)
     assert (told.start_seconds, told.round_seconds, told.seconds_an_evaluation) == (16.0, 10.0, 0.25)
     assert told.peak_bytes == 5000
     assert told.output_bytes["prompts"] == 10
@@ -60,7 +60,7 @@ def test_a_trial_runs_elsewhere_also_where_a_finished_run_of_these_parameters_li
     """No guard ends it, nothing is said, and the store has no more than its caches afterwards."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    export(made.run, EXPORTED, 2)  # `dvc pull` would bring it here
+    link_out(made.run, EXPORTED, 2)  # `dvc pull` would bring it here
     told = try_out(made.with_params("guards.kl.action=stop", "guards.kl.most=1e-12", "guards.time.hours=1e-9"))
     assert min(told.round_seconds, told.seconds_an_evaluation) > 0
     assert told.round_bytes == pytest.approx(
@@ -77,12 +77,12 @@ def test_elsewhere_is_a_store_below_the_one_that_is_named_and_has_its_caches(tmp
     monkeypatch.delenv("G2RPO_HOME", raising=False)
     if named:
         monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "mine"))
-    before = home()
+    before = store_root()
     with suppress(KeyError), measured_rounds._elsewhere() as folder:
-        assert home() == folder.resolve()
+        assert store_root() == folder.resolve()
         assert folder.parent == before
-        (home() / "digests/known").touch()
-        raise KeyError("a trial that fails")
+        (store_root() / "digests/known").touch()
+        raise KeyError("a measurement that fails")
     assert os.environ.get("G2RPO_HOME") == (str(before) if named else None)
     assert not folder.exists()
     assert (before / "digests/known").is_file()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("own_store")
 
 
 class Lost:
-    """A worker that cannot do the work it is given."""
+    """An executor that cannot do the work it is given."""
 
     device = SimpleNamespace(type="cpu")
 
@@ -27,13 +27,13 @@ class Lost:
         raise self.error
 
 
-def ahead_of(number, worker, *overrides):
-    """The stages that a worker was asked for while round `number` updated."""
+def ahead_of(number, executor, *overrides):
+    """The stages that an executor was asked for while round `number` updated."""
     params = tiny_params(*overrides)
     run, *_ = new_run(tiny_params(*overrides))
-    with Ahead(run, params, worker).of(number):
+    with Ahead(run, params, executor).of(number):
         pass
-    return worker.asked
+    return executor.asked
 
 
 def test_while_a_round_updates_all_of_the_next_but_its_update_is_done():

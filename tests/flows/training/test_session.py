@@ -15,24 +15,24 @@ from stages.integrity.verify import verify
 from stages.params.record import for_report
 from stages.store.lock import locked
 from stages.store.run import Run, stored_runs
-from stages.store.transfer import export
+from stages.store.transfer import link_out
 from stages.texts.draws import drawn_texts
 from stages.texts.held_out import held_out
 
 
 def session_of(again, *overrides):
     """A session of the copied run with these parameters, and its models."""
-    return Session(again.with_params(*overrides), again.worker, again.run)
+    return Session(again.with_params(*overrides), again.executor, again.run)
 
 
 class Encoder:
-    """Has text encoders that have read nothing yet, beside the models of a worker."""
+    """Has text encoders that have read nothing yet, beside the models of an executor."""
 
-    def __init__(self, worker):
-        self.worker, self.texts = worker, []
+    def __init__(self, executor):
+        self.executor, self.texts = executor, []
 
     def __getattr__(self, name):
-        return getattr(self.worker, name)
+        return getattr(self.executor, name)
 
     def encode(self, texts):
         self.texts = texts
@@ -69,7 +69,7 @@ def test_parameters_are_checked_and_given_what_they_compute_on(own_store):
 
 def test_a_run_that_dvc_pull_has_brought_is_taken_into_the_store(made, own_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    export(made.run, EXPORTED, 2)
+    link_out(made.run, EXPORTED, 2)
     assert Session.of(made.params, adopting=False).run.num_finished == 0
     assert Session.of(tiny_params("run.seed=1")).run.num_finished == 0  # another run's
     taken = Session.of(made.params).run
@@ -78,7 +78,7 @@ def test_a_run_that_dvc_pull_has_brought_is_taken_into_the_store(made, own_store
 
 
 def test_a_run_that_is_named_is_gone_on_with_wherever_it_lies(made, own_store, tmp_path):
-    export(made.run, tmp_path / "copy", 1)
+    link_out(made.run, tmp_path / "copy", 1)
     session = Session.of(made.params, Run(tmp_path / "copy"))
     assert (session.run.path, session.run.num_finished) == (own_store / "runs" / made.run.key, 1)
     with pytest.raises(ValueError, match="these differ:\n  rollout.eta: 0.7, got 0.3\nSet them back"):
@@ -86,10 +86,10 @@ def test_a_run_that_is_named_is_gone_on_with_wherever_it_lies(made, own_store, t
 
 
 def test_every_difference_to_what_made_a_run_is_told(made):
-    require_same(made.run, made.params, made.worker)
-    require_same(made.run, tiny_params("run.rounds=9", "evaluate.every=7", "guards.kl.most=0.3"), made.worker)
+    require_same(made.run, made.params, made.executor)
+    require_same(made.run, tiny_params("run.rounds=9", "evaluate.every=7", "guards.kl.most=0.3"), made.executor)
     with pytest.raises(ValueError, match="differ:\n  rollout.eta: 0.7, got 0.3\n  run.seed: 0, got 1\nSet them back"):
-        require_same(made.run, tiny_params("rollout.eta=0.3", "run.seed=1"), made.worker)
+        require_same(made.run, tiny_params("rollout.eta=0.3", "run.seed=1"), made.executor)
     with pytest.raises(ValueError, match="resources.device: cpu, got cuda"):
         require_same(made.run, made.params, SimpleNamespace(device=SimpleNamespace(type="cuda")))
 
@@ -99,7 +99,7 @@ def test_a_stored_run_is_opened_with_the_parameters_that_it_was_last_started_wit
     again.run.remember(last)
     session = open_stored(again.run)
     assert session.params.run.rounds == 7
-    assert (session.run, session.worker.device.type) == (again.run, "cpu")
+    assert (session.run, session.executor.device.type) == (again.run, "cpu")
     again.run.remember(again.with_params("rollout.eta=0.3"))
     with pytest.raises(ValueError, match="rollout.eta: 0.7, got 0.3"):
         open_stored(again.run)
@@ -143,12 +143,12 @@ def test_what_is_damaged_is_named_and_made_again(again, made, tracked, capsys):
 
 def test_all_texts_that_will_be_painted_are_encoded_first(again, tracked, capsys):
     """Of the third round four, of the tuning captions four, of the report's three; what asks for them comes later."""
-    params, worker = again.with_params("run.rounds=3", "report.num_prompts=3"), Encoder(again.worker)
+    params, executor = again.with_params("run.rounds=3", "report.num_prompts=3"), Encoder(again.executor)
     drawn = drawn_texts(params, range(2, 3))
     with pytest.raises(InterruptedError):
-        Session(params, worker, again.run).train(interrupted, final=False)
+        Session(params, executor, again.run).train(interrupted, final=False)
     assert "11 texts encoded; the text encoders are freed" in capsys.readouterr().err
-    assert worker.texts == [*drawn, *held_out(params).texts, *held_out(for_report(params)).texts]
+    assert executor.texts == [*drawn, *held_out(params).texts, *held_out(for_report(params)).texts]
 
 
 def test_going_on_with_another_code_or_torch_is_told(again, tracked, capsys):

@@ -105,7 +105,7 @@ def test_a_row_is_scored_alike_alone_and_in_a_batch(reward):
 
 
 def test_what_the_process_cannot_read_is_an_error_with_its_last_lines(reward):
-    with pytest.raises(hps_isolated.WorkerError, match=r"UnidentifiedImageError(.|\n)*\n    "):
+    with pytest.raises(hps_isolated.ScorerProcessError, match=r"UnidentifiedImageError(.|\n)*\n    "):
         reward._worker.score(["a cat"], [b"no picture"])
     assert reward._worker.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
 
@@ -121,8 +121,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(files, tmp_path):
 @pytest.mark.slow
 def test_the_process_ends_when_its_parent_is_killed(files):
     code = (
-        "import sys, time; from pathlib import Path; from g2rpo.rewards.hps_isolated import Worker\n"
-        "worker = Worker(folder=Path(sys.argv[1]), weights=None, model_config=Path(sys.argv[2]), device='cpu')\n"
+        "import sys, time; from pathlib import Path; from g2rpo.rewards.hps_isolated import ScorerProcess\n"
+        "worker = ScorerProcess(folder=Path(sys.argv[1]), weights=None, model_config=Path(sys.argv[2]), device='cpu')\n"
         "print(worker.process.pid, flush=True); time.sleep(600)"
     )
     words = [sys.executable, "-c", code, str(files["folder"]), str(files["model_config"])]

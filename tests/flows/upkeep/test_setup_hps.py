@@ -16,7 +16,7 @@ from PIL import Image
 
 from flows.upkeep import setup_hps as module
 from flows.upkeep.setup_hps import _put_in_place, _record, _try_out, _umask, _wanted, setup_hps, torchvision_for
-from g2rpo.rewards.hps_isolated import WorkerError
+from g2rpo.rewards.hps_isolated import ScorerProcessError
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_folder_is_made_of_the_packages_that_pip_finds_tried_and_put_in_plac
     }.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(module, "VOCABULARY_SHA256", hashlib.sha256(b"words").hexdigest())
-    monkeypatch.setattr(module, "Worker", scoring := Scoring(0.25))
+    monkeypatch.setattr(module, "ScorerProcess", scoring := Scoring(0.25))
     folder = tmp_path / "below" / "hps"
     assert setup_hps(folder) == f"{folder} is made: hpsv2 1.2.0 builds its model and scores"
     names = {path.name for path in folder.iterdir()}
@@ -105,7 +105,7 @@ def test_a_folder_is_made_for_this_python_torch_and_platform(monkeypatch):
 
 
 def test_a_folder_is_tried_with_a_small_model_and_a_red_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "Worker", scoring := Scoring(-1.0))
+    monkeypatch.setattr(module, "ScorerProcess", scoring := Scoring(-1.0))
     _try_out(tmp_path)
     how, (texts, colours) = scoring.asked
     assert (how["folder"], how["weights"], how["device"]) == (tmp_path, None, "cpu")
@@ -115,7 +115,7 @@ def test_a_folder_is_tried_with_a_small_model_and_a_red_picture(tmp_path, monkey
 
 @pytest.mark.parametrize("scores", [(), (0.1, 0.2), (1.5,), (float("nan"),)])
 def test_a_folder_that_gives_no_cosine_is_refused(tmp_path, monkeypatch, scores):
-    monkeypatch.setattr(module, "Worker", Scoring(*scores))
+    monkeypatch.setattr(module, "ScorerProcess", Scoring(*scores))
     with pytest.raises(
         ValueError, match=r"hpsv2 must give a cosine, got \[.*\] in .*Delete the folder and make it again"
     ):
@@ -155,10 +155,10 @@ def test_a_folder_made_for_another_torch_is_replaced_whole(tmp_path, no_trial, m
 
 def test_nothing_is_left_of_a_folder_that_could_not_be_made(tmp_path, monkeypatch):
     def refuse(_):
-        raise WorkerError("it ended with exit code 1")
+        raise ScorerProcessError("it ended with exit code 1")
 
     monkeypatch.setattr(module, "_fill", _fill)
-    monkeypatch.setattr(module, "Worker", lambda **_: refuse(None))
+    monkeypatch.setattr(module, "ScorerProcess", lambda **_: refuse(None))
     with pytest.raises(ValueError, match="must build its model.*exit code 1"):
         setup_hps(tmp_path / "hps")
     assert list(tmp_path.iterdir()) == []

@@ -5,10 +5,10 @@ from damage import lose, replace
 from handmade import begun, finish
 
 from flows.upkeep.store_commands import adopted, find_whole, pruned, verified
-from stages.disk.root import home
+from stages.disk.root import store_root
 from stages.store.lock import locked
 from stages.store.run import Run
-from stages.store.transfer import export
+from stages.store.transfer import link_out
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -48,7 +48,7 @@ def test_a_damaged_run_of_the_store_is_told_file_by_file_with_what_mends_it():
 
 def test_a_damaged_run_elsewhere_is_mended_by_other_commands(tmp_path):
     run, _ = begun()
-    export(run, tmp_path / "copy", 0)
+    link_out(run, tmp_path / "copy", 0)
     lose(tmp_path / "copy/base/state.json")
     with pytest.raises(
         ValueError, match="`g2rpo train --params FILE --export FOLDER` mends .*`dvc pull --force` brings"
@@ -87,7 +87,7 @@ def test_a_run_that_is_held_is_not_pruned():
 def test_a_run_is_taken_into_a_store_that_lacks_it(tmp_path, monkeypatch):
     run = bulky()
     key = run.key
-    export(run, tmp_path / "copy", 2)
+    link_out(run, tmp_path / "copy", 2)
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "other"))
     there = tmp_path / "other/runs" / key
     told = f"run {key} is in the store with 2 rounds; each start of it checks them: {there}"
@@ -99,5 +99,5 @@ def test_a_run_is_taken_into_a_store_that_lacks_it(tmp_path, monkeypatch):
 def test_what_is_no_run_is_not_adopted(own_store, tmp_path):
     with pytest.raises(ValueError, match=f"A folder with a run is required, got {tmp_path}"):
         adopted(tmp_path)
-    assert home() == own_store
+    assert store_root() == own_store
     assert not own_store.exists()

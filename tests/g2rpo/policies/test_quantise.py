@@ -12,8 +12,8 @@ from torch.nn.functional import linear
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from g2rpo.policies.adapter import Lora
-from g2rpo.policies.card import held_bytes, refuse_too_large, transformer_bytes
 from g2rpo.policies.loading import pretrained
+from g2rpo.policies.memory_fit import held_bytes, refuse_too_large, transformer_bytes
 from g2rpo.policies.quantise import Int8Linear, quantisable, quantise
 from g2rpo.random_models import flux1_dev_config, sd35_medium_config
 from g2rpo.velocity import VelocityField

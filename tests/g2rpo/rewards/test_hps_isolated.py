@@ -76,7 +76,7 @@ def test_it_is_a_reward_without_a_network_here_and_a_score_is_the_answer_of_its_
 
 
 def test_what_the_process_refuses_is_an_error_with_its_last_lines_and_it_goes_on(reward):
-    with pytest.raises(hps_isolated.WorkerError, match=r"UnidentifiedImageError(.|\n)*\n    "):
+    with pytest.raises(hps_isolated.ScorerProcessError, match=r"UnidentifiedImageError(.|\n)*\n    "):
         reward._worker.score(["a cat"], [b"no picture"])
     assert reward._worker.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
 
@@ -91,7 +91,7 @@ def test_threads_take_turns(reward, monkeypatch):
         inside.pop()
         return [0.1]
 
-    monkeypatch.setattr(hps_isolated.Worker, "score", score)
+    monkeypatch.setattr(hps_isolated.ScorerProcess, "score", score)
     images = tiny_clip.pictures(32, 32)
     threads = [threading.Thread(target=reward.score, args=(images, TEXTS[:1])) for _ in range(4)]
     for thread in threads:
@@ -134,7 +134,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next_one(reward, monkeypatch
     ],
 )
 def test_an_answer_that_is_no_score_is_an_error(reward, monkeypatch, answer, message, row):
-    monkeypatch.setattr(hps_isolated.Worker, "score", lambda *_: answer)
+    monkeypatch.setattr(hps_isolated.ScorerProcess, "score", lambda *_: answer)
     with pytest.raises(RewardError, match=message) as caught:
         reward.score(tiny_clip.pictures(32, 32, count=2), TEXTS[:2])
     assert caught.value.row == row

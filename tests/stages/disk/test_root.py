@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.disk.root import home
+from stages.disk.root import store_root
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ def test_the_store_lies_where_it_is_asked_for_else_in_the_repository_or_here(tmp
     monkeypatch.chdir(tmp_path / "here")
     for name, value in (("G2RPO_HOME", asked), ("DVC_ROOT", dvc and str(tmp_path / dvc))):
         monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
-    assert home() == (tmp_path / found).resolve()
+    assert store_root() == (tmp_path / found).resolve()
 
 
 def test_a_whole_path_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", "/repository")
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path))
-    assert home() == Path(tmp_path).resolve()
+    assert store_root() == Path(tmp_path).resolve()

@@ -19,11 +19,11 @@ class Round:
 
     def __init__(self):
         self.params = tiny_params()
-        self.run, self.worker = open_run(self.params, device="cpu"), LinearResources()
+        self.run, self.executor = open_run(self.params, device="cpu"), LinearResources()
         self.folder = self.run.round_folder(0)
 
     def do(self, stage, *, params=None, **how):
-        return run_stage(self.run, stage, 0, params or self.params, self.worker, **how)
+        return run_stage(self.run, stage, 0, params or self.params, self.executor, **how)
 
     def changed(self, eta):
         return self.params.model_copy(update={"rollout": self.params.rollout.model_copy(update={"eta": eta})})
@@ -69,7 +69,7 @@ def test_a_manifest_says_what_a_stage_was_made_from_what_it_made_and_what_it_cos
     }
     assert manifest["parameters"] == ROLLOUT.parameters(this.params, 0)
     assert {name: out["rows"] for name, out in manifest["outputs"].items()} == {"anchors": 8, "transitions": 24}
-    assert (manifest["cpu_seconds"], manifest["peak_bytes"]) == (1.5, 1000)  # as the worker has said
+    assert (manifest["cpu_seconds"], manifest["peak_bytes"]) == (1.5, 1000)  # as the executor has said
     assert manifest["evaluations"] == 4 * 2  # prompts, steps that the anchor visits
     assert manifest["seconds"] > 0
 

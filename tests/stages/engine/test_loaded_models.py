@@ -6,7 +6,7 @@ from linear_resources import SIGMAS
 from random_bases import tiny_latent_params
 from tiny import tiny_params
 
-from g2rpo.distributed.group import World
+from g2rpo.distributed.group import ProcessGroup
 from g2rpo.trainer import OptimizerSettings, Trainer
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
@@ -141,10 +141,10 @@ def test_what_is_cut_into_shares_is_another_network_than_paints(policies):
 
 
 def test_it_learns_alone_until_it_is_given_a_world(resources, policies):
-    assert resources.learning.world == World(0, 1)
-    resources.learn_with(World(1, 3))
-    assert resources.learning.world == World(1, 3)
-    resources.learn_with(World())
+    assert resources.learning.process_group == ProcessGroup(0, 1)
+    resources.learn_with(ProcessGroup(1, 3))
+    assert resources.learning.process_group == ProcessGroup(1, 3)
+    resources.learn_with(ProcessGroup())
     assert resources.learning.field(policies / "trained", 4).policy is resources.policy(policies / "trained")
 
 

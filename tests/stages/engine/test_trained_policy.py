@@ -8,7 +8,7 @@ from linear_resources import PaintingLinear, store_policy
 from torch import distributed
 
 from g2rpo.distributed.gradients import Replicated, Sharded
-from g2rpo.distributed.group import ALONE, World
+from g2rpo.distributed.group import ALONE, ProcessGroup
 from g2rpo.policies.protocol import Condition
 from g2rpo.trainer import OptimizerSettings
 from stages.disk.policy_files import write_policy
@@ -22,9 +22,9 @@ def network(weight=0.5):
     return HeldPolicy(PaintingLinear(weight), lambda: {"weight": torch.tensor([[weight]])})
 
 
-def learning(world=ALONE, *, painting=None, apart=None, in_shares=False):
+def learning(process_group=ALONE, *, painting=None, apart=None, in_shares=False):
     networks = Networks(lambda: painting, lambda: painting, lambda: apart, torch.float32)
-    return Learning(networks, world, in_shares=in_shares)
+    return Learning(networks, process_group, in_shares=in_shares)
 
 
 def weight(held):
@@ -42,7 +42,7 @@ def taken(one, folder):
 
 
 @dataclass(frozen=True)
-class Solo(World):
+class Solo(ProcessGroup):
     """One process in the place of two: its group is itself."""
 
     size: int = 2
@@ -66,7 +66,7 @@ def test_the_field_is_that_of_the_stored_policy_with_gradient(tmp_path):
     assert velocity.tolist() == [[3.5, 1.5, -0.5]]  # 2 x + 3 / 2
     velocity.square().sum().backward()
     assert field.policy.module.weight.grad.item() == 2 * (3.5 + 0.5)
-    assert (field.micro_batch, field.team.world) == (4, ALONE)
+    assert (field.micro_batch, field.team.process_group) == (4, ALONE)
 
 
 def test_a_trainer_goes_on_from_the_weights_and_moments_on_disk(tmp_path):

@@ -27,14 +27,14 @@ def same(run, whole):
 
 
 def test_where_a_stage_comes_out_otherwise_as_on_another_machine_nothing_more_is_spoilt(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     flip(shard_path(run.round_folder(0) / "rewards", 1))
     manifests = {path: path.read_bytes() for path in run.path.rglob("*.json")}
     for _ in range(2):
         with pytest.raises(ValueError, match=r"another machine.*score.json: its files came out otherwise. Bring"):
             repair(run, verify(run), params, StagesByHand(off=1e-3))
         assert {path: path.read_bytes() for path in run.path.rglob("*.json")} == manifests
-    repair(run, verify(run), params, worker)
+    repair(run, verify(run), params, executor)
     assert same(run, whole)
     assert not (run.path / ".former.tmp").exists()
 
@@ -60,84 +60,84 @@ def test_remade_inputs_that_come_out_otherwise_are_put_back_and_told(linked):
     ],
 )
 def test_inputs_that_were_let_go_are_made_again_and_no_others(linked, whole, name, made):
-    run, params, worker = linked
+    run, params, executor = linked
     prune(run, tiny_params("retention.rounds=2", "evaluate.every=99"))
-    make_inputs(run, STAGES[name], 0, params, worker)
-    assert worker.done == made
+    make_inputs(run, STAGES[name], 0, params, executor)
+    assert executor.done == made
     assert tables(run.path).items() <= tables(whole.path).items()
 
 
 def test_a_policy_is_made_again_from_the_nearest_that_is_there(linked):
-    run, params, worker = linked
+    run, params, executor = linked
     prune(run, tiny_params("retention.rounds=1", "evaluate.every=99"))
-    make_inputs(run, STAGES["rollout"], 2, params, worker)
-    assert worker.done == [("rollout", 0), ("update", 0), ("rollout", 1), ("update", 1)]
+    make_inputs(run, STAGES["rollout"], 2, params, executor)
+    assert executor.done == [("rollout", 0), ("update", 0), ("rollout", 1), ("update", 1)]
     assert verify(run) == []
 
 
 def test_an_evaluation_on_captions_that_no_parameters_name_is_forgotten(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     folder = run.path / "evaluations/0003-test"
     flip(folder / "evaluations/part-00000.parquet")
     told = params.model_copy(update={"report": params.report.model_copy(update={"split": "tuning"})})
-    repair(run, verify(run), told, worker)
+    repair(run, verify(run), told, executor)
     assert not (folder / "evaluate.json").exists()
-    assert (verify(run), worker.done) == ([], [])
+    assert (verify(run), executor.done) == ([], [])
 
 
 def test_damage_of_the_unfinished_round_is_removed_and_nothing_is_made(linked):
-    run, params, worker = linked
-    run_stage(run, STAGES["prompts"], 3, params, worker)
+    run, params, executor = linked
+    run_stage(run, STAGES["prompts"], 3, params, executor)
     flip(shard_path(run.round_folder(3) / "prompts", 0))
-    worker.done.clear()
-    repair(run, verify(run), params, worker)
-    assert worker.done == []
+    executor.done.clear()
+    repair(run, verify(run), params, executor)
+    assert executor.done == []
     assert [path.name for path in run.round_folder(3).rglob("*.*")] == ["part-00001.parquet"]
 
 
 def test_own_files_are_written_anew_from_the_parameters_and_the_rounds_that_are_there(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     for name in ("run.json", "HEAD", "base/state.json", "params.yaml", "prompts/test/part-00000.parquet"):
         (run.path / name).unlink()
-    repair(run, verify(run), params, worker)
-    assert (same(run, whole), worker.done) == (True, [])
+    repair(run, verify(run), params, executor)
+    assert (same(run, whole), executor.done) == (True, [])
     assert read_sealed(run.path / "run.json")["key"] == whole.key
     assert (run.path / "HEAD").read_text() == "3\n"
 
 
 def test_all_kinds_of_damage_at_once_are_mended(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     for file in {file for hurt, file in HURT if hurt is flip}:
         flip(run.path / file)
-    bring_to_the_end(run, params, worker)
+    bring_to_the_end(run, params, executor)
     assert same(run, whole)
 
 
 def test_a_manifest_that_is_gone_vouches_for_no_shard(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     (run.round_folder(0) / "rollout.json").unlink()
     flip(shard_path(run.round_folder(0) / "anchors", 0))  # its stamp is whole
-    bring_to_the_end(run, params, worker)
+    bring_to_the_end(run, params, executor)
     assert same(run, whole)
 
 
 def test_a_round_that_is_gone_is_made_again_and_the_policies_after_it_stay(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     for path in sorted(run.round_folder(1).rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     last = (run.policy_folder(3) / "weights.safetensors").stat().st_ino
-    bring_to_the_end(run, params, worker)
+    bring_to_the_end(run, params, executor)
     assert (run.policy_folder(3) / "weights.safetensors").stat().st_ino == last
     assert same(run, whole)
 
 
 def test_a_pruned_round_is_mended_from_the_nearest_policy(linked, whole):
-    run, _, worker = linked
+    run, _, executor = linked
     pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=9")
     prune(run, pruned)
     assert not (run.policy_folder(2) / "weights.safetensors").exists()
     flip(run.round_folder(1) / "rewards/part-00000.parquet")  # needs completions, transitions and policies again
-    bring_to_the_end(run, pruned, worker)
+    bring_to_the_end(run, pruned, executor)
     assert verify(run) == []
     kept = tables(run.path)
     assert kept == {name: content for name, content in tables(whole.path).items() if name in kept}
@@ -146,42 +146,42 @@ def test_a_pruned_round_is_mended_from_the_nearest_policy(linked, whole):
 
 
 def test_a_damaged_tombstone_brings_back_what_it_let_go(linked, whole):
-    run, params, worker = linked
+    run, params, executor = linked
     prune(run, tiny_params("retention.rounds=2", "evaluate.every=9"))
     flip(run.round_folder(0) / "pruned.json")
-    repair(run, verify(run), params, worker)
+    repair(run, verify(run), params, executor)
     assert same(run, whole)
 
 
 def test_the_unfinished_round_goes_on_after_damage(linked, made_once):
-    run, params, worker = linked
+    run, params, executor = linked
     for name in ("prompts", "rollout"):
-        run_stage(run, STAGES[name], 3, params, worker)
-    run_stage(run, STAGES["complete"], 3, params, worker, shards=[0])
+        run_stage(run, STAGES[name], 3, params, executor)
+    run_stage(run, STAGES["complete"], 3, params, executor, shards=[0])
     folder = run.round_folder(3)
     flip(shard_path(folder / "transitions", 1))
     flip(folder / "prompts.json")
     half = shard_path(folder / "completions", 0)  # no manifest names it yet; its pages carry checksums
     replace(half, half.read_bytes().replace(b"p0", b"q0"))
     more = tiny_params("run.rounds=4", "retention.rounds=null")
-    bring_to_the_end(run, more, worker)
+    bring_to_the_end(run, more, executor)
     assert verify(run) == []
     assert tables(made_once("run.rounds=4")[0].path).items() <= tables(run.path).items()
 
 
 def test_an_evaluation_whose_policy_was_let_go_is_made_again(linked, whole):
-    run, _, worker = linked
+    run, _, executor = linked
     pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=9")
     prune(run, pruned)
     flip(run.path / "evaluations/0001-tuning/pictures/part-00000.parquet")
-    bring_to_the_end(run, pruned, worker)
+    bring_to_the_end(run, pruned, executor)
     (again, before) = (tables(which.path / "evaluations/0001-tuning") for which in (run, whole))
     assert again == before
     assert verify(run) == []
 
 
 def test_what_comes_out_otherwise_than_later_rounds_had_it_is_refused(linked):
-    run, params, worker = linked
+    run, params, executor = linked
     folder = run.round_folder(1) / "rewards"
     rows = read_shard(folder, 0)
     columns = {name: rows[name] for name in rows.column_names} | {"value": rows["value"].to_numpy() + 0.1}
@@ -196,11 +196,11 @@ def test_what_comes_out_otherwise_than_later_rounds_had_it_is_refused(linked):
     found = verify(run)
     assert [damage.path for damage in found] == [run.round_folder(1) / "integrate.json"]
     with pytest.raises(ValueError, match=r"not as the later rounds had it .*update.json: .*Bring the file back from"):
-        repair(run, found, params, worker)
+        repair(run, found, params, executor)
 
 
 def test_the_other_names_of_a_damaged_file_are_mended_with_it(linked, whole, tmp_path):
-    run, params, worker = linked
+    run, params, executor = linked
     shard = shard_path(run.round_folder(0) / "completions", 1)
     cached = tmp_path / "cached"
     content = shard.read_bytes()
@@ -211,7 +211,7 @@ def test_the_other_names_of_a_damaged_file_are_mended_with_it(linked, whole, tmp
         file.seek(len(content) // 2)
         file.write(bytes([content[len(content) // 2] ^ 0xFF]))
     shard.chmod(0o444)
-    assert bring_to_the_end(run, params, worker) == [shard]
+    assert bring_to_the_end(run, params, executor) == [shard]
     assert cached.read_bytes() == content
     assert cached.stat().st_mode & 0o777 == 0o444
     assert same(run, whole)
@@ -231,20 +231,20 @@ TOGETHER = [
 
 @pytest.mark.parametrize("cases", ALONE + TOGETHER, ids=lambda cases: cases[0][1])
 def test_hurt_files_are_named_and_no_others_and_made_again_as_they_were(linked, whole, cases):
-    run, params, worker = linked
+    run, params, executor = linked
     for hurt, file in cases:
         hurt(run.path / file)
     found = verify(run)
     assert sorted(damage.path for damage in found) == sorted(run.path / file for _, file in cases)
-    repair(run, found, params, worker)  # it verifies what comes out
+    repair(run, found, params, executor)  # it verifies what comes out
     assert again(run, whole)
 
 
 @pytest.mark.parametrize("forge", FORGED)
 def test_what_is_of_another_run_or_was_edited_is_named_and_made_again(linked, made_once, whole, forge):
-    run, params, worker = linked
+    run, params, executor = linked
     file = forge(run, made_once)
     found = verify(run)
     assert file in [damage.path for damage in found]
-    repair(run, found, params, worker)  # it verifies what comes out
+    repair(run, found, params, executor)  # it verifies what comes out
     assert again(run, whole)

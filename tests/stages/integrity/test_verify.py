@@ -59,10 +59,10 @@ def test_parameters_that_change_no_number_may_be_others(linked):
 
 
 def test_the_unfinished_round_is_held_to_its_finished_stages(linked):
-    run, params, worker = linked
+    run, params, executor = linked
     for name in ("prompts", "rollout"):
-        run_stage(run, STAGES[name], 3, params, worker)
-    run_stage(run, STAGES["complete"], 3, params, worker, shards=[0])
+        run_stage(run, STAGES[name], 3, params, executor)
+    run_stage(run, STAGES["complete"], 3, params, executor, shards=[0])
     assert verify(run) == []
     whole, half = (shard_path(run.round_folder(3) / name, 0) for name in ("transitions", "completions"))
     flip(whole)
@@ -182,9 +182,9 @@ def test_an_evaluation_is_held_to_its_policy_and_its_captions(linked):
 
 
 def test_a_round_that_staleness_has_begun_ahead_is_looked_at_too(linked):
-    run, params, worker = linked
+    run, params, executor = linked
     for number in (3, 4):
-        run_stage(run, STAGES["prompts"], number, params, worker)
+        run_stage(run, STAGES["prompts"], number, params, executor)
         flip(shard_path(run.round_folder(number) / "prompts", 0))
     assert [damage.number for damage in verify(run)] == [3, 4]
 

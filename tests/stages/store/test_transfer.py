@@ -9,7 +9,7 @@ from stages.disk.files import StoreWriteError
 from stages.integrity.verify import verify
 from stages.store.retention import prune
 from stages.store.run import Run, stored_runs
-from stages.store.transfer import adopt, export, files_of, is_run, round_of
+from stages.store.transfer import adopt, files_of, is_run, link_out, round_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def inodes(folder):
 
 def test_an_exported_run_shares_its_files_with_the_store(linked, tmp_path):
     run = linked[0]
-    export(run, tmp_path / "out" / "run", 99)
+    link_out(run, tmp_path / "out" / "run", 99)
     assert inodes(tmp_path / "out/run") == inodes(run.path)
     assert not (tmp_path / "out/run/lock").exists()
     assert verify(Run(tmp_path / "out/run")) == []
@@ -33,7 +33,7 @@ def test_an_exported_run_shares_its_files_with_the_store(linked, tmp_path):
 
 def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(linked, tmp_path):
     run = linked[0]
-    export(run, tmp_path / "out", 1)
+    link_out(run, tmp_path / "out", 1)
     copy = Run(tmp_path / "out")
     assert (copy.num_finished, verify(copy)) == (1, [])
     assert tables(copy.path).items() <= tables(run.path).items()
@@ -42,19 +42,19 @@ def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(linked, tmp_path):
 
 
 def test_an_exported_run_stays_when_the_store_goes_on(linked, tmp_path):
-    run, _, worker = linked
-    export(run, tmp_path / "out", 99)
+    run, _, executor = linked
+    link_out(run, tmp_path / "out", 99)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    bring_to_the_end(run, tiny_params("run.rounds=4", "retention.rounds=1"), worker)
+    bring_to_the_end(run, tiny_params("run.rounds=4", "retention.rounds=1"), executor)
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 def test_an_export_takes_the_place_of_an_older_one_whole(linked, tmp_path):
     run = linked[0]
-    export(run, tmp_path / "out", 99)
+    link_out(run, tmp_path / "out", 99)
     (tmp_path / "out" / "rounds" / "stale").touch()
     prune(run, tiny_params("retention.rounds=1"))
-    export(run, tmp_path / "out", 99)
+    link_out(run, tmp_path / "out", 99)
     assert inodes(tmp_path / "out") == inodes(run.path)
 
 
@@ -64,9 +64,9 @@ def test_a_run_comes_back_into_an_empty_store_and_goes_on(exported, made_once, s
     assert run.path == store / "runs" / exported.key
     assert verify(run) == []
     assert run.num_finished == 3
-    worker = made_once()[2]
+    executor = made_once()[2]
     first = inodes(run.path)["rounds/0002/update.json"]
-    bring_to_the_end(run, tiny_params("run.rounds=5", "retention.rounds=null"), worker)
+    bring_to_the_end(run, tiny_params("run.rounds=5", "retention.rounds=null"), executor)
     assert inodes(run.path)["rounds/0002/update.json"] == first  # nothing was run again
     assert numbers(run) == numbers(made_once("run.rounds=5")[0])
     assert numbers(exported) == numbers(run)[:3]
@@ -115,7 +115,7 @@ def test_a_damaged_run_json_makes_no_run(exported):
 def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(linked, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then give the same"):
-        export(linked[0], tmp_path / "out" / "run", 99)
+        link_out(linked[0], tmp_path / "out" / "run", 99)
     assert os.path.getsize(tmp_path / "out") == 0
 
 

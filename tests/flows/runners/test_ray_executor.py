@@ -8,7 +8,7 @@ from closeness import close_table
 from rounds import new_run, run_round
 from tiny import ROOT, tiny_params
 
-from flows.runners.ray_runners import RayRunners
+from flows.runners.ray_executor import RayExecutor
 from stages.contract.declared_stages import EVALUATE, STAGES
 from stages.engine.execute import run_stage
 from stages.params.file import load_params
@@ -25,10 +25,10 @@ class Here:
     here: Any
     params: Any
     run: Run
-    worker: RayRunners
+    executor: RayExecutor
 
     def do(self, name, **how):
-        return run_stage(self.run, STAGES[name], 0, self.params, self.worker, **how)
+        return run_stage(self.run, STAGES[name], 0, self.params, self.executor, **how)
 
     def asked(self, name):
         """What runners were asked for: who, and the words."""
@@ -44,7 +44,7 @@ def staff(here, own_store):
 
     def make(*overrides):
         params = tiny_params(*TWO, *overrides)
-        return Here(here, params, open_run(params, device="cpu"), RayRunners(params))
+        return Here(here, params, open_run(params, device="cpu"), RayExecutor(params))
 
     return make
 
@@ -62,7 +62,7 @@ def local(tmp_path_factory):
 
 def test_two_runners_make_the_round_that_one_process_makes(staff, local):
     two = staff()
-    assert two.worker.device.type == "cpu"
+    assert two.executor.device.type == "cpu"
     assert two.here.actors == []
     for name in STAGES:
         two.do(name)
@@ -92,7 +92,9 @@ def test_rewards_of_completions_that_are_no_longer_those_are_scored_again(staff)
     two = staff()
     for name in ("prompts", "rollout", "complete"):
         two.do(name)
-    digest, rows = (task := two.worker._ahead[0, 1]).result or next(two.worker._staff.scorers.finished([task])).result
+    digest, rows = (task := two.executor._ahead[0, 1]).result or next(
+        two.executor._staff.scorers.finished([task])
+    ).result
     task.result = ("another file's", rows)
     two.do("score")
     assert digest != "another file's"
@@ -111,24 +113,24 @@ def test_scorers_of_their_own_judge_and_those_who_update_do_nothing_else(staff):
 
 def test_one_runner_encodes_for_all(staff):
     two = staff()
-    assert two.worker.encode(["a red circle"]) == 0  # what the shapes world reads is not worth keeping
+    assert two.executor.encode(["a red circle"]) == 0  # what the shapes world reads is not worth keeping
     assert [words for _, *words in two.asked("encode")] == [[["a red circle"]]]
 
 
 def test_closing_ends_the_runners_and_their_own_cluster_and_others_come_to_later_work(staff):
     two = staff()
-    two.worker.close()
-    two.worker.encode([])
+    two.executor.close()
+    two.executor.encode([])
     assert two.here.is_initialized()
-    two.worker.close()
+    two.executor.close()
     assert not two.here.is_initialized()
     assert [actor.killed for actor in two.here.actors] == [True, True]
-    two.worker.encode([])
+    two.executor.encode([])
     assert len(two.here.actors) == 4
 
 
 def test_a_base_that_is_not_there_is_refused_before_a_cluster_is_joined(here):
     params = load_params(ROOT / "presets/tiny-flux.yaml", [*TWO, "policy.path=/nowhere"])
     with pytest.raises(ValueError, match=r"policy.path: a folder, or a hub id as owner/name, is required"):
-        RayRunners(params)
+        RayExecutor(params)
     assert here.joined == []

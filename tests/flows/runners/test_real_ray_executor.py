@@ -19,10 +19,10 @@ from waiting import wait_for
 from flows.common.endings import GuardStopError, RunnersLostError
 from flows.doctor.cluster import cluster as cluster_checks
 from flows.observers.observer import Observer
-from flows.runners.choice import at_work, runners
+from flows.runners.choice import at_work, executor_for
 from flows.runners.ray_cluster import start_here
 from flows.runners.ray_pool import Pool
-from flows.training.forecast import plan
+from flows.training.forecast import forecast_run
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from stages.contract.declared_stages import STAGES
@@ -108,7 +108,7 @@ def runner_processes():
 
 def is_runner(process):
     with contextlib.suppress(psutil.Error):
-        return "".join(process.cmdline()).startswith("ray::Runner")
+        return "".join(process.cmdline()).startswith("ray::RayActor")
     return False
 
 
@@ -177,8 +177,8 @@ def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2
 @pytest.mark.slow
 def test_a_runner_has_the_store_of_the_flow_and_not_that_of_the_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))  # set after the cluster was started
-    with at_work(runners(tiny_latent_params("flux1", *TWO))) as worker:
-        assert worker.encode(["a red circle"]) == 1
+    with at_work(executor_for(tiny_latent_params("flux1", *TWO))) as executor:
+        assert executor.encode(["a red circle"]) == 1
     assert len(list((tmp_path / "store/embeddings").rglob("*.parquet"))) == 1
 
 
@@ -215,7 +215,7 @@ def test_a_cluster_that_does_not_answer_is_told_before_anything_is_waited_for(tm
 @pytest.mark.slow
 def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
-    told = plan(tiny_params(*TWO), measure=True)
+    told = forecast_run(tiny_params(*TWO), measure=True)
     assert told.num_devices == 2
     assert told.seconds > 0
     values = told.values(3600.0)

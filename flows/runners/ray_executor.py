@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from flows.runners.ray_cluster import Cluster, Need, connect, runner_needs, scorer_needs
-from flows.runners.ray_group import RayWorld
+from flows.runners.ray_group import RayProcessGroup
 from flows.runners.ray_pool import Actor, Budget, Pool, Task
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES, Stage
 from stages.contract.executor import Spent
@@ -31,12 +31,12 @@ class _Staff:
     painters: Pool
     """Roll out, complete, and judge held-out prompts."""
     scorers: Pool
-    updaters: RayWorld
+    updaters: RayProcessGroup
     pools: Sequence[Pool]
     """All of them, each once."""
 
 
-class RayRunners:
+class RayExecutor:
     """Hands out the shards of stages to runners, which are started when the first work comes.
 
     Raises:
@@ -105,7 +105,7 @@ class RayRunners:
             updaters = pool(runners[:apart]) if apart else painters
             scorers = pool(scoring) if scoring else painters
             each = {id(one): one for one in (painters, scorers, updaters)}.values()
-            self._staff = _Staff(cluster, painters, scorers, RayWorld(updaters, asked.num_updating), list(each))
+            self._staff = _Staff(cluster, painters, scorers, RayProcessGroup(updaters, asked.num_updating), list(each))
         return self._staff
 
     def _pending(self, stage: Stage, job: Job) -> list[int]:
