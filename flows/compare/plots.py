@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 
-from flows.common.rows import Rows, column, distinct, grouped, pick
+from flows.common.rows import Rows, column, distinct, pick
 from flows.compare.plan import BASE
 from flows.compare.shown import Shown
 from flows.compare.statistics import summary
@@ -85,9 +86,9 @@ def curves_plot(shown: Shown, variant: str, folder: Path, name: str) -> str:
 
 def _curve(axis: Axes, rows: Rows, spent: str, method: str, shown: Shown) -> Rows:
     """Draw a method's curve and return its means with their intervals."""
-    groups = [group for _, group in grouped(rows, ["policy_round"])]
-    x = [sum(column(group, spent)) / len(group) for group in groups]
-    found = [vars(summary(column(group, "value"))) for group in groups]
+    by_round = pd.DataFrame(rows).groupby("policy_round", sort=False)
+    x = by_round[spent].mean()
+    found = [vars(summary(values.tolist())) for _, values in by_round["value"]]
     how = shown.look.of(method)
     axis.plot(x, column(found, "mean"), label=method, markersize=3, linewidth=1.2, **how)
     if min(column(found, "n")) > 1:

@@ -177,8 +177,9 @@ def _metrics(final: Rows, plan: ComparisonPlan) -> Row:
     """Return the means at the first number of inference steps, as a tree for `dvc metrics`."""
     tree: dict[str, Any] = {}
     for row in pick(final, num_steps=final[0]["num_steps"]):
+        points = [f"{key}={row[key]}" for key in plan.grid]
         at = tree
-        for part in (row["variant"], row["method"], *(f"{key}={row[key]}" for key in plan.grid)):
-            at = at.setdefault(part, {}) if part else at
+        for name in [name for name in (row["variant"], row["method"], *points) if name]:
+            at = at.setdefault(name, {})
         at[row["reward"]] = row["mean"]
     return tree

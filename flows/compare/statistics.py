@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan, sqrt
+from math import nan
 
 import numpy as np
-from scipy import special
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
 
 LEVEL = 0.95
 """Of the intervals."""
@@ -43,14 +45,13 @@ class Paired:
 def summary(values: Sequence[float]) -> Summary:
     """Return mean and t-interval, mean +- t_{n-1, .975} std / sqrt(n), of at least one value.
 
-    It is the interval of a mean whose values are normal; of one value there is none.
+    The interval is that of a mean of normal values. Equal values have one of no width, a single value has none.
     """
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Summary(n, mean, nan, nan, nan)
-    std = float(np.std(values, ddof=1))
-    half = float(special.stdtrit(n - 1, (1 + LEVEL) / 2)) * std / sqrt(n)
-    return Summary(n, mean, std, mean - half, mean + half)
+    low, high = DescrStatsW(values).tconfint_mean(1 - LEVEL)
+    return Summary(n, mean, float(np.std(values, ddof=1)), float(low), float(high))
 
 
 def paired(values: Sequence[float], reference: Sequence[float]) -> Paired:
@@ -59,27 +60,23 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> Paired:
     Equal differences are no test: a few captions give them by chance, and a t without spread would be infinite. They
     are equal up to the rounding of the values.
     """
-    difference = summary([value - other for value, other in zip(values, reference, strict=True)])
-    largest = max(map(abs, [*values, *reference]))
-    if difference.n == 1 or difference.std <= _ROUNDING * largest:
+    difference = summary(np.subtract(values, reference).tolist())
+    if difference.n == 1 or difference.std <= _ROUNDING * np.abs([values, reference]).max():
         return Paired(difference, nan)
-    t = abs(difference.mean) / (difference.std / sqrt(difference.n))
-    return Paired(difference, 2 * float(special.stdtr(difference.n - 1, -t)))
+    return Paired(difference, float(stats.ttest_rel(values, reference).pvalue))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values of one family as Holm corrects them.
+    """Return p-values of one family as Holm corrects them; a nan is no test, counts for none and stays.
 
     The i-th smallest of m becomes
 
         max over j <= i of min(1, (m - j + 1) p_j),
 
-    so that the chance of one false finding in the family stays below the level. A nan is no test and stays.
+    so that the chance of one false finding in the family stays below the level.
     Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
-    tested = sorted((p, place) for place, p in enumerate(ps) if not isnan(p))
-    corrected, least = list(ps), 0.0
-    for rank, (p, place) in enumerate(tested):
-        least = max(least, min(1.0, (len(tested) - rank) * p))
-        corrected[place] = least
-    return corrected
+    corrected = np.array(ps, float)
+    tested = ~np.isnan(corrected)
+    corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    return corrected.tolist()

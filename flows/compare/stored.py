@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flows.common.rows import Rows, column, grouped
+from flows.common.rows import Rows
 from flows.compare.cells import Cell, final_params
 from flows.compare.plan import slug
 from stages.contract.declared_stages import EVALUATE
@@ -133,12 +133,10 @@ def measured(placed: Placed) -> Measured | None:
 
 
 def _scores(policy_round: int, split: str, folder: Path) -> Rows:
-    rows = read_table(folder / "evaluations").select(["num_steps", "reward", "value"]).to_pylist()
-    about = {"policy_round": policy_round, "split": split}
-    return [
-        about | key | {"value": sum(column(group, "value")) / len(group), "prompts": len(group)}
-        for key, group in grouped(rows, ["num_steps", "reward"])
-    ]
+    table = read_table(folder / "evaluations").select(["num_steps", "reward", "value"]).to_pandas()
+    groups = table.groupby(["num_steps", "reward"], sort=False, as_index=False)
+    means: Rows = groups.agg(value=("value", "mean"), prompts=("value", "size")).to_dict("records")
+    return [{"policy_round": policy_round, "split": split} | row for row in means]
 
 
 def trained_on(placed: Placed) -> Iterator[str]:

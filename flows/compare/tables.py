@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+import pandas as pd
+
 from flows.common.rows import Row, Rows, column, distinct, grouped, pick
 from flows.compare.plan import BASE, ComparisonPlan
 from flows.compare.statistics import holm, paired, summary
@@ -54,13 +56,13 @@ def paired_table(runs: Rows, plan: ComparisonPlan) -> Rows:
     of one comparison each.
     """
     rows: Rows = []
+    others = [name for name in plan.methods if name != plan.reference]
     for key, group in grouped(pick(runs, split=plan.split), ["variant", *_OF]):
-        of_method = {name: {row["seed"]: row for row in pick(group, method=name)} for name in plan.methods}
-        reference = of_method.pop(plan.reference)
-        for method, values in of_method.items():
-            seeds = [seed for seed in values if seed in reference]
-            if seeds:
-                found = paired(*([each[seed]["value"] for seed in seeds] for each in (values, reference)))
+        by_seed = pd.DataFrame(group).pivot(index="seed", columns="method", values="value")
+        for method in others:
+            both = by_seed.reindex(columns=[method, plan.reference]).dropna()
+            if len(both):
+                found = paired(both[method].tolist(), both[plan.reference].tolist())
                 differs = vars(found.difference)
                 row = {"method": method, "reference": plan.reference} | key | {"difference": differs["mean"]}
                 rows.append(row | {name: differs[name] for name in ("std", "low", "high", "n")} | {"p": found.p})
@@ -89,10 +91,7 @@ def cost_table(whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:
     order = sorted(whole, key=lambda each: list(plan.methods).index(each.placed.cell.method))
     rows = [_arm(each) | _cost(each) | _size(each) for each in order]
     numbers = ["rounds", *SPENT, "prompts", "evaluations_per_prompt", "peak_bytes"]
-    return [
-        key | {name: sum(column(group, name)) / len(group) for name in numbers}
-        for key, group in grouped(rows, _keys(plan))
-    ]
+    return [key | pd.DataFrame(group)[numbers].mean().to_dict() for key, group in grouped(rows, _keys(plan))]
 
 
 def tuning_table(runs: Rows, whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:

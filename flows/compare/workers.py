@@ -1,4 +1,10 @@
-"""Processes that live for a whole plan and bring its runs to their end, so that torch is imported once in each."""
+"""Processes that live for a whole plan and bring its runs to their end, so that torch is imported once in each.
+
+Pools of libraries promise less, as was tried. When a process is killed, those of concurrent.futures, loky and Prefect
+fail the runs of all processes. Pebble's fails one run, but waits for ever for a process that ends with status 0,
+breaks when an idle process dies, and has no call that replaces one process. To stop a run, concurrent.futures waits
+until it ends, before Python 3.14, and loky kills it before it can close.
+"""
 
 import json
 import os

@@ -30,6 +30,11 @@ def test_one_value_has_no_interval():
     assert isnan(found.high)
 
 
+def test_equal_values_have_an_interval_of_no_width():
+    found = summary([0.25, 0.25, 0.25])
+    assert (found.mean, found.std, found.low, found.high) == (0.25, 0.0, 0.25, 0.25)
+
+
 def test_a_paired_test_is_of_the_differences():
     """Differences 1, 2, 3: t = 2 / (1 / sqrt 3); with 2 degrees of freedom p = 1 - t / sqrt(t^2 + 2)."""
     found = paired([5.0, 4.0, 9.0], [4.0, 2.0, 6.0])
@@ -71,6 +76,7 @@ def test_what_was_not_tested_is_not_counted():
     first, second = holm([float("nan"), 0.04])
     assert isnan(first)
     assert second == pytest.approx(0.04)
+    assert all(map(isnan, holm([float("nan")] * 2)))
 
 
 def test_half_an_interval_is_half_its_width():
