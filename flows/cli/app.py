@@ -176,6 +176,14 @@ def verify(run: RunKey) -> None:
 
 
 @app.command()
+def repair(run: RunKey) -> None:
+    """Make again all that is damaged of a run, also of rounds that no further training needs."""
+    from flows.training.repair_run import repaired
+
+    print(repaired(run))
+
+
+@app.command()
 def prune(
     run: RunKey,
     rounds: Annotated[int | None, typer.Option(min=1, help="In place of the run's retention.rounds.")] = None,

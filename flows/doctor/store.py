@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.doctor.check import Check
 from flows.services.service import stored
 from stages.disk.root import store_root
+from stages.integrity.damage import num_marked
 from stages.integrity.own_files import damaged_own_files
 from stages.store.lock import held_by, last_holder
 from stages.store.run import Run
@@ -20,9 +21,12 @@ def runs() -> Iterator[Check]:
         run = Run(path)
         damaged = damaged_own_files(run)
         if damaged:
-            remedy = "Give the command that made the run again: it mends what can be made again."
+            remedy = "Give the command that made the run again: it writes the run's own files anew."
             yield Check(f"run {path.name[:8]}", "fault", f"{damaged[0]}", remedy)
             continue
+        if num_marked(run):
+            told = f"damaged files of earlier rounds or evaluations: {num_marked(run)}"
+            yield Check(f"run {path.name[:8]}", "warn", told, f"`g2rpo repair --run {path.name[:8]}` makes them again.")
         yield from _lock(run)
         yield from _leftovers(path)
     yield Check("runs", "ok", f"{len(folders)} in {store_root()}")

@@ -217,8 +217,7 @@ def write_card(folder: Path, exported: Exported) -> None:
     result, history = Result.of(exported), held_out_history(run, params)
     curves(run, params, folder / "curves.png")
     if result:
-        split = {"split": result.by.evaluate.split}
-        shown = params.model_copy(update={"report": params.report.model_copy(update=split)})
+        shown = params.with_values({"report.split": result.by.evaluate.split})
         before_after(result.base, result.aligned, shown, folder / "before_after.png")
     template = files("flows").joinpath("templates/model_card.md").read_text()
     environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
@@ -235,8 +234,7 @@ def write_card(folder: Path, exported: Exported) -> None:
 
 
 def _as_far_as(exported: Exported) -> Params:
-    rounds = exported.params.run.model_copy(update={"rounds": exported.rounds})
-    return exported.params.model_copy(update={"run": rounds})
+    return exported.params.with_values({"run.rounds": exported.rounds})
 
 
 def _described(params: Params, name: str) -> dict[str, str]:

@@ -133,4 +133,4 @@ def _require_empty(out: Path) -> None:
 def _to_load_only(params: Params) -> Params:
     """Return the parameters with nothing but loading in mind: it needs no accelerator, whatever trained the policy."""
     plain = {"device": "cpu", "attention": "native", "compile": False, "gradient_checkpointing": False}
-    return params.model_copy(update={"resources": params.resources.model_copy(update=plain)})
+    return params.with_values({f"resources.{key}": value for key, value in plain.items()})

@@ -15,12 +15,12 @@ from rich.progress import (
 from rich.table import Column
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged
+from flows.observers.observer import Ending, Judged, Observer
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
 
-class ConsoleObserver:
+class ConsoleObserver(Observer):
     """Shows round, stage, trained reward, held-out rewards and the time left.
 
     Example of a plain line: `round 10/80  reward judge_a 0.781  tuning after 10: rule_strict 0.450  1:40 left`.

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from flows.common.endings import StopAskedError
 from flows.guards.finding import Finding, TrippedError
@@ -33,32 +33,26 @@ class Judged:
         return evaluation_metrics(self.folder)
 
 
-class Observer(Protocol):
-    """Watches one run from its first to its last round of this process."""
+class Observer:
+    """Watches one run from its first to its last round of this process; by itself it does nothing."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
         """The run is about to go on to `num_rounds`; what it has finished lies in the store."""
-        ...
 
     def stage_started(self, stage: str, number: int) -> None:
         """A stage of a round begins."""
-        ...
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """A round, counted from 0, is whole."""
-        ...
 
     def evaluated(self, judged: Judged) -> None:
         """A policy has been judged on held-out prompts."""
-        ...
 
     def guarded(self, finding: Finding) -> None:
         """A guard has tripped; by its action the run goes on, ends, or goes on as another."""
-        ...
 
     def close(self, ending: Ending) -> None:
         """The run goes no further in this process."""
-        ...
 
 
 class Observers:

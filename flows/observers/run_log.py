@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged
+from flows.observers.observer import Ending, Judged, Observer
 from stages.disk.files import make_folder
 from stages.disk.root import store_root
 from stages.readings.metrics import trained_rewards
@@ -18,7 +18,7 @@ def log_path(key: str) -> Path:
     return store_root() / "logs" / f"{key}.log"
 
 
-class LogObserver:
+class LogObserver(Observer):
     """Appends a line for each round, evaluation and finding."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
@@ -26,9 +26,6 @@ class LogObserver:
         self._path = log_path(run.key)
         make_folder(self._path.parent)
         self._say(f"goes on after {run.num_finished} of {num_rounds} rounds")
-
-    def stage_started(self, stage: str, number: int) -> None:
-        """A stage is too short to be told."""
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """Say its rewards, and how far the policy has moved."""

@@ -13,12 +13,12 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged
+from flows.observers.observer import Ending, Judged, Observer
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
 
-class PrefectObserver:
+class PrefectObserver(Observer):
     """Shows a run on the page of its flow run: a progress bar, and a table of its rounds."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
@@ -30,9 +30,6 @@ class PrefectObserver:
         done = min(100.0, 100 * run.num_finished / num_rounds)
         made = create_progress_artifact(done, key=f"progress-{run.key}", description=f"Rounds of run {run.key}")
         self._progress = cast(UUID, made)  # outside an event loop the call is synchronous
-
-    def stage_started(self, stage: str, number: int) -> None:
-        """The task run says so itself."""
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """Move the progress bar."""

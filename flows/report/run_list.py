@@ -3,6 +3,7 @@
 from typing import Any
 
 from flows.report.published_methods import published
+from stages.integrity.damage import num_marked
 from stages.readings.best_round import best_round, held_out_history
 from stages.readings.metrics import trained_rewards
 from stages.store.lock import held_by
@@ -26,7 +27,8 @@ def _whole(run: Run) -> dict[str, Any]:
     params, done, holder = run.params(), run.num_finished, held_by(run.path)
     history, metrics = held_out_history(run, params), run.metrics(max(0, done - 1))
     ended = "finished" if done >= params.run.rounds else "stopped"
-    best = best_round(run, params)
+    best, num_damaged = best_round(run, params), num_marked(run)
+    hurt = f", {num_damaged} damaged" if num_damaged else ""
     return {
         "key": run.key,
         "method": published(params).name,
@@ -34,7 +36,7 @@ def _whole(run: Run) -> dict[str, Any]:
         "seed": params.run.seed,
         "rounds": done,
         "of": params.run.rounds,
-        "state": f"runs, {holder}" if holder else ended,
+        "state": (f"runs, {holder}" if holder else ended) + hurt,
         "rewards": trained_rewards(metrics[-1]) if metrics else {},
         "best_round": best,
         "best": history.get(best, {}).get(params.evaluate.choose_by),

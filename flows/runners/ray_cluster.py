@@ -47,7 +47,7 @@ class Cluster:
     def start(self, params: Params, need: Need) -> Actor:
         """Start an actor; it is there once its `ready` answers."""
         device = "cuda" if need.gpus else "cpu"
-        there = params.model_copy(update={"resources": params.resources.model_copy(update={"device": device})})
+        there = params.with_values({"resources.device": device})
         told = {name: os.environ[name] for name in _TOLD if name in os.environ} | {"G2RPO_HOME": str(store_root())}
         if device == "cpu":  # or torch shares weights over the GPUs that are there
             told["CUDA_VISIBLE_DEVICES"] = ""

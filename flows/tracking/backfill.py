@@ -3,6 +3,7 @@
 from flows.observers.observer import Judged
 from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
 from stages.params.record import Params
+from stages.readings.metrics import whole_evaluations
 from stages.store.lock import locked
 from stages.store.run import Run, find_run, stored_runs
 
@@ -36,7 +37,7 @@ def sync(run: Run, params: Params) -> str:
     tracker = MlflowObserver(params)
     with locked(run.path):
         tracker.show(run)
-        evaluations = run.evaluations()
+        evaluations = whole_evaluations(run)
         with answering(tracking_uri(params)):
             for policy_round, split in evaluations:
                 tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from flows.common.servers import require_answer
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged
+from flows.observers.observer import Ending, Judged, Observer
 from flows.report.pictures import Kept, grid
 from flows.tracking.database import make_database
 from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
@@ -34,7 +34,7 @@ def tracking_uri(params: Params) -> str:
     return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root() / 'mlflow.db'}"
 
 
-class MlflowObserver:
+class MlflowObserver(Observer):
     """Logs a run to MLflow. A run that goes on is logged on under the same MLflow run, no step twice."""
 
     def __init__(self, params: Params) -> None:
@@ -85,9 +85,6 @@ class MlflowObserver:
         if self._client.get_run(self.run_id).info.status == "RUNNING":
             whole = run.num_finished >= run.params().run.rounds
             self._client.set_terminated(self.run_id, status="FINISHED" if whole else "KILLED")
-
-    def stage_started(self, stage: str, number: int) -> None:
-        """Nothing is logged before a round is whole."""
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """Log a round's metrics in one batch, unless they are there."""

@@ -9,8 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged
+from flows.observers.observer import Judged, Observer
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
@@ -48,15 +47,12 @@ def try_out(params: Params) -> MeasuredRounds:
 
     Texts that are encoded for it stay in the store's cache.
     """
-    run = params.run.model_copy(update={"rounds": _ROUNDS})
     few = min(params.evaluate.num_prompts, 2 * params.evaluate.micro_batch)
-    evaluate = params.evaluate.model_copy(update={"every": 10 * _ROUNDS, "num_prompts": few})
-    guards = params.guards.model_copy(update={"time": params.guards.time.model_copy(update={"action": "ignore"})})
+    short = {"run.rounds": _ROUNDS, "evaluate.every": 10 * _ROUNDS, "evaluate.num_prompts": few}
     with _elsewhere() as folder:
-        tracking = params.tracking.model_copy(update={"uri": f"sqlite:///{folder / 'mlflow.db'}"})
-        tried = {"run": run, "evaluate": evaluate, "guards": guards, "tracking": tracking}
+        apart = {"guards.time.action": "ignore", "tracking.uri": f"sqlite:///{folder / 'mlflow.db'}"}
         clock = _Clock()
-        session = Session.of(params.model_copy(update=tried), adopting=False)
+        session = Session.of(params.with_values(short | apart), adopting=False)
         session.train(call_plainly, observers=[clock], final=False, obey=False)
         return clock.measured(session.run)
 
@@ -83,7 +79,7 @@ def _elsewhere() -> Generator[Path]:
                 os.environ["G2RPO_HOME"] = kept
 
 
-class _Clock:
+class _Clock(Observer):
     """Notes when each round and each judging was done."""
 
     def __init__(self) -> None:
@@ -91,9 +87,6 @@ class _Clock:
         self._rounds = list[float]()
         self._judging = list[tuple[float, Path]]()
         self._stage_began = 0.0
-
-    def watch(self, run: Run, num_rounds: int) -> None:
-        """Nothing to note."""
 
     def stage_started(self, stage: str, number: int) -> None:
         """Note the time."""
@@ -106,12 +99,6 @@ class _Clock:
     def evaluated(self, judged: Judged) -> None:
         """Note how long it took."""
         self._judging.append((time.perf_counter() - self._stage_began, judged.folder))
-
-    def guarded(self, finding: Finding) -> None:
-        """A trial is too short for guards."""
-
-    def close(self, ending: Ending) -> None:
-        """Nothing to close."""
 
     def measured(self, run: Run) -> MeasuredRounds:
         """Return what was measured, the first round and the first judging left out."""

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flows.guards.finding import Finding, TrippedError
@@ -17,8 +18,7 @@ from flows.training.loop import Loop, StageCall
 from flows.training.provenance import origin_links, versions
 from flows.training.stop_request import forget_request
 from stages.contract.executor import StageExecutor
-from stages.integrity.repair import repair
-from stages.integrity.verify import verify
+from stages.integrity.resume import resume
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_round
 from stages.sources.rewards import check_names, check_rewards
@@ -157,13 +157,8 @@ class Session:
             print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
     def _mend(self, params: Params) -> None:
-        """Find what is damaged, say it on standard error, and make it again."""
-        found = verify(self.run, params)
-        for damage in found:
-            print(f"damaged: {damage}", file=sys.stderr)
-        if found:
-            print("what is damaged is made again from its inputs", file=sys.stderr, flush=True)
-            repair(self.run, found, params, self.executor)
+        """Make the run fit for its next round, and say on standard error what is damaged."""
+        resume(self.run, params, self.executor, say=partial(print, file=sys.stderr, flush=True))
 
 
 def ready(params: Params) -> StageExecutor:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stages.disk.root import store_root
+from stages.integrity.damage import mark
 from stages.integrity.own_files import damaged_own_files
 from stages.integrity.verify import verify
 from stages.store.lock import locked
@@ -25,7 +26,7 @@ def find_whole(name: str) -> Run:
 
 
 def verified(name: str) -> str:
-    """Return a line that says that a run is whole.
+    """Return a line that says that a run is whole, and take the mark of a damaged one from it.
 
     Raises:
         ValueError: If it is not; with every damaged file, and what to do.
@@ -38,15 +39,26 @@ def verified(name: str) -> str:
             f"Run {name} must be as it was written, got {len(found)} damaged files or manifests:\n"
             f"{told}\n{_remedy(run)}"
         )
+    mark(run, [])
     return f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
 
 
 def _remedy(run: Run) -> str:
-    if run.path.parent == store_root() / "runs":
-        return "Give the command that made the run again: it makes them again from their inputs."
+    if run.path.parent != store_root() / "runs":
+        return remedy_of_copy()
+    if damaged_own_files(run):
+        return "Give the command that made the run again: it writes the run's own files anew."
     return (
-        "`g2rpo train --params FILE --export FOLDER` mends the run in the store and links it here again; `dvc pull "
-        "--force` brings the copy of a remote."
+        f"`g2rpo repair --run {run.key[:8]}` makes them again from their inputs; the command that made the run goes on "
+        "and makes only what its next round needs."
+    )
+
+
+def remedy_of_copy() -> str:
+    """Return what to do about damage to a copy of a run outside the store."""
+    return (
+        "`g2rpo repair --run KEY` mends the run in the store, `g2rpo train --run KEY --export FOLDER` links it here "
+        "again; `dvc pull --force` brings the copy of a remote."
     )
 
 
@@ -59,7 +71,7 @@ def pruned(name: str, rounds: int | None) -> str:
     run = find_run(name)
     params = run.params()
     if rounds is not None:
-        params = params.model_copy(update={"retention": params.retention.model_copy(update={"rounds": rounds})})
+        params = params.with_values({"retention.rounds": rounds})
     with locked(run.path):
         freed = prune(run, params)
     last = params.retention.rounds

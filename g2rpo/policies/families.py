@@ -7,7 +7,7 @@ from typing import Any
 
 from g2rpo.policies.pipeline_folder import INDEX, patterns
 from g2rpo.shapes.captions import captions, tokens
-from g2rpo.shapes.shipped import judge_path, shipped_base
+from g2rpo.shapes.shipped import JUDGES, REWARDS, judge_path, shipped_base
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Family:
         return self.policy_files + self.encoder_files
 
 
+def is_guided(guidance: float) -> bool:
+    """Whether classifier-free guidance of this scale takes the negative prompt through the network too."""
+    return guidance > 1
+
+
 _KEPT = (INDEX, *patterns("transformer", "vae", "scheduler"))
 
 FAMILIES = {
@@ -65,14 +70,13 @@ FAMILIES = {
             shipped_base(),
             captions,
             tokens,
-            {name: judge_path(name) for name in ("judge_a", "judge_b")}
-            | dict.fromkeys(("rule_soft", "rule_strict", "clean_pixels")),
+            {name: judge_path(name) if name in JUDGES else None for name in REWARDS},
         ),
     ),
     "flux1": Family(_KEPT, ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")),
     "sd3": Family(
         _KEPT,
         tuple(f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")),
-        num_forwards=lambda settings: 2 if settings["guidance"] > 1 else 1,  # with the negative prompt
+        num_forwards=lambda settings: 2 if is_guided(settings["guidance"]) else 1,
     ),
 }

@@ -14,29 +14,18 @@ def pretrained(family: str, folder: Path, settings: Mapping[str, Any]) -> "Pretr
     Raises:
         ValueError: If the folder holds no such model, or it does not fit the settings.
     """
-    return _LOADERS[family](folder, settings)
+    return _loader(family)(folder, **settings)
 
 
-def _shapes(folder: Path, settings: Mapping[str, Any]) -> "Pretrained":
-    from g2rpo.policies.shapes import Shapes
-
-    return Shapes(folder, **settings)
-
-
-def _flux1(folder: Path, settings: Mapping[str, Any]) -> "Pretrained":
-    from g2rpo.policies.flux1 import Flux1
-
-    return Flux1(folder, **settings)
-
-
-def _sd3(folder: Path, settings: Mapping[str, Any]) -> "Pretrained":
-    from g2rpo.policies.sd3 import StableDiffusion3
-
-    return StableDiffusion3(folder, **settings)
-
-
-_LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], "Pretrained"]] = {
-    "shapes": _shapes,
-    "flux1": _flux1,
-    "sd3": _sd3,
-}
+def _loader(family: str) -> Callable[..., "Pretrained"]:
+    """Return what loads the base model of a family from its folder and settings."""
+    match family:
+        case "shapes":
+            from g2rpo.policies.shapes import Shapes as Model
+        case "flux1":
+            from g2rpo.policies.flux1 import Flux1 as Model
+        case "sd3":
+            from g2rpo.policies.sd3 import StableDiffusion3 as Model
+        case _:
+            raise AssertionError(f"The parameters know no family {family}.")
+    return Model

@@ -38,10 +38,6 @@ class Int8Linear(torch.nn.Linear):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else input.dtype
         return _Product.apply(input.to(dtype), self.weight, self.scale, self.bias)
 
-    def dequantised(self) -> Tensor:
-        """Return the weights that are meant, in the dtype that they had."""
-        return self.weight.to(self.scale.dtype) * self.scale[:, None]
-
 
 class _Product(torch.autograd.Function):
     """x w^T + b that keeps the 8 bits for the backward pass; autograd by itself would keep their wider copy."""

@@ -15,7 +15,7 @@ from diffusers.pipelines import StableDiffusion3Pipeline
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.families import FAMILIES
+from g2rpo.policies.families import FAMILIES, is_guided
 from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
 from g2rpo.policies.pipeline_folder import component_config, require_pipeline
 from g2rpo.policies.protocol import Condition
@@ -68,7 +68,7 @@ class StableDiffusion3:
     @property
     def negative_text(self) -> str | None:
         """The negative prompt, where guidance needs it."""
-        return self.negative_prompt if self.guidance > 1 else None
+        return self.negative_prompt if is_guided(self.guidance) else None
 
     @property
     def shift(self) -> float:

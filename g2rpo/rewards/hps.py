@@ -16,10 +16,25 @@ import torch
 from torch.nn import functional
 
 from g2rpo.rewards.clip import ClipReward, Pixels, build_network, load_tokenizer, read_config, read_state
+from g2rpo.rewards.hps_isolated import load_hps_isolated
 from g2rpo.rewards.open_clip_format import MEAN, STD, clean_text, from_open_clip
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.rewards.protocol import Reward
 from g2rpo.types import Images
+
+
+def load_hps_by_backend(
+    name: str, *, backend: str, weights: Path, clip: Path | None, folder: str | None, device: str | torch.device
+) -> Reward:
+    """Return HPS v2.1 by the settings of its record: in this process, or by the package hpsv2 in one of its own.
+
+    Raises:
+        ValueError: As `load_hps` and `load_hps_isolated`.
+    """
+    if clip is not None:
+        return load_hps(name, weights=weights, clip=clip, device=device)
+    assert folder is not None, f"The parameters refuse a backend {backend} without its folder."
+    return load_hps_isolated(name, weights=weights, folder=Path(folder), device=device)
 
 
 def load_hps(name: str, *, weights: Path, clip: Path, device: str | torch.device) -> Reward:

@@ -43,10 +43,11 @@ class JpegReward:
         return file.tell()
 
 
-def load_jpeg(name: str, *, quality: int) -> Reward:
+def load_jpeg(name: str, *, quality: int, device: str | torch.device = "cpu") -> Reward:
     """Return the reward for small JPEG files.
 
     Args:
+        device: Not used: files are written on the CPU.
         quality: Of the JPEG, 1 to 95 (Pillow advises against more); the paper has 95.
 
     Raises:

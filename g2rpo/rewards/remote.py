@@ -150,6 +150,7 @@ def load_remote(
     retries: int,
     timeout: float,
     token: str | None,
+    device: str | torch.device = "cpu",
 ) -> RemoteReward:
     """Return a reward that a server judges; nothing is asked of it before `check` or `score`.
 
@@ -161,6 +162,7 @@ def load_remote(
         retries: Further attempts after one that failed in a way that may pass.
         timeout: Seconds of one attempt in all, from the connection to the last byte of the reply.
         token: Sent as a bearer token; only over https, or to the loopback.
+        device: Not used: the server has its own.
 
     Raises:
         ValueError: If the URL is none, holds secrets, or would send the token in clear; or the token cannot be sent.

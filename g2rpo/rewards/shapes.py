@@ -8,15 +8,12 @@ import torch
 from g2rpo.rewards.pictures import check_counts
 from g2rpo.rewards.protocol import Reward
 from g2rpo.shapes.captions import scene_of
-from g2rpo.shapes.judges import ARCHITECTURES, Judge, load_judge
+from g2rpo.shapes.judges import Judge, load_judge
 from g2rpo.shapes.parser import Found, parse
 from g2rpo.shapes.renderer import BACKGROUND, PALETTE, SIDE
 from g2rpo.shapes.rule import verify
+from g2rpo.shapes.shipped import CLEAN, JUDGES, REWARDS, RULES
 from g2rpo.types import Images, Rewards
-
-RULES = ("rule_soft", "rule_strict")
-CLEAN = "clean_pixels"
-REWARDS = (*ARCHITECTURES, *RULES, CLEAN)
 
 
 class JudgeReward:
@@ -115,6 +112,6 @@ def load_reward(name: str, device: str | torch.device = "cpu") -> Reward:
         return RuleReward(name)
     if name == CLEAN:
         return CleanPixelsReward()
-    if name in ARCHITECTURES:
+    if name in JUDGES:
         return JudgeReward(name, load_judge(name).to(device))
     raise ValueError(f"The shapes world has the rewards {', '.join(REWARDS)}, got {name!r}. Name one of these.")

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from g2rpo.shapes.captions import NUM_WORDS, VOCABULARY, tokens
 from g2rpo.shapes.renderer import SIDE
-from g2rpo.shapes.shipped import judge_path
+from g2rpo.shapes.shipped import JUDGES, judge_path
 from g2rpo.types import Images, Rewards
 
 OUT = 64  # dimensions of the space in which picture and caption meet
@@ -107,7 +107,7 @@ class AttentionJudge(Judge):
         return self.caption(states[:, -1])
 
 
-ARCHITECTURES: dict[str, type[Judge]] = {"judge_a": ConvolutionJudge, "judge_b": AttentionJudge}
+ARCHITECTURES: dict[str, type[Judge]] = dict(zip(JUDGES, (ConvolutionJudge, AttentionJudge), strict=True))
 
 
 def new_judge(name: str) -> Judge:

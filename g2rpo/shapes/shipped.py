@@ -1,7 +1,13 @@
-"""Where the weights of the embedded world lie that come with the package."""
+"""Where the weights of the embedded world lie that come with the package, and the names of its rewards."""
 
 from importlib.resources import files
 from pathlib import Path
+
+JUDGES = ("judge_a", "judge_b")
+"""Rewards with weights."""
+RULES = ("rule_soft", "rule_strict")
+CLEAN = "clean_pixels"
+REWARDS = (*JUDGES, *RULES, CLEAN)
 
 
 def shipped_weights() -> Path:

@@ -57,13 +57,13 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
     digest = policy_state(folder).files.get(name)
     if not (folder / name).is_file():
         raise ValueError(
-            f"The policy's {name} is required, got none in {folder}: it was pruned or lost. Give the command that "
-            "made the run again, or take a later round; `retention.rounds` says how many keep theirs."
+            f"The policy's {name} is required, got none in {folder}: it was pruned or lost. Take a later round "
+            "(`retention.rounds` says how many keep theirs), or give `g2rpo repair` with the run's key if it was lost."
         )
     if file_digest(folder / name) != digest:
         raise ValueError(
-            f"{folder / name} must be as it was written, got a damaged or edited file. Give the command that made "
-            "the run again: it makes what is damaged anew."
+            f"{folder / name} must be as it was written, got a damaged or edited file. Give `g2rpo repair` with the "
+            "run's key: it makes what is damaged anew."
         )
     return load_file(folder / name)
 

@@ -53,8 +53,8 @@ def policy_state(folder: Path) -> PolicyState:
         state = None
     if state is None or not (state.is_base or state.digest == state_digest(state.num_steps, state.files)):
         raise ValueError(
-            f"{path} must be as it was written, got a damaged or edited file. Give the command that made the run "
-            "again: it makes what is damaged anew."
+            f"{path} must be as it was written, got a damaged or edited file. Give `g2rpo repair` with the run's key: "
+            "it makes what is damaged anew."
         )
     return state
 
@@ -65,7 +65,13 @@ def state_digest(num_steps: int, files: Mapping[str, str]) -> str:
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the files that a stored policy ought to have and has not; those of a pruned one."""
+    """Return the files that a stored policy ought to have and has not: those of a pruned one, or state.json itself.
+
+    Raises:
+        ValueError: If its state.json is damaged.
+    """
+    if not (folder / STATE).is_file():
+        return [STATE]
     return [name for name in policy_state(folder).files if not (folder / name).is_file()]
 
 

@@ -259,8 +259,8 @@ def read_shard(folder: Path, shard: int) -> pa.Table:
         return pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(
-            f"{path} must be as it was written, got a damaged file: {error}. Give the command that made the run "
-            "again: it makes what is damaged anew."
+            f"{path} must be as it was written, got a damaged file: {error}. Give `g2rpo repair` with the run's key: "
+            "it makes what is damaged anew."
         ) from error
 
 

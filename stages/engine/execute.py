@@ -13,7 +13,7 @@ from stages.contract.declared_stages import POLICY_INPUTS, Stage
 from stages.contract.executor import StageExecutor
 from stages.contract.job import Job
 from stages.disk.files import sweep
-from stages.disk.policy_state import policy_state
+from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
 from stages.params.record import Params
 from stages.store.input_digests import stage_origins
@@ -107,8 +107,11 @@ def execute(
 
 
 def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
-    """Whether a stage has been run from the present inputs and parameters."""
-    digests = _digests(stage, run.inputs(stage, number), params)
+    """Whether a stage has been run from the present inputs and parameters; not if a policy it reads is gone."""
+    inputs = run.inputs(stage, number)
+    if any(name in POLICY_INPUTS and not (path / STATE).is_file() for name, path in inputs.items()):
+        return False
+    digests = _digests(stage, inputs, params)
     stamp = stamp_of(stage, number, digests, stage.parameters(params, number))
     return _finished(run.stage_folder(stage, number, params), stage, stamp) is not None
 

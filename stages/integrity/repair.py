@@ -1,7 +1,8 @@
 """Making again what is damaged or was let go: every stage gives the same bytes from the same inputs."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
@@ -9,8 +10,8 @@ from stages.contract.executor import StageExecutor
 from stages.disk.files import link_or_copy, writing
 from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
-from stages.integrity.damage import Damage
-from stages.integrity.hardlinks import mending_shared
+from stages.integrity.damage import Damage, mark
+from stages.integrity.hardlinks import drop_aside, mending_shared
 from stages.integrity.own_files import damaged_own_files, num_with_metrics
 from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
@@ -21,7 +22,7 @@ from stages.store.run import WRITER, Run, write_about
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
-    """Remove what is damaged and make it again, from inputs that are made again in their turn where they are gone.
+    """Remove all that is damaged and make it again, from inputs that are made again too where they are gone.
 
     Damage of the unfinished round is only removed: the run comes to it anyway.
 
@@ -30,12 +31,41 @@ def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExe
         StoreWriteError: If the store cannot be written to.
     """
     if damaged_own_files(run):
-        for _ in range(2):  # at first perhaps run.json alone, without which the others cannot be judged
-            for damage in damaged_own_files(run):
-                _write_own(run, damage, params, executor)
+        write_own_files(run, params, executor)
         found = verify(run)  # only now can the rest be judged
+    make_again(run, found, params, executor)
+    drop_aside(run.path)
+    mark(run, [])
+
+
+def write_own_files(run: Run, params: Params, executor: StageExecutor) -> None:
+    """Write anew what is damaged of a run's own files, from its parameters and from the rounds that are there."""
+    for _ in range(2):  # at first perhaps run.json alone, without which the others cannot be judged
+        for damage in damaged_own_files(run):
+            _write_own(run, damage, params, executor)
+
+
+def make_again(
+    run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor, *, leaving: Collection[Path] = ()
+) -> None:
+    """Make again what is damaged of a run whose own files are whole.
+
+    Args:
+        run: The run; it must be locked.
+        found: What is made again, in the order that `verify` gives.
+        params: Its parameters.
+        executor: What does the stages.
+        leaving: Other damaged files, which stay as they are.
+
+    Raises:
+        ValueError: As `repair`.
+        StoreWriteError: If the store cannot be written to.
+    """
     with mending_shared(found):
         _make_again(run, found, params, executor)
+        left = [damage for damage in verify(run) if damage.path not in leaving]
+        if left:
+            raise _made_otherwise(left[0])
 
 
 def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
@@ -44,26 +74,35 @@ def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: Sta
     paths = {key: manifest_path(run.round_folder(key[0]), STAGES[key[1]]) for key in broken}
     manifests = {key: read_manifest(path.parent, STAGES[key[1]]) for key, path in paths.items() if path not in doubted}
     for damage in found:
-        _remove(run, damage)
+        remove(run, damage)
     order = [stage.name for stage in ROUND_STAGES]
     for number, name in sorted(broken, key=lambda pair: (pair[0], order.index(pair[1]))):
         if number < run.num_finished:
             make_inputs(run, STAGES[name], number, params, executor)
-            _run_again(run, STAGES[name], number, params, executor, manifest=manifests.get((number, name)))
+            _require_again(run, STAGES[name], number, params, executor, manifest=manifests.get((number, name)))
     for damage in found:
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
         elif damage.stage == EVALUATE:
             _judge_again(run, damage, params, executor)
-    left = verify(run)
-    if left:
-        raise _made_otherwise(left[0])
 
 
-def _run_again(
+def _require_again(
     run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
 ) -> None:
-    """Run a stage again. If it had a whole manifest and comes out otherwise, all is put back, and this is told."""
+    """Run a stage again, and refuse one that comes out otherwise."""
+    if not run_again(run, stage, number, params, executor, manifest=manifest):
+        path = manifest_path(run.round_folder(number), stage)
+        raise _made_otherwise(Damage(path, "its files came out otherwise", stage, number))
+
+
+def run_again(
+    run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
+) -> bool:
+    """Run a stage again; return whether it came out as its former manifest says, where it had a whole one.
+
+    If not, all that was there is put back.
+    """
     folder, former = run.round_folder(number), run.path / ".former.tmp"
     shutil.rmtree(former, ignore_errors=True)
     for name in stage.outputs:
@@ -77,9 +116,9 @@ def _run_again(
             if (former / name).is_dir():
                 (former / name).rename(folder / name)
         write_manifest(folder, stage, manifest)
-        path = manifest_path(folder, stage)
-        raise _made_otherwise(Damage(path, "its files came out otherwise", stage, number))
+        return False
     shutil.rmtree(former, ignore_errors=True)
+    return True
 
 
 def _made_otherwise(damage: Damage) -> ValueError:
@@ -96,17 +135,18 @@ def make_inputs(run: Run, stage: Stage, number: int, params: Params, executor: S
         if name in POLICY_INPUTS:
             if missing_files(path):
                 _make(run, STAGES["update"], number - 1, params, executor)
-        elif not _there(run, name, number):
+        elif not is_there(run, name, number):
             _make(run, WRITER[name], number, params, executor)
 
 
 def _make(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
     make_inputs(run, stage, number, params, executor)
     manifest = read_manifest(run.round_folder(number), stage)
-    _run_again(run, stage, number, params, executor, manifest=manifest)
+    _require_again(run, stage, number, params, executor, manifest=manifest)
 
 
-def _there(run: Run, table: str, number: int) -> bool:
+def is_there(run: Run, table: str, number: int) -> bool:
+    """Whether all files of a table of a round are there, damaged or not."""
     folder = run.round_folder(number)
     manifest = read_manifest(folder, WRITER[table])
     return manifest is not None and not missing_outputs(manifest, folder, [table])
@@ -125,7 +165,7 @@ def _write_own(run: Run, damage: Damage, params: Params, executor: StageExecutor
         run.remember(params)
 
 
-def _remove(run: Run, damage: Damage) -> None:
+def remove(run: Run, damage: Damage) -> None:
     """Remove a damaged file, and with it the word that its stage is done; all of a stage whose manifest is damaged."""
     if damage.path == run.metrics_path(damage.number):
         return

@@ -125,6 +125,5 @@ class Params(Section):
 
 def for_report(params: Params) -> Params:
     """Return the parameters by which the stage `evaluate` makes the final evaluation."""
-    said = {name: value for name, value in params.report.model_dump().items() if value is not None}
-    final = params.evaluate.model_copy(update=said)
-    return params.model_copy(update={"evaluate": final})
+    report = {f"evaluate.{name}": value for name, value in params.report.model_dump().items() if value is not None}
+    return params.with_values(report)

@@ -1,8 +1,8 @@
 """What every section of params.yaml is: frozen and strict, with the ranges and the effects of its keys."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +41,19 @@ class Section(BaseModel):
     def without(self, *effects: Effect) -> dict[str, Any]:
         """Return the section as JSON, without the keys that have one of these effects."""
         return self.model_dump(mode="json", exclude=self.keys_with(*effects))
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with other values by key, as `{"guards.time.action": "ignore"}`; they are not checked again.
+
+        Raises:
+            AttributeError: If there is no such key.
+        """
+        changed: dict[str, Any] = {}
+        for key, value in values.items():
+            name, dot, within = key.partition(".")
+            held = changed.get(name, getattr(self, name))
+            changed[name] = held.with_values({within: value}) if dot else value
+        return self.model_copy(update=changed)
 
 
 class Source(Section):

@@ -3,7 +3,7 @@
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.policy_state import missing_files
 from stages.params.record import Params
-from stages.readings.metrics import evaluation_metrics
+from stages.readings.metrics import evaluation_metrics, whole_evaluations
 from stages.store.manifest import read_manifest
 from stages.store.run import Run
 
@@ -12,7 +12,7 @@ def judged_alike(run: Run, params: Params) -> list[int]:
     """Return the policy rounds that have been judged during the run as it evaluates now, in order."""
     split, asked = params.evaluate.split, EVALUATE.parameters(params, 0)
     reached = min(run.num_finished, params.run.rounds)
-    there = [number for number, of in run.evaluations() if of == split and number <= reached]
+    there = [number for number, of in whole_evaluations(run) if of == split and number <= reached]
     manifests = {n: read_manifest(run.evaluation_folder(n, split), EVALUATE) for n in there}
     return [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == asked]
 

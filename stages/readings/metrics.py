@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from stages.contract.declared_stages import ROUND_STAGES, Stage
+from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.disk.tables import read_table
-from stages.store.manifest import read_manifest
+from stages.store.manifest import all_there, read_manifest
 from stages.store.run import Run
 
 
@@ -57,11 +57,6 @@ def trained_rewards(metrics: Mapping[str, float]) -> dict[str, float]:
     return {key[1]: value for key, value in parts.items() if len(key) == 3 and key[::2] == ("reward", "mean")}
 
 
-def same_numbers(metrics: dict[str, float]) -> dict[str, float]:
-    """Return the metrics that a repetition of the round must reproduce: all but time and memory."""
-    return {k: v for k, v in metrics.items() if not k.startswith(("seconds/", "peak_bytes/")) and k != "cpu_seconds"}
-
-
 def _rewards(rewards: pd.DataFrame) -> dict[str, float]:
     keys = ["reward", "prompt_id", "window", "granularity"]
     table = rewards.groupby(keys, as_index=False).agg(mean=("value", "mean"), spread=("value", "std"))
@@ -106,6 +101,13 @@ def _advantages(advantages: pd.DataFrame) -> dict[str, float]:
         "advantage/zero_spread_frac": sum(summand["group_std"] == 0 for summand in summands) / len(summands),
         "advantage/floored_frac": sum(summand["floored"] for summand in summands) / len(summands),
     }
+
+
+def whole_evaluations(run: Run) -> list[tuple[int, str]]:
+    """Return (policy_round, split) of the evaluations that can be read: a damaged one waits for `g2rpo repair`."""
+    folders = {one: run.evaluation_folder(*one) for one in run.evaluations()}
+    manifests = {one: read_manifest(folder, EVALUATE) for one, folder in folders.items()}
+    return [one for one, manifest in manifests.items() if manifest and all_there(manifest, folders[one])]
 
 
 def evaluation_metrics(folder: Path) -> dict[str, float]:

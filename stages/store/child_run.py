@@ -18,7 +18,7 @@ def child_params(params: Params, best: int) -> Params:
     Halvings that the parent had later come at once, so that no rollback raises the rate.
     """
     halved = (*(min(after, best) for after in params.update.halved_after), best)
-    return params.model_copy(update={"update": params.update.model_copy(update={"halved_after": halved})})
+    return params.with_values({"update.halved_after": halved})
 
 
 def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: str) -> Run:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from stages.disk.files import writing
-from stages.disk.policy_state import policy_state
+from stages.disk.policy_state import STATE, policy_state
 from stages.params.record import Params
 from stages.store.manifest import LATENTS, PRUNABLE, bury, let_go
 from stages.store.run import Run
@@ -46,5 +46,7 @@ def _prune_round(run: Run, number: int, params: Params) -> int:
 def _files(folder: Path) -> list[Path]:
     """Return the files to remove: shards; of a policy what state.json names, not state.json itself."""
     if folder.name == "policy":
+        if not (folder / STATE).is_file():
+            return []  # it is damaged
         return [folder / name for name in policy_state(folder).files if (folder / name).is_file()]
     return sorted(path for path in folder.glob("*") if path.is_file())

@@ -73,7 +73,7 @@ def _finished(run: Run) -> int:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield every file of a run but its lock and what is half written."""
+    """Yield every file of a run but its lock, what is half written, and what tells of damage or was set aside by it."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "lock" and not path.name.endswith(".tmp"):
+        if path.is_file() and path.name not in ("lock", "damaged.json") and path.suffix not in (".tmp", ".damaged"):
             yield path

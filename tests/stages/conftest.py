@@ -1,7 +1,7 @@
 import pytest
 from damage import bring_to_the_end, linked_copy
 from methods import METHODS
-from rounds import new_run, run_round
+from rounds import first_round, new_run, run_round
 from stages_by_hand import StagesByHand
 from tiny import tiny_params
 
@@ -25,11 +25,7 @@ def started():
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory):
     """A tiny run whose first round is done, and that no test may change."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("finished")))
-        made = new_run(tiny_params())
-        run_round(*made)
-    return made
+    return first_round(tmp_path_factory.mktemp("finished"), tiny_params())
 
 
 @pytest.fixture
@@ -92,10 +88,20 @@ def whole(made_once):
 
 
 @pytest.fixture
-def linked(made_once, store):
+def copy_of(made_once, store):
+    """Copies such a run into the test's own store; returns it, its parameters, and what does stages by hand."""
+
+    def copy(*overrides):
+        run, params, _ = made_once(*overrides)
+        return Run(linked_copy(run.path, store / "runs" / run.key)), params, StagesByHand()
+
+    return copy
+
+
+@pytest.fixture
+def linked(copy_of):
     """A copy of that run in the test's own store, its parameters, and what does stages by hand."""
-    run, params, _ = made_once()
-    return Run(linked_copy(run.path, store / "runs" / run.key)), params, StagesByHand()
+    return copy_of()
 
 
 @pytest.fixture(scope="session")

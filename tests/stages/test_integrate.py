@@ -121,9 +121,7 @@ def test_the_floor_is_that_of_the_round_and_not_of_the_shard(rewards, tmp_path):
 
 def test_a_round_counts_its_floored_groups_and_a_trace_names_them(finished):
     made, params, _ = finished
-    floored = params.model_copy(
-        update={"integrate": params.integrate.model_copy(update={"std_floor_frac": 0.9, "clamp": 0.5})}
-    )
+    floored = params.with_values({"integrate.std_floor_frac": 0.9, "integrate.clamp": 0.5})
     run_round(made, floored, Resources(floored))
     made.finish_round(0)
     advantages = read_table(made.round_folder(0) / "advantages").to_pandas()

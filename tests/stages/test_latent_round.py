@@ -7,7 +7,7 @@ import pytest
 import torch
 from damage import linked_copy
 from random_bases import tiny_latent_params
-from rounds import new_run, run_round
+from rounds import first_round, new_run, run_round
 from tiny import tables
 
 from g2rpo.rewards.protocol import RewardError
@@ -27,11 +27,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def done_once(tmp_path_factory):
     """A run of the small FLUX.1 whose first round is done, and the process that did it; no test may change them."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("latent")))
-        made = new_run(tiny_latent_params())
-        run_round(*made)
-    return made
+    return first_round(tmp_path_factory.mktemp("latent"), tiny_latent_params())
 
 
 @pytest.fixture

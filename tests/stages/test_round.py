@@ -259,8 +259,7 @@ def test_bfloat16_networks_keep_the_first_ratio_at_one(finished):
 
 def test_another_reward_weight_leaves_the_scores_alone(finished):
     run, params, _ = finished
-    weighted = params.integrate.model_copy(update={"reward_weights": {"judge_a": 2.0}})
-    changed = params.model_copy(update={"integrate": weighted})
+    changed = params.with_values({"integrate.reward_weights": {"judge_a": 2.0}})
     done = run_round(run, changed, Resources(changed))
     assert [d.stage for d in done if not d.skipped] == ["integrate", "update"]
 

@@ -3,13 +3,15 @@
 import os
 import shutil
 
+from repetition import same_numbers
+
 from flows.guards.watch import Guards
 from flows.observers.observer import Observers
 from flows.training.loop import Loop, call_plainly
 from stages.disk.files import read_sealed, write_sealed
 from stages.integrity.repair import repair
+from stages.integrity.resume import resume
 from stages.integrity.verify import verify
-from stages.readings.metrics import same_numbers
 from stages.store.run import Run
 
 
@@ -48,13 +50,25 @@ def linked_copy(folder, target):
 
 
 def bring_to_the_end(run, params, resources):
-    """Do with a run what `g2rpo train` does, without console and tracking; return the files found damaged."""
+    """Repair a run and train it to its end, without console and tracking; return the files found damaged."""
     found = verify(run)
     repair(run, found, params, resources)
+    _train(run, params, resources)
+    return [damage.path for damage in found]
+
+
+def go_on(run, params, resources):
+    """Do with a run what `g2rpo train` does, without console and tracking; return what is said of its damage."""
+    said = []
+    resume(run, params, resources, said.append)
+    _train(run, params, resources)
+    return said
+
+
+def _train(run, params, resources):
     loop = Loop(run, params, resources, call_plainly, Observers([]), Guards(run, params))
     loop.train()
     loop.judge_finally()
-    return [damage.path for damage in found]
 
 
 def numbers(run):

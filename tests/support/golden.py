@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from damage import bring_to_the_end
 from methods import G2RPO, METHODS
+from repetition import same_numbers
 from rounds import new_run
 from safetensors.torch import load_file
 from tiny import tiny_params
 
 from stages.disk.tables import read_table, tensor
-from stages.readings.metrics import same_numbers
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = METHODS | {"g2rpo": (*G2RPO, "complete.granularities=[1, 2]")}

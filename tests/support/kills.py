@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
+from repetition import same_numbers
 from tiny import ROOT, tables
 from tracking import of_the_run
 
 from stages.disk.files import read_sealed
 from stages.integrity.verify import verify
-from stages.readings.metrics import same_numbers
 from stages.store.run import Run
 
 _START_SECONDS = 8.0  # imports, checks, MLflow: before a session has begun

@@ -1,5 +1,7 @@
 """Runs and rounds made in this process, without the flow."""
 
+import pytest
+
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import Resources
@@ -21,3 +23,12 @@ def new_run(params, device="cpu"):
 
 def run_round(run, params, resources, number=0, **how):
     return [run_stage(run, stage, number, params, resources, **how) for stage in ROUND_STAGES]
+
+
+def first_round(folder, params):
+    """A run in a store of its own whose first round is done, its parameters, and what did it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("G2RPO_HOME", str(folder))
+        made = new_run(params)
+        run_round(*made)
+    return made

@@ -27,7 +27,7 @@ class StagesByHand:
 
     def __init__(self, off=0.0):
         self.off = off
-        """How far its pictures and rewards lie off, as on another machine."""
+        """How far its pictures, rewards and weights lie off, as on another machine."""
         self.done = []
         """Name and round of each stage that was done."""
 
@@ -91,7 +91,7 @@ class StagesByHand:
         network = torch.nn.Linear(1, 1, bias=False)
         network.weight.data.fill_(weight(before))
         trainer = Trainer(network, _SETTINGS)
-        network.weight.data.fill_(weight(before) + 1)
+        network.weight.data.fill_(weight(before) + 1 + self.off)
         trainer.num_steps = policy_state(before).num_steps + 1
         rows = read_table(job.inputs["transitions"])
         assert len(read_table(job.inputs["advantages"])) == len(rows)

@@ -154,7 +154,7 @@ def test_a_demo_whose_server_does_not_start_says_so_with_its_log(store, tmp_path
 def test_what_cannot_be_logged_is_told_run_by_run(run):
     dead = f"http://127.0.0.1:{free_port()}"
     params = run.params()
-    run.remember(params.model_copy(update={"tracking": params.tracking.model_copy(update={"uri": dead})}))
+    run.remember(params.with_values({"tracking.uri": dead}))
     assert said("sync").startswith(f"run {run.key} could not be logged: the MLflow server must answer at {dead}")
     with pytest.raises(ValueError, match="A run is required whose key begins with 'abcd'"):
         said("sync", "--run", "abcd")
@@ -174,9 +174,10 @@ def test_trace_prints_a_prompts_way(whole):
         said("trace", "--run", whole.key, "--round", "0", "--prompt-id", name)
 
 
-def test_a_run_is_verified_pruned_and_adopted(whole, tmp_path):
+def test_a_run_is_verified_repaired_pruned_and_adopted(whole, tmp_path):
     evaluations = 3 + len(judged_finally(whole))
     assert said("verify", "--run", whole.key[:8]) == f"run {whole.key} is whole: 2 rounds, {evaluations} evaluations\n"
+    assert said("repair", "--run", whole.key[:8]) == f"run {whole.key} is whole, nothing was made again\n"
     assert said("prune", "--run", whole.key, "--rounds", "1").endswith("MB freed; the last 1 rounds keep everything\n")
     assert [(whole.round_folder(number) / "anchors").exists() for number in range(2)] == [False, True]
     whole.path.rename(tmp_path / "elsewhere")

@@ -13,6 +13,7 @@ from tiny import tiny_params
 from flows.doctor.check import Check
 from flows.doctor.store import runs, services
 from flows.services.service import Service
+from stages.integrity.damage import Damage, mark
 
 
 @pytest.fixture
@@ -32,6 +33,14 @@ def test_a_run_without_its_own_files_is_a_fault_and_the_others_are_looked_at(sto
     assert "0123456789abcdef/run.json" in fault.told
     assert "Give the command that made the run again" in fault.remedy
     assert all_of_them.told == f"2 in {store}"
+
+
+def test_a_run_that_goes_on_with_damage_is_warned_of_with_the_command_that_mends_it(run):
+    mark(run, [Damage(run.path / "rounds/0000/score.json", "gone")])
+    warning = next(runs())
+    assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
+    assert warning.told == "damaged files of earlier rounds or evaluations: 1"
+    assert warning.remedy == f"`g2rpo repair --run {run.key[:8]}` makes them again."
 
 
 def test_a_run_whose_holder_was_killed_is_warned_of_with_the_command_that_goes_on(run):

@@ -198,7 +198,7 @@ def test_trained_weights_are_a_pipeline_whose_levels_are_the_models_own(flux_ful
 def test_an_exported_pipeline_is_a_base_to_start_from(flux_lora, exported):
     run, params, _ = flux_lora
     out = exported(flux_lora, "pipeline")
-    moved = params.model_copy(update={"policy": params.policy.model_copy(update={"path": str(out)})})
+    moved = params.with_values({"policy.path": str(out)})
     latents = start(flux_lora)
     first = new_run(moved)[0]
     again, ours = (painted(of, by, n, [PROMPT], latents) for of, by, n in ((first, moved, 0), (run, params, 2)))

@@ -7,7 +7,7 @@ import pytest
 
 from flows.common.endings import StopAskedError
 from flows.guards.finding import TrippedError
-from flows.observers.observer import Judged, Observers
+from flows.observers.observer import Judged, Observer, Observers
 
 
 class Recorder:
@@ -40,6 +40,20 @@ def test_an_observer_that_fails_is_left_out_and_the_run_goes_on(capsys):
     assert lost.heard == ["watch", "stage_started", "round_finished"]
     assert kept.heard == ["watch", *["stage_started", "round_finished"] * 2, "evaluated", "close"]
     assert "Recorder shows this run no longer, the run goes on: the server is gone" in capsys.readouterr().err
+
+
+def test_an_observer_defines_only_what_it_shows(finding):
+    class Rounds(Observer):
+        def __init__(self):
+            self.seen = []
+
+        def round_finished(self, number, metrics):
+            self.seen.append(number)
+
+    shown = Rounds()
+    session(shown)
+    shown.guarded(finding)
+    assert shown.seen == [0, 1]
 
 
 def test_an_observer_that_cannot_begin_stops_the_run_before_it_starts():

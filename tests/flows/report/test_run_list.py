@@ -8,6 +8,7 @@ from damage import edit, replace
 from handmade import begun, finish, judge
 
 from flows.report.run_list import listed
+from stages.integrity.damage import Damage, mark
 from stages.store.lock import locked
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -51,6 +52,14 @@ def test_a_run_that_a_process_holds_is_listed_with_its_holder():
     with locked(run.path):
         assert listed()[0]["state"] == f"runs, process {os.getpid()} of {socket.gethostname()}"
     assert listed()[0]["state"] == "stopped"
+
+
+def test_a_run_that_goes_on_with_damage_says_so():
+    run, _ = begun()
+    mark(run, [Damage(run.path / "rounds/0000/score.json", "gone")])
+    assert listed()[0]["state"] == "stopped, 1 damaged"
+    with locked(run.path):
+        assert listed()[0]["state"].endswith(f"of {socket.gethostname()}, 1 damaged")
 
 
 def test_the_newest_comes_first_and_a_run_that_went_on_from_another_names_it():

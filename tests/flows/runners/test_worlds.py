@@ -52,7 +52,7 @@ def to_learn(tmp_path, monkeypatch):
 
 
 def alone_params(params):
-    return params.model_copy(update={"placement": params.placement.model_copy(update={"runner": "local"})})
+    return params.with_values({"placement.runner": "local"})
 
 
 def test_two_processes_take_the_step_of_one(to_learn, tmp_path):

@@ -1,7 +1,7 @@
 """MLflow built again from the store."""
 
 import pytest
-from damage import replace
+from damage import lose, replace
 from handmade import begun
 from tracking import images_of, shown, steps_of, values_of
 
@@ -27,9 +27,7 @@ def test_a_run_that_mlflow_lacks_is_logged_once_however_often_it_is_asked_for(tr
 @pytest.mark.parametrize(("rounds", "status"), [(2, "FINISHED"), (3, "KILLED")])
 def test_a_run_that_lost_mlflow_is_shown_there_as_ended(tracked, store, rounds, status):
     sync(tracked.run, tracked.params)
-    tracked.run.remember(
-        tracked.params.model_copy(update={"run": tracked.params.run.model_copy(update={"rounds": rounds})})
-    )
+    tracked.run.remember(tracked.params.with_values({"run.rounds": rounds}))
     client, logged = shown(store)
     client.update_run(logged.info.run_id, status="RUNNING")
     sync(tracked.run, tracked.params)
@@ -55,3 +53,9 @@ def test_a_server_that_is_gone_is_told_before_the_run_is_touched(tracked, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(ValueError, match="the MLflow server must answer at http://127.0.0.1:9/health"):
         synced(tracked.run.key)
+
+
+def test_an_evaluation_that_is_not_whole_is_passed_over(tracked):
+    lose(tracked.run.evaluation_folder(1, "tuning") / "evaluate.json")
+    replace(tracked.run.evaluation_folder(2, "tuning") / "evaluate.json", b"{")
+    assert synced(tracked.run.key)[0].startswith(f"run {tracked.run.key}: 2 rounds and 1 evaluations are in MLflow")

@@ -170,8 +170,7 @@ def test_a_watched_run_is_shown_as_going_on_until_it_ends_in_one_of_four_ways(tr
 )
 def test_a_run_that_nobody_holds_does_not_go_on_being_shown_as_going_on(tracked, store, status, rounds, then):
     observer = observer_of(tracked)
-    changed = tracked.params.run.model_copy(update={"rounds": rounds})
-    tracked.run.remember(tracked.params.model_copy(update={"run": changed}))
+    tracked.run.remember(tracked.params.with_values({"run.rounds": rounds}))
     tracked.client.update_run(observer.run_id, status=status)
     observer.settle(tracked.run)
     assert shown(store)[1].info.status == then

@@ -1,5 +1,6 @@
 """Damage, a full disk and a read-only one, by the real command on a real file system."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,11 +15,12 @@ from flows.upkeep.store_commands import verified
 from stages.integrity.verify import verify
 from stages.store.run import Run
 
+OLD = "rounds/0000/rewards/part-00000.parquet"
 HURT = (
-    "rounds/0000/rewards/part-00000.parquet",
+    OLD,
     "rounds/0001/policy/weights.safetensors",
     "evaluations/0002-tuning/pictures/part-00000.parquet",
-    "metrics/0000.json",
+    "metrics/0001.json",
 )
 OWN = ("HEAD", "run.json", "params.yaml", "prompts/train/part-00000.parquet", "base/state.json")
 
@@ -40,19 +42,25 @@ def is_mended(command, trained):
     return tables(ours) == tables(theirs) and numbers(Run(ours)) == numbers(Run(theirs))
 
 
-def test_damage_is_named_and_the_same_command_mends_it(copied, trained):
+def test_damage_is_named_and_the_same_command_mends_what_the_run_needs_and_repair_the_rest(copied, trained):
     folder = copied.run_folder()
     for file in HURT:
         flip(folder / file)
     told = copied("verify", "--run", folder.name)
     assert told.returncode == 2
     assert told.stderr.startswith(f"error: Run {folder.name} must be as it was written, got 4 damaged files")
-    assert told.stderr.endswith("Give the command that made the run again: it makes them again from their inputs.\n")
+    assert f"`g2rpo repair --run {folder.name[:8]}` makes them again from their inputs" in told.stderr
     done = copied.train()
     for file in HURT:
         assert f"  {folder / file}: " in told.stderr
         assert f"damaged: {folder / file}: " in done.stderr
-    assert "what is damaged is made again from its inputs" in done.stderr
+    assert "the policy after 2 rounds is made again by the update of its round" in done.stderr
+    assert [damage.path for damage in verify(Run(folder))] == [folder / OLD]
+    assert json.loads(copied("list", "--json").stdout)[0]["state"] == "finished, 1 damaged"
+    mended = copied("repair", "--run", folder.name)
+    assert mended.returncode == 0, mended.stderr
+    assert mended.stderr.startswith("to make again: score of rounds 0\n")
+    assert mended.stdout == f"run {folder.name} is whole again: 1 damaged files or manifests were made again\n"
     assert is_mended(copied, trained)
 
 

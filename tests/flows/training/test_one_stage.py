@@ -3,6 +3,7 @@ from tiny import tables
 
 from flows.training.one_stage import run_alone
 from stages.store.lock import locked
+from stages.store.retention import prune
 
 
 def alone(again, name, number, *, shards=None, force=False):
@@ -27,6 +28,17 @@ def test_by_force_it_is_made_again_as_it_was_from_inputs_that_were_let_go(again)
     assert ": rewards 48 rows; 0 evaluations" in told  # 4 prompts, 2 steps, 3 branches, 2 granularities
     assert rewards.stat().st_ino != inode
     assert tables(again.run.path) == before
+
+
+def test_what_was_let_go_and_is_there_again_is_told_with_what_frees_it(again):
+    params = again.with_params("retention.rounds=1", "evaluate.every=1")  # latents go, policies stay
+    again.run.remember(params)
+    freed = prune(again.run, params)
+    told = alone(again, "score", 0, force=True)
+    more = f"; {freed / 1e6:.1f} MB that retention had let go are there again, `g2rpo prune --run {again.run.key[:8]}`"
+    assert told.endswith(f"{more} frees them")
+    assert "let go" not in alone(again, "score", 0, force=True)  # it lies there already
+    assert prune(again.run, params) == freed
 
 
 def test_of_the_next_round_some_shards_may_be_made_at_first(again):

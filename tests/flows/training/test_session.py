@@ -11,6 +11,7 @@ from flows.training.loop import call_plainly
 from flows.training.provenance import versions
 from flows.training.session import EXPORTED, Session, as_typed, open_stored, ready, require_same
 from stages.disk.files import write_sealed
+from stages.integrity.damage import num_marked
 from stages.integrity.verify import verify
 from stages.params.record import for_report
 from stages.store.lock import locked
@@ -130,15 +131,32 @@ def test_a_session_brings_a_run_to_its_end_and_tells_all_who_watch(again, tracke
         pass  # it is free again
 
 
-def test_what_is_damaged_is_named_and_made_again(again, made, tracked, capsys):
-    flip(again.run.metrics_path(0))
+def test_of_what_is_damaged_the_next_rounds_need_is_made_again_and_the_rest_is_named_and_marked(
+    again, made, tracked, capsys
+):
+    shard = again.run.round_folder(0) / "advantages/part-00000.parquet"
+    for path in (again.run.metrics_path(1), shard):
+        flip(path)
     session_of(again).train(again.call, final=False)
     said = capsys.readouterr().err
-    assert f"damaged: {again.run.metrics_path(0)}: " in said
-    assert "what is damaged is made again from its inputs" in said
-    assert verify(again.run) == []
+    assert f"damaged: {again.run.metrics_path(1)}: " in said
+    assert f"damaged: {shard}: " in said
+    assert f"`g2rpo repair --run {again.run.key[:8]}` makes them again" in said
+    assert [damage.path for damage in verify(again.run)] == [shard]
+    assert num_marked(again.run) == 1
     assert again.run.metrics() == made.run.metrics()
     assert again.calls == [("evaluate", 0, True), ("evaluate", 2, True)]  # and not on the captions of the report
+
+
+def test_a_run_whose_last_policy_is_lost_with_its_inputs_goes_back_and_comes_out_the_same(again, made, tracked, capsys):
+    for path in ("policy/weights.safetensors", "advantages/part-00000.parquet"):
+        flip(again.run.round_folder(1) / path)
+    session_of(again).train(again.call, final=False)
+    assert "the run goes back from round 2 to round 1, the last whose policy is whole" in capsys.readouterr().err
+    done = [call[:2] for call in again.calls if not call[2]]
+    assert done == [("integrate", 1), ("update", 1), ("evaluate", 2)]
+    assert verify(again.run) == []
+    assert tables(again.run.path).items() <= tables(made.run.path).items()
 
 
 def test_all_texts_that_will_be_painted_are_encoded_first(again, tracked, capsys):

@@ -4,13 +4,13 @@ import urllib.request
 
 import pytest
 from mlflow.tracking import MlflowClient
+from repetition import same_numbers
 from rounds import judged_finally
 from tiny import tables, tiny_params
 from tracking import shown
 
 from flows.training.loop import call_plainly
 from flows.training.session import Session
-from stages.readings.metrics import same_numbers
 from stages.store.run import Run
 
 

@@ -1,11 +1,14 @@
 """Commands that keep the store in order, on runs whose files are written by hand."""
 
+import shutil
+
 import pytest
 from damage import lose, replace
 from handmade import begun, finish
 
 from flows.upkeep.store_commands import adopted, find_whole, pruned, verified
 from stages.disk.root import store_root
+from stages.integrity.damage import Damage, mark, num_marked
 from stages.store.lock import locked
 from stages.store.run import Run
 from stages.store.transfer import link_out
@@ -43,7 +46,21 @@ def test_a_damaged_run_of_the_store_is_told_file_by_file_with_what_mends_it():
     told = str(caught.value).splitlines()
     assert told[1].startswith(f"  {run.path / 'base/state.json'}")
     assert told[2].startswith(f"  {run.path / 'HEAD'}")
-    assert told[3:] == ["Give the command that made the run again: it makes them again from their inputs."]
+    assert told[3:] == ["Give the command that made the run again: it writes the run's own files anew."]
+
+
+def test_damage_of_a_round_is_mended_by_repair_and_a_run_that_is_whole_is_not_marked():
+    run, _ = begun()
+    finish(run)
+    mark(run, [Damage(run.metrics_path(0), "")])
+    with pytest.raises(ValueError, match=f"`g2rpo repair --run {run.key[:8]}` makes them again from their inputs; "):
+        verified(run.key)
+    assert num_marked(run) == 1
+    run.finish_round(-1)
+    shutil.rmtree(run.round_folder(0))
+    lose(run.metrics_path(0))
+    assert verified(run.key) == f"run {run.key} is whole: 0 rounds, 0 evaluations"
+    assert num_marked(run) == 0
 
 
 def test_a_damaged_run_elsewhere_is_mended_by_other_commands(tmp_path):
@@ -51,7 +68,7 @@ def test_a_damaged_run_elsewhere_is_mended_by_other_commands(tmp_path):
     link_out(run, tmp_path / "copy", 0)
     lose(tmp_path / "copy/base/state.json")
     with pytest.raises(
-        ValueError, match="`g2rpo train --params FILE --export FOLDER` mends .*`dvc pull --force` brings"
+        ValueError, match="`g2rpo repair --run KEY` mends .* --export FOLDER` links .*`dvc pull --force` brings"
     ):
         verified(str(tmp_path / "copy"))
 

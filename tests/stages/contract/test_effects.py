@@ -41,8 +41,7 @@ def another(value):
 
 
 def changed(params, section, key):
-    part = getattr(params, section)
-    return params.model_copy(update={section: part.model_copy(update={key: another(getattr(part, key))})})
+    return params.with_values({f"{section}.{key}": another(getattr(getattr(params, section), key))})
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,8 @@ def test_files_that_are_gone_are_named(tmp_path):
     stored(tmp_path)
     (tmp_path / "average.safetensors").touch()
     assert missing_files(tmp_path) == ["weights.safetensors"]
+    (tmp_path / "state.json").unlink()
+    assert missing_files(tmp_path) == ["state.json"]
 
 
 def test_a_folder_without_a_policy_is_refused_with_the_stage_that_makes_one(tmp_path):
@@ -48,7 +50,7 @@ def test_a_folder_without_a_policy_is_refused_with_the_stage_that_makes_one(tmp_
 )
 def test_an_edited_state_is_refused_with_a_remedy(tmp_path, changed):
     stored(tmp_path, **changed)
-    with pytest.raises(ValueError, match=r"state\.json must be as it was written, got a damaged or edited file. Give"):
+    with pytest.raises(ValueError, match=r"state\.json must be as it .* damaged or edited file. Give `g2rpo repair`"):
         policy_state(tmp_path)
 
 

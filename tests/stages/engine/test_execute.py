@@ -26,7 +26,7 @@ class Round:
         return run_stage(self.run, stage, 0, params or self.params, self.executor, **how)
 
     def changed(self, eta):
-        return self.params.model_copy(update={"rollout": self.params.rollout.model_copy(update={"eta": eta})})
+        return self.params.with_values({"rollout.eta": eta})
 
     def made(self, table):
         return {n: shard_path(self.folder / table, n).stat().st_mtime_ns for n in shard_numbers(self.folder / table)}
@@ -87,6 +87,8 @@ def test_a_stage_is_done_once_and_again_where_that_is_forced_or_a_parameter_has_
     assert tables(this.run.path) == before
     assert not this.do(ROLLOUT, params=this.changed(0.5)).skipped
     assert tables(this.run.path) != before
+    (this.run.policy_folder(0) / "state.json").unlink()
+    assert not is_done(this.run, ROLLOUT, 0, this.changed(0.5))
 
 
 def test_a_stage_of_which_a_file_has_vanished_is_not_done_and_makes_that_file_alone(this):

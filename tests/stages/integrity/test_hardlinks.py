@@ -5,7 +5,7 @@ import pytest
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import StoreWriteError
 from stages.integrity.damage import Damage
-from stages.integrity.hardlinks import mending_shared
+from stages.integrity.hardlinks import drop_aside, mending_shared, set_aside
 
 SCORE = STAGES["score"]
 
@@ -76,3 +76,23 @@ def test_a_shared_file_that_cannot_be_opened_is_told_with_path_and_remedy(tmp_pa
     told = r"part-00000\.parquet must be written, got: Operation not permitted"
     with pytest.raises(StoreWriteError, match=told), mending_shared([damage]):
         pass
+
+
+def test_a_file_that_is_set_aside_is_not_found_by_its_name_and_its_other_name_is_mended_all_the_same(tmp_path):
+    damage, cached = shared(tmp_path), tmp_path / "cached"
+    set_aside(damage.path)
+    assert not damage.path.exists()
+    with mending_shared([damage]):
+        damage.path.write_text("whole again")
+    assert cached.read_text() == "whole again"
+    set_aside(tmp_path / "gone")  # as nothing is there
+
+
+def test_what_was_set_aside_is_removed_but_for_what_is_kept(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).write_text(name)
+        set_aside(tmp_path / name)
+    drop_aside(tmp_path, keep=[tmp_path / "one"])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["one"]
+    drop_aside(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@ import os
 
 import pytest
 from cases import FORGED, HURT
-from damage import bring_to_the_end, edit, flip, halve, lose, numbers, replace
+from damage import bring_to_the_end, edit, flip, numbers, replace
 from stages_by_hand import StagesByHand
 from tiny import tables, tiny_params
 
@@ -79,7 +79,7 @@ def test_an_evaluation_on_captions_that_no_parameters_name_is_forgotten(linked, 
     run, params, executor = linked
     folder = run.path / "evaluations/0003-test"
     flip(folder / "evaluations/part-00000.parquet")
-    told = params.model_copy(update={"report": params.report.model_copy(update={"split": "tuning"})})
+    told = params.with_values({"report.split": "tuning"})
     repair(run, verify(run), told, executor)
     assert not (folder / "evaluate.json").exists()
     assert (verify(run), executor.done) == ([], [])
@@ -103,14 +103,6 @@ def test_own_files_are_written_anew_from_the_parameters_and_the_rounds_that_are_
     assert (same(run, whole), executor.done) == (True, [])
     assert read_sealed(run.path / "run.json")["key"] == whole.key
     assert (run.path / "HEAD").read_text() == "3\n"
-
-
-def test_all_kinds_of_damage_at_once_are_mended(linked, whole):
-    run, params, executor = linked
-    for file in {file for hurt, file in HURT if hurt is flip}:
-        flip(run.path / file)
-    bring_to_the_end(run, params, executor)
-    assert same(run, whole)
 
 
 def test_a_manifest_that_is_gone_vouches_for_no_shard(linked, whole):
@@ -217,25 +209,12 @@ def test_the_other_names_of_a_damaged_file_are_mended_with_it(linked, whole, tmp
     assert same(run, whole)
 
 
-OWN = ("params.yaml", "run.json", "HEAD", "base", "prompts")
-ALONE = [[(hurt, file)] for hurt, file in HURT if file.startswith(OWN) and hurt is flip]
-"""Only once these are whole the others can be judged."""
-OTHERS = [(hurt, file) for hurt, file in HURT if not file.startswith(OWN)]
-TOGETHER = [
-    [(hurt, file) for hurt, file in OTHERS if (hurt, file.endswith(".json")) == (how, is_json)]
-    for how in (flip, halve, lose)
-    for is_json in (True, False)
-]
-"""Manifests and tables; one by one they are hurt in test_trained_runs.py."""
-
-
-@pytest.mark.parametrize("cases", ALONE + TOGETHER, ids=lambda cases: cases[0][1])
-def test_hurt_files_are_named_and_no_others_and_made_again_as_they_were(linked, whole, cases):
+@pytest.mark.parametrize(("hurt", "file"), HURT)
+def test_a_hurt_file_is_named_alone_and_made_again_as_it_was(linked, whole, hurt, file):
     run, params, executor = linked
-    for hurt, file in cases:
-        hurt(run.path / file)
+    hurt(run.path / file)
     found = verify(run)
-    assert sorted(damage.path for damage in found) == sorted(run.path / file for _, file in cases)
+    assert [damage.path for damage in found] == [run.path / file]
     repair(run, found, params, executor)  # it verifies what comes out
     assert again(run, whole)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import pytest
 from pydantic import ValidationError
+from tiny import tiny_params
 
 from stages.params.section import ConfigSource, Effect, FileSource, Section, Source, refuse_repeats
 
@@ -61,3 +62,14 @@ def test_a_list_that_names_a_value_twice_is_refused_with_its_key():
     refuse_repeats("update.spans", [[0], [1]])
     with pytest.raises(ValueError, match=r"rollout.steps: distinct values are required, got \[0, 1, 0\]. Name each"):
         refuse_repeats("rollout.steps", [0, 1, 0])
+
+
+def test_values_are_set_by_key_in_sections_within_and_the_section_itself_stays():
+    params = tiny_params()
+    changed = params.with_values({"guards.time.action": "ignore", "guards.kl.most": 0.5, "run.seed": 7})
+    assert (changed.guards.time.action, changed.guards.kl.most, changed.run.seed) == ("ignore", 0.5, 7)
+    assert changed.guards.time.hours == params.guards.time.hours
+    assert params == tiny_params()
+    assert params.run.with_values({"seed": 7}) == changed.run
+    with pytest.raises(AttributeError, match="colour"):
+        params.with_values({"run.colour": "red"})

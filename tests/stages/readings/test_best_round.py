@@ -42,7 +42,7 @@ def test_a_policy_that_was_let_go_is_passed_over(judged):
 
 def test_another_reward_may_choose(judged):
     run, params = judged
-    by = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"choose_by": "judge_a"})})
+    by = params.with_values({"evaluate.choose_by": "judge_a"})
     assert best_round(run, by) == 4
 
 

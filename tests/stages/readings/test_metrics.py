@@ -2,7 +2,7 @@ from math import expm1, log, sqrt
 
 import pandas as pd
 import pytest
-from damage import edit
+from damage import edit, lose, replace
 from handmade import begun, judge
 
 from stages.contract.declared_stages import STAGES
@@ -12,8 +12,8 @@ from stages.readings.metrics import (
     evaluation_metrics,
     finished_manifest,
     round_metrics,
-    same_numbers,
     trained_rewards,
+    whole_evaluations,
 )
 
 
@@ -60,11 +60,6 @@ def test_trained_rewards_are_the_means_over_a_rounds_pictures():
     assert trained_rewards(metrics) == {"a": 0.5, "b": 0.25}
 
 
-def test_a_repetition_must_reproduce_all_but_time_and_memory():
-    metrics = {"seconds/score": 1.0, "peak_bytes/score": 1.0, "cpu_seconds": 1.0, "bytes": 2.0, "update/kl": 3.0}
-    assert same_numbers(metrics) == {"bytes": 2.0, "update/kl": 3.0}
-
-
 @pytest.mark.parametrize(
     ("ratios", "log_prob_gap", "gap"),
     [((0.75, 1.5), 0.0, 0.5), ((0.25, 1.5), 0.0, 0.75), ((1.0, 1.0), log(3), 2.0), ((1.0, 1.0), 1e-5, expm1(1e-5))],
@@ -107,3 +102,12 @@ def test_an_evaluation_has_the_mean_of_each_reward_and_by_number_of_steps():
     assert evaluation_metrics(folder) == {
         **{"judge_a": 0.0, "rule_soft": 0.75, "judge_a/steps_8": 0.0, "rule_soft/steps_8": 0.75}
     }
+
+
+def test_evaluations_count_whose_manifest_and_tables_are_there(linked):
+    run = linked[0]
+    all_of_them = run.evaluations()
+    assert whole_evaluations(run) == all_of_them
+    lose(run.evaluation_folder(1, "tuning") / "pictures/part-00000.parquet")
+    replace(run.evaluation_folder(2, "tuning") / "evaluate.json", b"{")
+    assert whole_evaluations(run) == [one for one in all_of_them if one not in ((1, "tuning"), (2, "tuning"))]

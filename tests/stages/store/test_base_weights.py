@@ -16,6 +16,6 @@ def test_base_weights_that_are_not_those_of_the_run_are_refused_with_where_they_
     assert str(refused.value) == (
         f"The base weights that run {run.key} began with are required, got others at the shipped folder. Put them back."
     )
-    elsewhere = params.model_copy(update={"policy": params.policy.model_copy(update={"path": "elsewhere"})})
+    elsewhere = params.with_values({"policy.path": "elsewhere"})
     with pytest.raises(ValueError, match="elsewhere"):
         require_base(run, elsewhere)

@@ -53,7 +53,7 @@ def test_null_keeps_everything_and_staleness_a_round_more(linked, whole):
     run = linked[0]
     assert prune(run, retained("null")) == 0
     assert tables(run.path) == tables(whole.path)
-    stale = retained(2).model_copy(update={"placement": retained(2).placement.model_copy(update={"staleness": 1})})
+    stale = retained(2).with_values({"placement.staleness": 1})
     assert [rounds_kept(params) for params in (retained("null"), retained(2), stale)] == [None, 2, 3]
     assert prune(run, stale) == 0
 
@@ -89,3 +89,10 @@ def test_a_table_that_lacks_already_hinders_nothing(linked, table):
     shutil.rmtree(run.round_folder(0) / table)
     assert prune(run, retained(2)) > 0
     assert outputs(run, 0) == KEPT
+
+
+def test_of_a_policy_whose_state_is_gone_nothing_is_let_go(linked):
+    run = linked[0]
+    (run.policy_folder(1) / "state.json").unlink()
+    prune(run, retained(1))
+    assert (outputs(run, 0), has_weights(run, 1)) == (KEPT, True)

@@ -1,0 +1,207 @@
+"""How a damaged run goes on: what its next round needs is made again, or the run goes back; the rest is marked.
+
+The next round needs the policy after the finished rounds, with `placement.staleness` the one before too, and the
+metrics of every round, which the guards read. What else is damaged waits for `g2rpo repair`: tables stay where they
+are, and reading refuses them; files of policies and evaluations are set aside, so that no later step computes with
+them, ends on them, or takes them for the best.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES
+from stages.contract.executor import StageExecutor
+from stages.disk.policy_state import missing_files
+from stages.integrity.damage import Damage, mark
+from stages.integrity.go_back import go_back
+from stages.integrity.hardlinks import drop_aside, mending_shared, set_aside
+from stages.integrity.own_files import damaged_own_files
+from stages.integrity.repair import is_there, make_again, remove, run_again, write_own_files
+from stages.integrity.verify import verify
+from stages.params.record import Params
+from stages.readings.metrics import round_metrics
+from stages.store.manifest import manifest_path, read_manifest, tombstone_path
+from stages.store.run import WRITER, Run
+
+_UPDATE = STAGES["update"]
+_NAMED = 10
+"""Damaged files that are named one by one."""
+
+
+def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str], None]) -> None:
+    """Make a locked run fit for its next round, and mark what stays damaged.
+
+    The run's own files and the metrics are written anew. A damaged policy that the next round needs is made again by
+    the update of its round, if all that this reads is whole; else HEAD goes back to the last round whose policy is
+    whole, and the rounds after it are unfinished: the run does again what is not whole of them.
+
+    Args:
+        run: The run; it must be locked.
+        params: Its parameters.
+        executor: What does the stages.
+        say: Is told line by line what is damaged and what is done about it.
+
+    Raises:
+        ValueError: If metrics are gone, and the tables they are counted from cannot be made again.
+        StoreWriteError: If the store cannot be written to.
+    """
+    found = verify(run, params)
+    _name(found, say)
+    if damaged_own_files(run, params):
+        say("the run's own files are written anew")
+        write_own_files(run, params, executor)
+        found = verify(run)
+        _name(found, say)
+    drop_aside(run.path, keep=[damage.path for damage in found])
+    found = _without_strays(run, found)
+    if run.num_finished <= params.run.rounds:
+        found = _policies_again(run, found, params, executor, say)
+        _back_to_a_whole_policy(run, found, params, say)
+    left = _without_unfinished(run, found)
+    for damage in left:
+        _set_aside(run, damage)
+    left = _metrics_again(run, left, params, executor, say)
+    mark(run, left)
+    if left:
+        say(
+            f"{_counted(left)} of earlier rounds or evaluations stay as they are, the next round does not need them: "
+            f"`g2rpo repair --run {run.key[:8]}` makes them again"
+        )
+
+
+def _name(found: Sequence[Damage], say: Callable[[str], None]) -> None:
+    for damage in found[:_NAMED]:
+        say(f"damaged: {damage}")
+    if len(found) > _NAMED:
+        say(f"damaged: {len(found) - _NAMED} more; `g2rpo verify` names all")
+
+
+def _counted(found: Sequence[Damage]) -> str:
+    return f"{len(found)} damaged file{'s' if len(found) > 1 else ''}"
+
+
+def _begun_with(policy_round: int, params: Params) -> list[int]:
+    """Return the policy rounds that a round begins with: what it trains on from, and before it what paints it."""
+    return sorted({max(0, policy_round - params.placement.staleness), policy_round})
+
+
+def _of_policy(run: Run, damage: Damage, policy_round: int) -> bool:
+    """Whether damage leaves a policy in doubt: that of its files, or of the manifest that vouches for them."""
+    folder = run.policy_folder(policy_round)
+    return damage.path.parent == folder or damage.path == manifest_path(folder.parent, _UPDATE)
+
+
+def _is_whole(run: Run, policy_round: int, found: Sequence[Damage]) -> bool:
+    """Whether a policy is there, as it was written; the base is, being one of the run's own files."""
+    if policy_round == 0:
+        return True
+    return not any(_of_policy(run, damage, policy_round) for damage in found) and not missing_files(
+        run.policy_folder(policy_round)
+    )
+
+
+def _policies_again(
+    run: Run, found: list[Damage], params: Params, executor: StageExecutor, say: Callable[[str], None]
+) -> list[Damage]:
+    """Make the policies again that the next round begins with, where their update can; return what is left."""
+    for policy_round in _begun_with(run.num_finished, params):
+        number = policy_round - 1
+        if _is_whole(run, policy_round, found):
+            continue
+        if not _can_be_updated(run, number, found):
+            break
+        say(f"the policy after {policy_round} rounds is made again by the update of its round")
+        broken = [damage for damage in found if (damage.stage, damage.number) == (_UPDATE, number)]
+        manifest = read_manifest(run.round_folder(number), _UPDATE)
+        with mending_shared(broken):
+            for damage in broken:
+                remove(run, damage)
+            if not run_again(run, _UPDATE, number, params, executor, manifest=manifest):
+                say("it came out otherwise, as on another machine")
+                break
+        found = [damage for damage in found if damage not in broken]
+    return found
+
+
+def _can_be_updated(run: Run, number: int, found: Sequence[Damage]) -> bool:
+    """Whether the update of a round can give the policy again, and its manifest tells whether it is the same."""
+    folder = run.round_folder(number)
+    manifest, doubted = manifest_path(folder, _UPDATE), {(damage.number, damage.stage) for damage in found}
+    if read_manifest(folder, _UPDATE) is None or any(damage.path == manifest for damage in found):
+        return False
+    tables = [name for name in _UPDATE.inputs if name not in POLICY_INPUTS]
+    return _is_whole(run, number, found) and all(
+        is_there(run, name, number) and (number, WRITER[name]) not in doubted for name in tables
+    )
+
+
+def _back_to_a_whole_policy(run: Run, found: Sequence[Damage], params: Params, say: Callable[[str], None]) -> None:
+    finished = run.num_finished
+    whole = (n for n in range(finished, -1, -1) if all(_is_whole(run, p, found) for p in _begun_with(n, params)))
+    back_to = next(whole)
+    if back_to < finished:
+        say(
+            f"the run goes back from round {finished} to round {back_to}, the last whose policy is whole; rounds to do "
+            f"again, with their evaluations: {finished - back_to} (their stages that are whole are not run)"
+        )
+        say("to keep them, stop here and bring the policy back from a copy, as by `dvc checkout`")
+        go_back(run, back_to)
+
+
+def _without_strays(run: Run, found: Sequence[Damage]) -> list[Damage]:
+    """Remove files that no stage wrote; return the rest of the damage."""
+    left = []
+    for damage in found:
+        known = (run.metrics_path(damage.number), tombstone_path(run.round_folder(damage.number)))
+        if damage.stage or damage.path in known:
+            left.append(damage)
+        else:
+            remove(run, damage)
+    return left
+
+
+def _without_unfinished(run: Run, found: Sequence[Damage]) -> list[Damage]:
+    """Remove what the run comes to anyway; return the damage of what is finished."""
+    left = []
+    for damage in found:
+        if damage.stage == EVALUATE:
+            if _evaluation(damage).is_dir():
+                left.append(damage)
+        elif damage.number >= run.num_finished:
+            remove(run, damage)
+        else:
+            left.append(damage)
+    return left
+
+
+def _set_aside(run: Run, damage: Damage) -> None:
+    """Put a damaged file of a policy or an evaluation out of reach; with a manifest the tables it vouches for."""
+    if damage.stage == EVALUATE:
+        folder = _evaluation(damage)
+        manifest = damage.path == manifest_path(folder, EVALUATE)
+        tables = [path for name in EVALUATE.outputs for path in (folder / name).glob("[!.]*")]
+        for path in tables if manifest else [damage.path]:
+            set_aside(path)
+    elif damage.stage == _UPDATE and damage.path.parent == run.policy_folder(damage.number + 1):
+        set_aside(damage.path)
+
+
+def _evaluation(damage: Damage) -> Path:
+    """Return the folder of the evaluation that is damaged."""
+    return damage.path.parent if damage.path.name == "evaluate.json" else damage.path.parents[1]
+
+
+def _metrics_again(
+    run: Run, left: list[Damage], params: Params, executor: StageExecutor, say: Callable[[str], None]
+) -> list[Damage]:
+    """Count damaged metrics anew; where tables of their round are damaged too, make these again before."""
+    for number in [damage.number for damage in left if damage.path == run.metrics_path(damage.number)]:
+        of_round = [damage for damage in left if damage.number == number and damage.stage != EVALUATE]
+        left = [damage for damage in left if damage not in of_round]
+        if len(of_round) == 1:
+            run.write_metrics(number, round_metrics(run, number))
+            continue
+        say(f"round {number}, counted from 0, is made again where it is damaged, to count its metrics anew")
+        others = {damage.path for damage in verify(run)} - {damage.path for damage in of_round}
+        make_again(run, of_round, params, executor, leaving=others)
+    return left

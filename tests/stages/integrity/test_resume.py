@@ -1,0 +1,292 @@
+import os
+
+import pytest
+from cases import an_evaluation_of_another_policy
+from damage import flip, go_on, lose, numbers, replace
+from stages_by_hand import StagesByHand
+from tiny import tables, tiny_params
+
+from stages.contract.declared_stages import STAGES
+from stages.disk.tables import read_shard, shard_path
+from stages.engine.execute import run_stage
+from stages.integrity.damage import num_marked
+from stages.integrity.repair import repair
+from stages.integrity.resume import resume
+from stages.integrity.verify import verify
+from stages.readings.best_round import best_round, judged_alike
+from stages.store.retention import prune
+from stages.store.run import Run
+
+pytestmark = pytest.mark.long
+SELDOM = ("run.rounds=3", "retention.rounds=null", "evaluate.every=3")
+"""Of the policies within the run none is due to be judged again."""
+
+
+def resumed(run, params, executor):
+    """What is said when a run is made fit for its next round."""
+    said = []
+    resume(run, params, executor, said.append)
+    return said
+
+
+def same(run, whole):
+    return verify(run) == [] and tables(run.path) == tables(whole.path) and numbers(run) == numbers(whole)
+
+
+def damaged(run):
+    return [str(damage.path.relative_to(run.path)) for damage in verify(run)]
+
+
+def test_a_whole_run_is_left_alone(linked, whole):
+    run, params, executor = linked
+    assert resumed(run, params, executor) == []
+    assert executor.done == []
+    assert same(run, whole)
+
+
+def test_a_damaged_table_of_a_finished_round_is_named_marked_and_left_until_repair(linked, whole):
+    run, params, executor = linked
+    shard = shard_path(run.round_folder(0) / "rewards", 1)
+    flip(shard)
+    first, last = resumed(run, params, executor)
+    assert first.startswith(f"damaged: {shard}: the file of digest ")
+    assert last.startswith("1 damaged file of earlier rounds or evaluations stay as they are")
+    assert f"`g2rpo repair --run {run.key[:8]}` makes them again" in last
+    assert (executor.done, num_marked(run), run.num_finished) == ([], 1, 3)
+    assert go_on(run, params, executor) == [first, last]
+    assert executor.done == []
+    with pytest.raises(ValueError, match="Give `g2rpo repair`"):
+        read_shard(shard.parent, 1)
+    repair(run, verify(run), params, executor)
+    assert executor.done == [("score", 0)]
+    assert same(run, whole)
+    assert num_marked(run) == 0
+
+
+def test_a_clean_start_takes_the_mark_away(linked):
+    run, params, executor = linked
+    shard = shard_path(run.round_folder(0) / "rewards", 1)
+    content = shard.read_bytes()
+    flip(shard)
+    resumed(run, params, executor)
+    replace(shard, content)
+    assert resumed(run, params, executor) == []
+    assert num_marked(run) == 0
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+def test_the_policy_of_the_next_round_is_made_again_by_its_update_alone(linked, whole, name):
+    run, params, executor = linked
+    flip(run.policy_folder(3) / name)
+    told, done = resumed(run, params, executor)
+    assert told.startswith(f"damaged: {run.policy_folder(3) / name}: ")
+    assert done == "the policy after 3 rounds is made again by the update of its round"
+    assert (executor.done, num_marked(run)) == ([("update", 2)], 0)
+    assert same(run, whole)
+
+
+def test_the_other_names_of_that_policy_are_mended_with_it(linked, whole, tmp_path):
+    run, params, executor = linked
+    weights, cached = run.policy_folder(3) / "weights.safetensors", tmp_path / "cached"
+    flip(weights)  # another file than that of the run it was linked from
+    os.link(weights, cached)
+    resumed(run, params, executor)
+    assert cached.read_bytes() == (whole.policy_folder(3) / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("files", "made"),
+    [
+        (["update.json"], [("update", 2)]),
+        (["policy/weights.safetensors", "advantages/part-00000.parquet"], [("integrate", 2), ("update", 2)]),
+        (["policy/state.json", "transitions/part-00001.parquet"], [("rollout", 2), ("update", 2)]),
+    ],
+)
+def test_else_the_run_goes_back_a_round_and_does_again_what_is_not_whole(linked, whole, files, made):
+    run, params, executor = linked
+    for file in files:
+        flip(run.round_folder(2) / file)
+    said = resumed(run, params, executor)
+    told, otherwise = said[len(files) :]
+    assert otherwise.startswith("to keep them, stop here and bring the policy back from a copy")
+    assert told.startswith("the run goes back from round 3 to round 2, the last whose policy is whole; rounds to do")
+    assert "evaluations: 1 (their stages that are whole are not run)" in told
+    assert (run.num_finished, run.evaluations()[-1][0], executor.done) == (2, 2, [])
+    assert verify(run) == []
+    go_on(run, params, executor)
+    assert executor.done == [*made, ("evaluate", 3), ("evaluate", 3)]
+    assert same(run, whole)
+
+
+def test_a_policy_that_comes_out_otherwise_is_one_that_the_run_goes_on_from(linked):
+    run, params, _ = linked
+    flip(run.policy_folder(3) / "weights.safetensors")
+    executor = StagesByHand(off=1e-3)
+    said = go_on(run, params, executor)
+    assert said[2] == "it came out otherwise, as on another machine"
+    assert said[3].startswith("the run goes back from round 3 to round 2")
+    assert executor.done == [("update", 2), ("update", 2), ("evaluate", 3), ("evaluate", 3)]
+    assert (run.num_finished, verify(run)) == (3, [])
+
+
+def test_over_pruned_rounds_the_run_goes_back_to_the_last_policy_that_is_there(linked, whole):
+    run, _, executor = linked
+    pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=2")
+    prune(run, pruned)  # but for the latents of the last round, and its policy and the second
+    for file in ("0002/policy/weights.safetensors", "0002/anchors/part-00000.parquet"):
+        flip(run.path / "rounds" / file)
+    lose(run.policy_folder(2) / "optimizer.safetensors")
+    said = resumed(run, pruned, executor)
+    assert any("goes back from round 3 to round 0" in line and "evaluations: 3 (" in line for line in said)
+    assert executor.done == []
+    go_on(run, pruned, executor)
+    again = [(name, number) for number in range(3) for name in ("rollout", "update")]
+    assert [one for one in executor.done if one[0] != "evaluate"] == again  # no picture is completed or scored again
+    assert verify(run) == []
+    there = tables(run.path)
+    assert there == {name: content for name, content in tables(whole.path).items() if name in there}
+    assert numbers(run) == numbers(whole)
+
+
+STALE = ("placement.runner=ray", "placement.num_runners=2", "placement.update_runners=1", "placement.staleness=1")
+
+
+@pytest.mark.parametrize(
+    ("files", "back_to", "made"),
+    [
+        (["0001/policy/weights.safetensors"], 3, [("update", 1)]),
+        (["0001/policy/weights.safetensors", "0002/policy/weights.safetensors"], 3, [("update", 1), ("update", 2)]),
+        (["0000/policy/weights.safetensors"], 3, []),
+        (["0001/update.json"], 1, [("update", 1)]),
+    ],
+)
+def test_with_staleness_the_policy_before_the_last_is_needed_too(made_once, copy_of, files, back_to, made):
+    run, params, executor = copy_of(*STALE)
+    for file in files:
+        flip(run.path / "rounds" / file)
+    resumed(run, params, executor)
+    assert run.num_finished == back_to
+    go_on(run, params, executor)
+    assert [one for one in executor.done if one[0] == "update"] == made
+    assert numbers(run) == numbers(made_once(*STALE)[0])
+    assert [file.split("/")[0] for file in files if "0000" in file] == [name.split("/")[1] for name in damaged(run)]
+
+
+def test_a_policy_of_an_earlier_round_is_set_aside_and_passed_over_until_repair(linked, whole, tmp_path):
+    run, params, executor = linked
+    weights, cached = run.policy_folder(2) / "weights.safetensors", tmp_path / "cached"
+    assert best_round(run, params) == 3
+    flip(weights)
+    os.link(weights, cached)
+    replace(run.policy_folder(1) / "state.json", b"{")
+    go_on(run, params, executor)
+    assert executor.done == []
+    assert not weights.is_file()
+    assert damaged(run) == ["rounds/0000/policy/state.json", "rounds/0001/policy/weights.safetensors"]
+    prune(run, tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=2"))  # also over a state that is gone
+    repair(run, verify(run), params, executor)
+    assert cached.read_bytes() == (whole.policy_folder(2) / "weights.safetensors").read_bytes()
+    assert verify(run) == []
+    assert list(run.path.rglob("*.damaged")) == []
+
+
+def test_the_best_round_is_another_while_its_policy_is_damaged(linked):
+    run, params, executor = linked
+    more = tiny_params("run.rounds=4", "retention.rounds=null")
+    go_on(run, more, executor)
+    assert best_round(run, more) == 4
+    by = more.model_copy(update={"run": params.run})  # of three rounds: no next round needs a policy
+    flip(run.policy_folder(3) / "weights.safetensors")
+    said = resumed(run, by, StagesByHand())
+    assert said[-1].startswith("1 damaged file of earlier rounds")
+    assert best_round(run, by) == 2
+
+
+def test_an_evaluation_that_is_due_is_made_again_by_the_run_and_another_by_repair(linked, whole):
+    run, params, executor = linked
+    for split in ("tuning", "test"):
+        flip(run.path / f"evaluations/0003-{split}/evaluations/part-00000.parquet")
+    flip(run.path / "evaluations/0001-tuning/pictures/part-00000.parquet")
+    seldom = tiny_params(*SELDOM)
+    go_on(run, seldom, executor)
+    assert executor.done == [("evaluate", 3), ("evaluate", 3)]
+    assert damaged(run) == ["evaluations/0001-tuning/pictures/part-00000.parquet"]
+    assert judged_alike(run, seldom) == [0, 2, 3]
+    repair(run, verify(run), params, executor)
+    assert same(run, whole)
+
+
+@pytest.mark.parametrize("hurt", ["flip", "forge"])
+def test_tables_that_no_manifest_vouches_for_are_not_read(linked, whole, made_once, hurt):
+    run, params, executor = linked
+    if hurt == "flip":
+        flip(run.path / "evaluations/0001-tuning/evaluate.json")
+    else:
+        an_evaluation_of_another_policy(run, made_once)
+    seldom = tiny_params(*SELDOM)
+    go_on(run, seldom, executor)
+    assert executor.done == []
+    assert judged_alike(run, seldom) == [0, 2, 3]
+    assert "evaluations/0001-tuning/evaluate.json" in damaged(run)
+    repair(run, verify(run), params, executor)
+    assert same(run, whole)
+
+
+def test_metrics_are_counted_anew_from_tables_that_are_whole(linked, whole):
+    run, params, executor = linked
+    flip(run.metrics_path(1))
+    flip(shard_path(run.round_folder(0) / "rewards", 0))
+    resumed(run, params, executor)
+    assert (executor.done, numbers(run), num_marked(run)) == ([], numbers(whole), 1)
+
+
+def test_a_round_whose_metrics_cannot_be_counted_is_made_again_and_no_other(linked, whole):
+    run, params, executor = linked
+    for number in (0, 1):
+        flip(shard_path(run.round_folder(number) / "rewards", 0))
+    flip(run.path / "evaluations/0001-tuning/evaluate.json")
+    lose(run.metrics_path(1))
+    said = resumed(run, params, executor)
+    assert "round 1, counted from 0, is made again where it is damaged, to count its metrics anew" in said
+    assert (executor.done, numbers(run), num_marked(run)) == ([("score", 1)], numbers(whole), 2)
+
+
+def test_a_file_that_no_stage_wrote_is_removed(linked, whole):
+    run, params, executor = linked
+    stray = run.policy_folder(3) / "notes.txt"
+    stray.write_text("mine")
+    (first,) = resumed(run, params, executor)
+    assert first.startswith(f"damaged: {stray}: only files that the stage wrote may lie here")
+    assert executor.done == []
+    assert same(run, whole)
+    assert not stray.exists()
+
+
+def test_of_many_damaged_files_ten_are_named(linked):
+    run, params, executor = linked
+    for path in [*run.path.glob("rounds/000[01]/*/part-*.parquet")][:13]:
+        flip(path)
+    said = resumed(run, params, executor)
+    assert [line.startswith("damaged: ") for line in said] == [True] * 11 + [False]
+    assert said[10] == "damaged: 3 more; `g2rpo verify` names all"
+    assert said[11].startswith("13 damaged files of earlier rounds")
+
+
+def test_own_files_are_written_anew_and_then_the_rest_is_judged(linked, whole):
+    run, params, executor = linked
+    lose(run.path / "run.json")
+    flip(run.path / "HEAD")
+    lose(run.policy_folder(3) / "optimizer.safetensors")
+    said = resumed(run, params, executor)
+    assert said[1] == "the run's own files are written anew"
+    assert said[-1] == "the policy after 3 rounds is made again by the update of its round"
+    assert same(Run(run.path), whole)
+
+
+def test_damage_of_the_unfinished_round_is_removed(linked):
+    run, params, executor = linked
+    run_stage(run, STAGES["prompts"], 3, params, executor)
+    flip(shard_path(run.round_folder(3) / "prompts", 0))
+    executor.done.clear()
+    assert len(resumed(run, params, executor)) == 1
+    assert (executor.done, verify(run), num_marked(run)) == ([], [], 0)
