@@ -1,4 +1,4 @@
-"""Frozen weights held in 8 bits, so that a large model with an adapter fits a small card.
+"""Frozen weights held in 8 bits, so that a large model with an adapter fits a small GPU.
 
     w_ij = scale_i q_ij,    scale_i = max_j |w_ij| / 127,    q_ij = round(w_ij / scale_i) in {-127, ..., 127},
 
@@ -39,7 +39,7 @@ class Int8Linear(torch.nn.Linear):
         return _Product.apply(input.to(dtype), self.weight, self.scale, self.bias)
 
     def dequantised(self) -> Tensor:
-        """Return the weights that are meant, in the dtype that they had."""
+        """Return the weights that scale and integers stand for, in the dtype that they had."""
         return self.weight.to(self.scale.dtype) * self.scale[:, None]
 
 

@@ -1,4 +1,4 @@
-"""Frozen weights in 8 bits: the layer, whole models with an adapter, and what fits a card."""
+"""Frozen weights in 8 bits: the layer, whole models with an adapter, and what fits a GPU."""
 
 from dataclasses import replace
 from functools import cache
@@ -270,12 +270,12 @@ def test_published_models_take_two_thirds(kind, config, plain, int8):
 @pytest.mark.parametrize(
     ("needed", "adapted", "quantised", "said"),
     [
-        (190.4e9, False, False, r"at least 190.4 GB is required.*16 bytes a weight.*got one of 25.4 GB. Train an ad"),
+        (190.4e9, False, False, r"at least 190.4 GB is required.*16 bytes per weight.*got one of 25.4 GB. Train an ad"),
         (25.5e9, True, False, r"at least 25.5 GB is required.*Set resources.quantise to int8, or"),
-        (25.5e9, True, True, r"held in 8 bits, take that .* Take a larger card"),
+        (25.5e9, True, True, r"held in 8 bits, take that .* Take a larger GPU"),
     ],
 )
-def test_a_transformer_larger_than_the_card_is_refused_with_a_remedy(needed, adapted, quantised, said):
+def test_a_transformer_larger_than_the_gpu_is_refused_with_a_remedy(needed, adapted, quantised, said):
     with pytest.raises(ValueError, match=said):
         refuse_too_large(int(needed), int(25.4e9), adapted=adapted, quantised=quantised)
 
