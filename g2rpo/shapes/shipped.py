@@ -1,11 +1,11 @@
-"""Where the weights of the embedded world lie that come with the package."""
+"""Where the weights of the embedded world that come with the package lie."""
 
 from importlib.resources import files
 from pathlib import Path
 
 
 def shipped_weights() -> Path:
-    """Return the folder of all that is shipped: base model, judges, and the log of their making."""
+    """Return the folder of all that is shipped: base model, judges, and the log of their training."""
     return Path(str(files("g2rpo.shapes"))) / "weights"
 
 
@@ -15,5 +15,5 @@ def shipped_base() -> Path:
 
 
 def judge_path(name: str, *, folder: Path | None = None) -> Path:
-    """Return the file of a judge's weights; without a folder, of the shipped one. A rule has no such file."""
+    """Return the file of a judge's weights; without a folder, the shipped one. A rule has no such file."""
     return (shipped_weights() if folder is None else folder) / f"{name}.safetensors"
