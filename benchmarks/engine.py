@@ -33,7 +33,7 @@ SIGMAS = shifted_sigmas(NUM_STEPS, SHIFT)
 
 @dataclass(frozen=True)
 class Made:
-    """What one side made: latents (prompts * steps * group, granularities, ...), CPU-seconds, evaluations."""
+    """The result of one side: latents (prompts * steps * group, granularities, ...), CPU-seconds, evaluations."""
 
     latents: torch.Tensor
     cpu_seconds: float
@@ -63,7 +63,7 @@ def work() -> Work:
     )
 
 
-def published_loop(given: Work) -> Made:
+def published_loop(inputs: Work) -> Made:
     """Batch 1 throughout; one forward for each evaluation that the loop needs."""
     calls = 0
     levels = SIGMAS.float()
@@ -71,7 +71,7 @@ def published_loop(given: Work) -> Made:
     def velocity(x: torch.Tensor, index: int, condition: Condition) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        return given.policy.velocity(x, levels[index : index + 1], condition)
+        return inputs.policy.velocity(x, levels[index : index + 1], condition)
 
     def step_to(x: torch.Tensor, at: int, to: int, condition: Condition) -> torch.Tensor:
         v = velocity(x, at, condition)
@@ -80,7 +80,7 @@ def published_loop(given: Work) -> Made:
     finished = []
     began = time.process_time()
     for p in range(NUM_PROMPTS):
-        condition, x = given.condition.take(torch.tensor([p])), given.start[p : p + 1]
+        condition, x = inputs.condition.take(torch.tensor([p])), inputs.start[p : p + 1]
         anchor = [x]
         for k in range(NUM_STEPS):
             anchor.append(step_to(anchor[-1], k, k + 1, condition))
@@ -89,7 +89,7 @@ def published_loop(given: Work) -> Made:
             s = flow_diffusion(sigma, eta=ETA, sigma_max=float(levels[1]))
             v = velocity(anchor[k], k, condition)
             law = sde_step(anchor[k], v, sigma=sigma, sigma_next=sigma_next, diffusion=s)
-            branched = law.sample(given.eps[p, row : row + 1])
+            branched = law.sample(inputs.eps[p, row : row + 1])
             for granularity in GRANULARITIES:
                 x, path = branched, completion_path(NUM_STEPS, k + 1, granularity, "fine_first")
                 for at, to in itertools.pairwise(path):
@@ -100,17 +100,17 @@ def published_loop(given: Work) -> Made:
     return Made(latents, spent, calls)
 
 
-def engine(given: Work) -> Made:
-    """The stages' own way: anchors, branches and completions in lockstep batches."""
-    field = VelocityField(given.policy, MICRO_BATCH)
+def engine(inputs: Work) -> Made:
+    """The way of the stages: anchors, branches and completions in lockstep batches."""
+    field = VelocityField(inputs.policy, MICRO_BATCH)
     rows = [(p, k) for p in range(NUM_PROMPTS) for k in STEPS for _ in range(GROUP)]
     prompt, step = torch.tensor(rows).unbind(1)
     began = time.process_time()
-    anchor = anchor_trajectory(field, given.start, given.condition, sigmas=SIGMAS, num_visited=max(STEPS) + 1)
+    anchor = anchor_trajectory(field, inputs.start, inputs.condition, sigmas=SIGMAS, num_visited=max(STEPS) + 1)
     branched = branch(
         anchor.latents[step, prompt],
         anchor.velocity[step, prompt],
-        given.eps.flatten(0, 1),
+        inputs.eps.flatten(0, 1),
         step=step,
         sigmas=SIGMAS,
         sde="flow",
@@ -119,7 +119,7 @@ def engine(given: Work) -> Made:
     done = complete(
         field,
         branched.next_latents,
-        given.condition,
+        inputs.condition,
         rows=prompt,
         starts=[k + 1 for _, k in rows],
         sigmas=SIGMAS,
@@ -129,18 +129,18 @@ def engine(given: Work) -> Made:
     return Made(done.latents, time.process_time() - began, field.evaluations)
 
 
-def rewards_of(given: Work, made: Made) -> torch.Tensor:
+def rewards_of(inputs: Work, made: Made) -> torch.Tensor:
     texts = captions("tuning")[:: len(captions("tuning")) // NUM_PROMPTS][:NUM_PROMPTS]
     each = len(STEPS) * GROUP * len(GRANULARITIES)
-    images = given.policy.decode(made.latents.flatten(0, 1))
+    images = inputs.policy.decode(made.latents.flatten(0, 1))
     return load_reward("judge_a").score(images, [text for text in texts for _ in range(each)])
 
 
-def ratio_at(given: Work, threads: int) -> tuple[float, Made, Made]:
-    """Return the median over repetitions of published / engine CPU time, the sides taken in turn."""
+def ratio_at(inputs: Work, threads: int) -> tuple[float, Made, Made]:
+    """Return the median over repetitions of published / engine CPU time, the sides in turn."""
     torch.set_num_threads(threads)
-    engine(given)
-    pairs = [(published_loop(given), engine(given)) for _ in range(REPEATS)]
+    engine(inputs)
+    pairs = [(published_loop(inputs), engine(inputs)) for _ in range(REPEATS)]
     ratios = sorted(slow.cpu_seconds / fast.cpu_seconds for slow, fast in pairs)
     print(f"{threads} threads: CPU-second ratios {[round(r, 2) for r in ratios]}")
     return ratios[REPEATS // 2], *pairs[-1]
@@ -148,10 +148,10 @@ def ratio_at(given: Work, threads: int) -> tuple[float, Made, Made]:
 
 @torch.no_grad()
 def main() -> None:
-    given = work()
-    two, slow, fast = ratio_at(given, 2)
-    one, *last = ratio_at(given, 1)
-    gap = float((rewards_of(given, slow) - rewards_of(given, fast)).abs().max())
+    inputs = work()
+    two, slow, fast = ratio_at(inputs, 2)
+    one, *last = ratio_at(inputs, 1)
+    gap = float((rewards_of(inputs, slow) - rewards_of(inputs, fast)).abs().max())
     assert gap < 1e-4, f"Both sides must earn the same rewards, they differ by {gap}."
     result = {
         "cpu_ratio": round(two, 2),

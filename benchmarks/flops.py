@@ -1,7 +1,7 @@
-"""Floating-point operations of the transformers, counted from their configurations, and what a device does a second.
+"""Floating-point operations of the transformers, counted from their configurations, and the rates of a device.
 
-A multiplication and an addition are two operations. Counted is what every implementation must do: the matrices and the
-attention of the network without its adapter. Norms, activations and rotations are not counted, nor what checkpointing
+A multiplication and an addition are two operations. The count has what every implementation must do: the matrices and
+the attention of the network without its adapter. It has no norms, activations and rotations, nor what checkpointing
 computes again.
 """
 
@@ -61,7 +61,7 @@ def sd3_flops(config: Mapping[str, Any], *, image_tokens: int, text_tokens: int)
 
 
 def data_sheet_peak(device: torch.device) -> float | None:
-    """Return the dense bf16 TFLOP/s that the maker gives, None where they are not known here."""
+    """Return the dense bf16 TFLOP/s of the data sheet, None if the device is not in the table."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
@@ -81,7 +81,7 @@ def clock(device: torch.device) -> Callable[[], float]:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, *, seconds: float) -> float:
-    """Return the operations a second of large square matrix products, the best side of some, each by its median."""
+    """Return the operations per second of large square matrix products: the best of some sizes, each by its median."""
     now, best = clock(device), 0.0
     sides = (4096, 8192, 16384) if device.type == "cuda" else (512, 1024)
     for side in sides:

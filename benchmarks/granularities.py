@@ -1,11 +1,11 @@
-"""What each set of granularities costs: evaluations, CPU time, memory and bytes of tables.
+"""The cost of each set of granularities: evaluations, CPU time, memory and bytes of tables.
 
 The stages rollout, complete and score make the same branches of the same prompts for every case; a case is a set of
 granularities, T and a stride rule, and M are the first half of its steps. The cases take turns. Evaluations and bytes
-are what the manifests say, and exact. CPU time is that of the stages, median and spread over the turns; the ratios are
+are those of the manifests, and exact. CPU time is that of the stages, median and spread over the turns; the ratios are
 medians of the ratio of each turn to that of granularity 1 alone at the same T and rule. Memory is the most bytes of
-tensors that rollout and completion had alive at once beside the weights, counted operation by operation in a pass of
-its own: exact for torch, without what Arrow and NumPy hold.
+tensors that rollout and completion had alive at once beside the weights, counted operation by operation in a separate
+pass: exact for torch, without the memory of Arrow and NumPy.
 
     python benchmarks/granularities.py     prints a table, and a JSON object as its last line
 """
@@ -37,7 +37,7 @@ RULES = ("fine_first", "even")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a case costs a prompt. Example: {1, 2} at T = 8 takes 340 evaluations for 96 pictures."""
+    """Cost of a case per prompt. Example: {1, 2} at T = 8 takes 340 evaluations for 96 pictures."""
 
     rule: str
     num_steps: int
@@ -61,7 +61,7 @@ class Cost:
 
 
 class Case:
-    """One case: the stages of round 0 of a run of its own, made again as often as asked."""
+    """One case: the stages of round 0 of a run of its own, repeated in each turn."""
 
     def __init__(self, rule: str, num_steps: int, granularities: str, *, prompts: int, group_size: int) -> None:
         self.rule, self.num_steps, self.granularities = rule, num_steps, granularities
@@ -94,11 +94,11 @@ class Case:
         self.made.append(self.round())
 
     def painting_seconds(self) -> list[float]:
-        """CPU-seconds a prompt of rollout and completion, turn by turn."""
+        """CPU-seconds per prompt of rollout and completion, turn by turn."""
         return [sum(made[n]["cpu_seconds"] for n in ("rollout", "complete")) / self.prompts for made in self.made]
 
     def evaluations(self) -> int:
-        """Transformer evaluations a prompt of rollout and completion."""
+        """Transformer evaluations per prompt of rollout and completion."""
         spent = sum(self.made[-1][name]["evaluations"] for name in ("rollout", "complete"))
         assert spent % self.prompts == 0
         return spent // self.prompts
@@ -123,7 +123,7 @@ class Case:
 
 
 def measure(sets: Sequence[str], steps: Sequence[int], *, prompts: int, group_size: int, turns: int) -> list[Cost]:
-    """Return the cost of each case; granularity 1 alone comes first and is always there, to compare with."""
+    """Return the cost of each case; granularity 1 alone always comes first, for comparison."""
     kinds = list(product(RULES, steps))
     sets = list(dict.fromkeys(["1", *sets]))
     cases = {(*kind, s): Case(*kind, s, prompts=prompts, group_size=group_size) for kind in kinds for s in sets}
@@ -134,7 +134,7 @@ def measure(sets: Sequence[str], steps: Sequence[int], *, prompts: int, group_si
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="What each set of granularities costs.")
+    parser = argparse.ArgumentParser(description="The cost of each set of granularities.")
     parser.add_argument("--sets", nargs="+", default=SETS, help="Sets of granularities, as 1 1,2")
     parser.add_argument("--num-steps", nargs="+", type=int, default=(8, 16), help="Steps of the trajectory, T")
     parser.add_argument("--prompts", type=int, default=4)

@@ -1,4 +1,4 @@
-"""What a model takes of a device's memory, counted without the device.
+"""The device memory that a model takes, counted without the device.
 
 The networks are made of fake tensors, which have shapes and no contents, and go through the calls that a run makes,
 while every allocation is counted as it comes and goes. Weights, adapter, gradient and moments are exact. The peaks of
@@ -25,9 +25,9 @@ from torch.utils._pytree import tree_leaves
 from g2rpo.policies.compute import Compute
 from g2rpo.velocity import VelocityField
 
-GB = 1e9  # cards hold up to 7 % more than their name says in this unit
-CARDS = (24, 48, 80)
-RESERVE = 0.1  # of a card, for its context, workspaces and what fragmentation loses
+GB = 1e9  # GPUs have up to 7 % more memory than their name says in this unit
+GPU_GB = (24, 48, 80)
+RESERVE = 0.1  # of a GPU, for its context, workspaces and fragmentation
 
 
 class Allocations(TorchDispatchMode):
@@ -69,12 +69,12 @@ class Footprint:
     gradient: int
     moments: int
     base: int
-    """A second network for the KL divergence, which training of all weights holds; with an adapter there is none."""
+    """A second network for the KL divergence, if all weights are trained; with an adapter 0."""
     decoder: int
     """The autoencoder, its encoder half included."""
     scorer: int
     call: tuple[int, int]
-    """Estimated peak of one forward call without gradient, beside the weights: of no velocity, and of each."""
+    """Estimated peak of one forward call without gradient, beside the weights: its constant part, and per velocity."""
     site: tuple[int, int]
     """The same of a forward and backward call of the update, with checkpointing, beside weights and gradient."""
     picture: int
@@ -86,37 +86,37 @@ class Footprint:
         """Return the bytes that the stages of a round take at their peak.
 
         Args:
-            micro_batch: Velocities a call of rollout and completion.
-            sites: Sites a forward and backward of the update.
-            pictures: Latents a call of the decoder, and pictures a call of the scorer.
-            offload: Whether what a stage does not need is away (`resources.between_stages: offload`).
+            micro_batch: Velocities per call of rollout and completion.
+            sites: Sites per forward and backward of the update.
+            pictures: Latents per call of the decoder, and pictures per call of the scorer.
+            offload: Whether models that a stage does not need leave the device (`resources.between_stages: offload`).
         """
         network = self.transformer + self.adapter + self.base
-        judges = self.decoder + self.scorer
-        held = self.moments + (0 if offload else network + judges)
+        scoring = self.decoder + self.scorer
+        held = self.moments + (0 if offload else network + scoring)
         return {
             "rollout and completion": held + offload * network + self.call[0] + micro_batch * self.call[1],
-            "decode and score": held + offload * judges + pictures * max(self.picture, self.scored),
+            "decode and score": held + offload * scoring + pictures * max(self.picture, self.scored),
             "update": held + offload * network + self.gradient + self.site[0] + sites * self.site[1],
         }
 
 
 def bytes_of(network: torch.nn.Module, *, trained: bool | None = None) -> int:
-    """Return the bytes of a network's parameters, only the trained or the frozen ones if asked, and of its buffers."""
-    chosen = [p for p in network.parameters() if trained is None or p.requires_grad is trained]
-    held = chosen if trained else [*chosen, *network.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+    """Return the bytes of a network's parameters and buffers, or of its trained parameters only, or of all others."""
+    parameters = [p for p in network.parameters() if trained is None or p.requires_grad is trained]
+    tensors = parameters if trained else [*parameters, *network.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def peak(work: Callable[[], object]) -> int:
-    """Return the most bytes that a piece of work had alive at once, beside what was there before it."""
+    """Return the most bytes that a piece of work had alive at once, beside those from before it."""
     with Allocations() as counted:
         work()
     return counted.peak
 
 
 def footprint(model: Model, *, height: int, width: int, dtype: torch.dtype, lora_rank: int) -> Footprint:
-    """Return what a model takes, by fake tensors; some seconds at full size."""
+    """Return the memory that a model takes, by fake tensors; some seconds at full size."""
     cpu, meta = torch.device("cpu"), torch.device("meta")
     compute = Compute(
         meta, dtype, decode_batch=1, gradient_checkpointing=True, attention="native", compile=False, quantise=None
@@ -137,7 +137,7 @@ def footprint(model: Model, *, height: int, width: int, dtype: torch.dtype, lora
             latents = torch.randn(rows, *policy.latent_shape)
             field.with_gradient(latents, torch.rand(rows), condition).square().mean().backward()
 
-        update(1)  # the gradient is there from now on
+        update(1)  # allocates the gradient
         calls, sites = ([peak(partial(work, rows)) for rows in (1, 2)] for work in (forward, update))
         picture = peak(lambda: policy.decode(torch.randn(1, *policy.latent_shape)))
         with torch.no_grad():
@@ -173,14 +173,14 @@ def without_contents(make: Any, config: Any, *, seed: int, device: torch.device,
 
 
 def _pretend(network: torch.nn.Module, device: torch.device) -> None:
-    """Put fake tensors on a device in the place of a network's tensors."""
+    """Replace a network's tensors by fake tensors on a device."""
     for module in network.modules():
-        for name, held in module._parameters.items():
-            if held is not None:
-                fake = torch.empty(held.shape, dtype=held.dtype, device=device)
-                module._parameters[name] = torch.nn.Parameter(fake, requires_grad=held.requires_grad)
-        for name, held in module._buffers.items():
-            module._buffers[name] = held if held is None else torch.empty(held.shape, dtype=held.dtype, device=device)
+        for name, old in module._parameters.items():
+            if old is not None:
+                fake = torch.empty(old.shape, dtype=old.dtype, device=device)
+                module._parameters[name] = torch.nn.Parameter(fake, requires_grad=old.requires_grad)
+        for name, old in module._buffers.items():
+            module._buffers[name] = old if old is None else torch.empty(old.shape, dtype=old.dtype, device=device)
 
 
 def largest(taken: Callable[[int], int], room: float) -> int:
@@ -188,22 +188,22 @@ def largest(taken: Callable[[int], int], room: float) -> int:
     return max((batch for batch in (1, 2, 4, 8, 16, 32, 64) if taken(batch) <= room), default=0)
 
 
-def fitting(found: Footprint, card: int) -> dict[str, dict[str, int]]:
-    """Return the largest batch of each stage that a card has room for, with all models held and with offloading."""
-    room = card * GB * (1 - RESERVE)
+def fitting(model: Footprint, gpu_gb: int) -> dict[str, dict[str, int]]:
+    """Return the largest batch of each stage that a GPU has room for, with all models held and with offloading."""
+    room = gpu_gb * GB * (1 - RESERVE)
 
     def of(stage: str, offload: bool) -> int:
         def taken(batch: int) -> int:
-            return found.stages(micro_batch=batch, sites=batch, pictures=batch, offload=offload)[stage]
+            return model.stages(micro_batch=batch, sites=batch, pictures=batch, offload=offload)[stage]
 
         return largest(taken, room)
 
-    stages = found.stages(micro_batch=1, sites=1, pictures=1, offload=False)
+    stages = model.stages(micro_batch=1, sites=1, pictures=1, offload=False)
     return {how: {stage: of(stage, how == "offload") for stage in stages} for how in ("keep", "offload")}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a model takes of a device's memory, counted without it.")
+    parser = argparse.ArgumentParser(description="The device memory that a model takes, counted without the device.")
     parser.add_argument("--policy", choices=("flux1", "sd3"), required=True)
     parser.add_argument("--size", choices=("12b", "2.5b", "tiny"), required=True)
     parser.add_argument("--height", type=int)
@@ -216,14 +216,14 @@ def main() -> None:
         )
     model = MODELS[args.policy, args.size]
     size = {"height": args.height or model.side, "width": args.width or model.side}
-    found = footprint(model, **size, dtype=torch.bfloat16, lora_rank=args.lora_rank)
-    for name, value in asdict(found).items():
+    taken = footprint(model, **size, dtype=torch.bfloat16, lora_rank=args.lora_rank)
+    for name, value in asdict(taken).items():
         parts = value if isinstance(value, tuple) else (value,)
         print(f"{name:12}", "  ".join(f"{part / GB:9.3f}" for part in parts), "GB")
-    fits = {str(card): fitting(found, card) for card in CARDS}
-    for card, ways in fits.items():
-        print(f"{card} GB:", "; ".join(f"{how} {largest_of}" for how, largest_of in ways.items()))
-    print(json.dumps({"policy": f"{args.policy}-{args.size}", **size, "bytes": asdict(found), "fits": fits}))
+    fits = {str(gpu_gb): fitting(taken, gpu_gb) for gpu_gb in GPU_GB}
+    for gpu_gb, ways in fits.items():
+        print(f"{gpu_gb} GB:", "; ".join(f"{how} {largest_of}" for how, largest_of in ways.items()))
+    print(json.dumps({"policy": f"{args.policy}-{args.size}", **size, "bytes": asdict(taken), "fits": fits}))
 
 
 if __name__ == "__main__":

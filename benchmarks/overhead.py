@@ -1,4 +1,4 @@
-"""What stages, Parquet, Prefect and MLflow cost over a bare loop that keeps everything in memory.
+"""The cost of stages, Parquet, Prefect and MLflow over a bare loop that keeps everything in memory.
 
 Three sides do the same rounds from the same seeds: a bare loop on the functions of `g2rpo`, the plain loop over
 stages, and the same loop as a Prefect flow under a real server, logged to MLflow. Imports, the load of the
@@ -27,7 +27,7 @@ RECIPE = (
     *("rollout.sde=flow", "rollout.eta=0.7"),
     *("update.learning_rate=1e-4", "update.warmup_rounds=0", "update.decay_rounds=null", "update.final_frac=0.0"),
 )
-"""Of the rounds that are timed."""
+"""Parameters of the timed rounds."""
 
 
 def shipped(*overrides: str):
@@ -69,17 +69,17 @@ class Bare:
         from stages.texts.draws import draw, prompt_id
 
         params, policy = self.params, self.policy
-        chosen, seed, texts = params.rollout, params.run.seed, captions(params.prompts.split)
+        rollout, seed, texts = params.rollout, params.run.seed, captions(params.prompts.split)
         first = number * params.prompts.num_prompts
         drawn = [draw(len(texts), first + slot, seed) for slot in range(params.prompts.num_prompts)]
         ids = [prompt_id(params.prompts.split, *pair) for pair in drawn]
-        painted = [texts[caption] for caption, _ in drawn]
+        prompt_texts = [texts[caption] for caption, _ in drawn]
         seeds = [position_seed("noise", seed, number, name) for name in ids]
-        condition = policy.encode(painted)
+        condition = policy.encode(prompt_texts)
         start = noise(seeds, policy.latent_shape)
         sigmas = self.rule.sigmas
-        anchor = anchor_trajectory(self.field, start, condition, sigmas=sigmas, num_visited=max(chosen.steps) + 1)
-        rows = [(p, k, b) for p in range(len(ids)) for k in chosen.steps for b in range(chosen.group_size)]
+        anchor = anchor_trajectory(self.field, start, condition, sigmas=sigmas, num_visited=max(rollout.steps) + 1)
+        rows = [(p, k, b) for p in range(len(ids)) for k in rollout.steps for b in range(rollout.group_size)]
         prompt, step, _ = torch.tensor(rows).unbind(1)
         eps = noise([position_seed("branch", seeds[p], k, b, k) for p, k, b in rows], policy.latent_shape)
         branched = branch(
@@ -88,8 +88,8 @@ class Bare:
             eps,
             step=step,
             sigmas=sigmas,
-            sde=chosen.sde,
-            eta=chosen.eta,
+            sde=rollout.sde,
+            eta=rollout.eta,
         )
         done = complete(
             self.field,
@@ -102,9 +102,9 @@ class Bare:
             rule=params.complete.stride_rule,
         )
         each = len(params.complete.granularities)
-        judged = [painted[p] for p, _, _ in rows for _ in range(each)]
-        scored = self.rewards["judge_a"].score(policy.decode(done.latents.flatten(0, 1)), judged).double()
-        groups = scored.reshape(-1, chosen.group_size, each)
+        picture_texts = [prompt_texts[p] for p, _, _ in rows for _ in range(each)]
+        scored = self.rewards["judge_a"].score(policy.decode(done.latents.flatten(0, 1)), picture_texts).double()
+        groups = scored.reshape(-1, rollout.group_size, each)
         values = [
             {("judge_a", g): group[:, i] for i, g in enumerate(self.integration.granularity_weights)}
             for group in groups
@@ -116,26 +116,26 @@ class Bare:
                 for group in values
             ]
         )
-        site = torch.arange(0, len(rows), chosen.group_size)
+        site = torch.arange(0, len(rows), rollout.group_size)
         sites = Sites(
             latents=anchor.latents[step[site], prompt[site]],
             step=step[site],
             rows=prompt[site],
             condition=condition,
-            site=torch.arange(len(site)).repeat_interleave(chosen.group_size),
+            site=torch.arange(len(site)).repeat_interleave(rollout.group_size),
             next_latents=branched.next_latents,
             advantage=advantage.float().flatten(),
         )
         fixed = old_log_probs(self.field, sites, self.rule)
         list(optimise(self.field, self.base, self.trainer, sites=sites, log_prob_old=fixed, rule=self.rule))
 
-    def judge(self, by) -> None:
-        """Paint and judge the held-out prompts, as the loop over stages does at the end of a run."""
+    def judge(self, params) -> None:
+        """Sample and score the held-out prompts, as the loop over stages does at the end of a run."""
         from g2rpo.sampler import complete
         from g2rpo.seeding import noise
         from stages.texts.held_out import held_out
 
-        prompts = held_out(by)
+        prompts = held_out(params)
         start = noise(prompts.seeds, self.policy.latent_shape)
         done = complete(
             self.field,
@@ -148,17 +148,17 @@ class Bare:
             rule="even",
         )
         images = self.policy.decode(done.latents[:, 0])
-        for name in by.evaluate.rewards:
+        for name in params.evaluate.rewards:
             self.rewards[name].score(images, prompts.texts)
 
     def go_on(self, first: int, rounds: int) -> None:
-        """Do some rounds, and judge what came of them as often as the loop over stages does."""
+        """Do some rounds, and evaluate as often as the loop over stages does."""
         from stages.params.record import for_report
 
         for number in range(first, first + rounds):
             self.round(number)
-        for by in (self.params, for_report(self.params)):
-            self.judge(by)
+        for params in (self.params, for_report(self.params)):
+            self.judge(params)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -194,7 +194,7 @@ def compare(folder: Path) -> dict[str, object]:
 
 
 def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], list[float]]:
-    """Return CPU-seconds a round, bare and plain, whose weights end equal."""
+    """Return CPU-seconds per round, bare and plain; both end with equal weights."""
     from flows.guards.watch import Guards
     from flows.observers.observer import Observers
     from flows.training.loop import Loop, call_plainly
@@ -228,7 +228,7 @@ def same_weights(bare: Bare, folder: Path) -> None:
 
 
 def orchestrated_segments(segments: int = 3, rounds: int = 10) -> tuple[list[float], list[float]]:
-    """Return wall seconds a round, bare and as a Prefect flow with MLflow, the start of the flow included."""
+    """Return wall seconds per round, bare and as a Prefect flow with MLflow, the start of the flow included."""
     from flows.prefect_flows.train import train_flow
     from flows.training.session import Session
 

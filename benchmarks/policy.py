@@ -1,10 +1,10 @@
-"""A policy of real size with random weights on the device that is there: speed, utilisation, memory, published loop.
+"""A policy of real size with random weights on this machine's device: speed, utilisation, memory, published loop.
 
 Both sides take turns under the same attention and compile settings: half of the published loop's time, one whole
-iteration of the engine, the other half. The published loop goes on where it stopped; its seconds a call are multiplied
-by the exact number of its calls, and the output says how many were timed. Decoding and scoring are timed on some
-pictures, ours in batches and theirs one by one, and multiplied likewise. The update is timed on our side and charged to
-both. Texts are not encoded: their embeddings are random. Seconds are of the wall, on the CPU of the process's cores.
+iteration of the engine, the other half. The published loop continues where it stopped; its seconds per call are
+multiplied by the exact number of its calls, and the output says how many were timed. Decoding and scoring are timed on
+some pictures, ours in batches and theirs one by one, and multiplied likewise. The update is timed on our side and
+charged to both. Texts are not encoded: their embeddings are random. Seconds are wall time, on the CPU process time.
 
     python benchmarks/policy.py --policy flux1 --size 12b --random    prints a JSON object as its last line
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it tells of torchvision, which is not needed
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it warns of torchvision, which is not needed
 
 import torch
 from flops import data_sheet_peak, matmul_rate
@@ -31,7 +31,7 @@ TRANSFORMER = ("rollout", "completion", "update")  # the phases whose work is th
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn found: the matmul rate then, our phases, and seconds of one prompt's iteration by phase."""
+    """The results of one turn: its matmul rate, our phases, and seconds of one prompt's iteration by phase."""
 
     matmul: float
     phases: dict[str, Measured]
@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def choose_micro_batch(sides: Sides) -> dict[int, float]:
-    """Take the fastest of the micro-batches that fit, and return their evaluations a second."""
+    """Take the fastest of the micro-batches that fit, and return their evaluations per second."""
     rates: dict[int, float] = {}
     for rows in sides.args.micro_batch:
         try:
@@ -82,10 +82,10 @@ def turn(sides: Sides) -> Turn:
 
 
 def utilisation(sides: Sides, found: Turn, phase: str) -> float:
-    """Return the transformer's operations a second in a phase over the matmul rate of the same turn.
+    """Return the transformer's operations per second in a phase over the matmul rate of the same turn.
 
-    An update of all weights does 3 forwards' work a site, as `VelocityField` counts it; of an adapter 2, since the
-    gradient of frozen weights is not wanted. The base, for the KL, is one more at the sites of the first micro-batch.
+    An update of all weights does 3 forwards' work per site, as `VelocityField` counts it; of an adapter 2, since frozen
+    weights need no gradient. The base, for the KL, is one more at the sites of the first micro-batch.
     What checkpointing computes again does not count.
     """
     measured = found.phases[phase]
@@ -155,20 +155,20 @@ def report(sides: Sides, turns: Sequence[Turn], rates: dict[int, float]) -> dict
 
 
 def show(result: dict[str, Any]) -> None:
-    say(f"\n{'phase':24}{'s a prompt':>12}{'published':>12}{'eval/s':>10}{'of matmul':>11}{'peak GiB':>10}")
+    say(f"\n{'phase':24}{'s/prompt':>12}{'published':>12}{'eval/s':>10}{'of matmul':>11}{'peak GiB':>10}")
     theirs = result["published"]["seconds_a_prompt"]
-    for name, found in result["phases"].items():
-        cells = [found["seconds_a_prompt"], theirs.get(name), *(found.get(k) for k in ("evaluations_a_second",))]
-        used = found.get("of_matmul_rate")
+    for name, phase in result["phases"].items():
+        cells = [phase["seconds_a_prompt"], theirs.get(name), *(phase.get(k) for k in ("evaluations_a_second",))]
+        used = phase.get("of_matmul_rate")
         texts = ["" if cell is None else f"{cell:.4g}" for cell in cells]
         share = "" if used is None else f"{100 * used:.1f} %"
-        say(f"{name:24}{texts[0]:>12}{texts[1]:>12}{texts[2]:>10}{share:>11}{found['peak_gib']:>10.2f}")
+        say(f"{name:24}{texts[0]:>12}{texts[1]:>12}{texts[2]:>10}{share:>11}{phase['peak_gib']:>10.2f}")
     loop = result["published"]
     share = f"{100 * loop['of_matmul_rate']:.1f} %"
     cell = f"{theirs['rollout and completion']:.4g}"
     say(f"{'rollout and completion':24}{'':>12}{cell:>12}{'':>10}{share:>11}{loop['peak_gib']:>10.2f}")
     how = "extrapolated from" if loop["extrapolated"] else "from"
-    say(f"The published loop: {how} {loop['calls_timed']} timed calls, {loop['calls_a_prompt']} a prompt.")
+    say(f"The published loop: {how} {loop['calls_timed']} timed calls, {loop['calls_a_prompt']} per prompt.")
     if "update" not in result["phases"]:
         say(f"No update, on neither side: {result['no_update']}")
     say(
@@ -185,7 +185,7 @@ def steps(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--policy", choices=("flux1", "sd3"), required=True)
     parser.add_argument("--size", choices=("12b", "2.5b", "tiny"), required=True)
@@ -198,10 +198,10 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--num-steps", type=int, default=16)
     parser.add_argument("--steps", type=steps, default=tuple(range(8)))
     parser.add_argument("--granularities", type=steps, default=(1, 2, 3))
-    parser.add_argument("--micro-batch", type=steps, default=(4, 8, 16, 32), help="sizes to try; the fastest is taken")
+    parser.add_argument("--micro-batch", type=steps, default=(4, 8, 16, 32), help="sizes to try, for the fastest")
     parser.add_argument("--update-micro-batch", type=int, default=2)
     parser.add_argument("--decode-batch", type=int, default=4)
-    parser.add_argument("--pictures", type=int, default=16, help="pictures that are decoded and scored in a turn")
+    parser.add_argument("--pictures", type=int, default=16, help="pictures to decode and score in a turn")
     parser.add_argument("--attention", default="native")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--lora-rank", type=int, default=32, help="0: all weights are trained, in fp32")
@@ -212,7 +212,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=float, default=float("inf"), help="seconds by which the last turn is expected to end"
     )
-    args = parser.parse_args(given)
+    args = parser.parse_args(words)
     if (args.policy, args.size) not in MODELS:
         parser.error(
             f"--size: one of {', '.join(s for p, s in MODELS if p == args.policy)} is required, got {args.size}"
@@ -222,9 +222,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(given: Sequence[str] | None = None) -> dict[str, Any]:
+def main(words: Sequence[str] | None = None) -> dict[str, Any]:
     began = time.monotonic()
-    args = arguments(given)
+    args = arguments(words)
     torch.manual_seed(0)
     sides = Sides(args)
     say(f"{args.policy}-{args.size} on {sides.device}: {operations(sides) / 1e12:.4g} TFLOP an evaluation")

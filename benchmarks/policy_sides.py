@@ -1,4 +1,4 @@
-"""Both sides of the policy benchmark on one device: the engine's phases, and the published loop a call at a time."""
+"""Both sides of the policy benchmark on one device: the engine's phases, and the published loop call by call."""
 
 import argparse
 import resource
@@ -23,13 +23,13 @@ _RECIPE = OptimizerSettings(
 )
 _CLIP_RANGE = 1e-4
 _TEXT = "a red circle over a blue square"
-_BETWEEN_CLOCKS = 8  # calls of the published loop; a look at the clock waits for the device
+_BETWEEN_CLOCKS = 8  # calls of the published loop; reading the clock waits for the device
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a piece of work took: seconds, bytes at the peak, evaluations (a row forward is 1, with its backward 3)."""
+    """Cost of a piece of work: seconds, bytes at the peak, evaluations (a row forward is 1, with its backward 3)."""
 
     seconds: float
     peak: int
@@ -87,7 +87,7 @@ class Sides:
         return sum(field.evaluations for field in (self.field, self._learner, self._base, self._one))
 
     def warm(self) -> None:
-        """Do each kind of call once, so that what is compiled is compiled, and libraries have chosen their kernels."""
+        """Do each kind of call once, so that compilation and the libraries' choice of kernels are over."""
         self.published(seconds=1e-3)
         self.pictures(self.noise(self.args.decode_batch), self.args.decode_batch)
         rows = min(self.args.update_micro_batch, self.args.prompts * len(self.plan.steps))
@@ -129,7 +129,7 @@ class Sides:
         ).latents
 
     def update(self, anchor: Anchor, branched: Branched) -> None:
-        """Learn once from every site, with random advantages: forward, backward, one step."""
+        """Train once on every site, with random advantages: forward, backward, one step."""
         assert self._trainer is not None
         group = self.plan.group_size
         first = torch.arange(0, len(self.step), group, device=self.device)
@@ -158,24 +158,24 @@ class Sides:
         list(optimise(self._learner, self._base, self._trainer, sites=sites, log_prob_old=fixed, rule=rule))
 
     def iteration(self) -> dict[str, Measured]:
-        """Return what the phases of one iteration of the engine took; decode and score stand for some pictures."""
+        """Return the cost of each phase of one iteration of the engine; decode and score take some of the pictures."""
         (anchor, branched), rollout = self.measure(self.rollout)
         latents, completion = self.measure(lambda: self.completion(branched))
-        wanted = self.plan.ours * self.args.prompts * self.policy.num_forwards
-        assert rollout.evaluations + completion.evaluations == wanted, "The engine must cost what the plan says."
-        found = {"rollout": rollout, "completion": completion}
-        found |= self.pictures(latents.flatten(0, 1)[: self.args.pictures], self.args.decode_batch)
+        expected = self.plan.ours * self.args.prompts * self.policy.num_forwards
+        assert rollout.evaluations + completion.evaluations == expected, "The engine must cost what the plan says."
+        phases = {"rollout": rollout, "completion": completion}
+        phases |= self.pictures(latents.flatten(0, 1)[: self.args.pictures], self.args.decode_batch)
         del latents
         if self._trainer is not None:
             try:
-                found["update"] = self.measure(lambda: self.update(anchor, branched))[1]
+                phases["update"] = self.measure(lambda: self.update(anchor, branched))[1]
             except (torch.OutOfMemoryError, AssertionError) as error:
                 self._without_update(error)
         self.policy.module.zero_grad(set_to_none=True)
-        return found
+        return phases
 
     def _without_update(self, error: Exception) -> None:
-        """Go on without a trainer: what else is measured is worth keeping."""
+        """Continue without a trainer, to keep the other measurements."""
         self._trainer, self.no_update = None, str(error).splitlines()[0]
 
     def pictures(self, latents: Tensor, batch: int) -> dict[str, Measured]:
@@ -192,7 +192,7 @@ class Sides:
         return {"decode": decoded, "score": self.measure(score)[1]}
 
     def published(self, seconds: float) -> tuple[int, Measured]:
-        """Go on with the published loop for some time; return its calls and what they took."""
+        """Continue the published loop for some time; return its calls and their cost."""
         row = torch.zeros(1, dtype=torch.int64, device=self.device)
         first = self.condition.take(row)
 

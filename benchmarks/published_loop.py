@@ -1,4 +1,4 @@
-"""What an iteration computes, and the published loop: every call at batch 1, written here from its description."""
+"""The plan of an iteration, and the published loop: every call at batch 1, written here from its description."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -33,17 +33,17 @@ class Plan:
 
     @property
     def pictures(self) -> int:
-        """Pictures a prompt."""
+        """Pictures per prompt."""
         return len(self.steps) * self.group_size * len(self.granularities)
 
     @property
     def ours(self) -> int:
-        """Velocities a prompt costs the engine: 1820 in the example, 1544 and 1112 with fewer granularities."""
+        """Velocities per prompt in the engine: 1820 in the example, 1544 and 1112 with fewer granularities."""
         return evaluations_per_prompt(self.num_steps, self.steps, self.group_size, self.granularities)
 
     @property
     def published(self) -> int:
-        """Velocities a prompt costs the published loop: 2188 in the example, 1792 and 1216.
+        """Velocities per prompt in the published loop: 2188 in the example, 1792 and 1216.
 
         The anchor to its end; x_k again for each branch; each granularity by itself, by the published rule.
         """
@@ -58,7 +58,7 @@ class Plan:
 
 @torch.no_grad()
 def published_loop(velocity: Velocity, start: Tensor, plan: Plan, *, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Do the rollout of one prompt, a call of the network at a time; yield the latents after each.
+    """Do the rollout of one prompt, one call of the network at a time; yield the latents after each.
 
     Latents are kept in `dtype`, steps and log-probabilities are computed in fp32. A picture is the x0-prediction at the
     last evaluated level, which is an ODE step from there to 0.

@@ -32,7 +32,7 @@ from g2rpo.rewards.clip import ClipReward
 from g2rpo.rewards.hps import clean_text, hps_pixels
 
 LORA_TARGETS = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
-_PATCH = 16  # pixels a token, in each direction
+_PATCH = 16  # pixels per token, in each direction
 _VAE = {"layers_per_block": 2, "block_out_channels": (128, 256, 512, 512)}
 _TINY_VAE = {"layers_per_block": 1, "block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4}
 _SCALES = {"flux1": (0.3611, 0.1159), "sd3": (1.5305, 0.0609)}  # of a family's latents: factor and shift
@@ -54,7 +54,7 @@ _TINY_CLIP = {
 
 @dataclass(frozen=True)
 class Model:
-    """A family at a size, and what it paints unless the command line says otherwise."""
+    """A family at a size, and the default size of its pictures and texts."""
 
     family: str
     config: Mapping[str, Any]
@@ -69,7 +69,7 @@ class Model:
         return FluxTransformer2DModel if self.family == "flux1" else SD3Transformer2DModel
 
     def flops(self, height: int, width: int) -> int:
-        """Return the operations of one row of this size through the transformer."""
+        """Return the operations of one row of this picture size through the transformer."""
         count = flux1_flops if self.family == "flux1" else sd3_flops
         return count(self.config, image_tokens=height * width // _PATCH**2, text_tokens=self.text_tokens)
 
@@ -91,8 +91,8 @@ def make_policy(
         build: Makes a network of a class, a configuration, a device and a dtype.
     """
     lora = Lora(rank=lora_rank, alpha=lora_rank, targets=LORA_TARGETS) if lora_rank else None
-    held = compute.dtype if lora else torch.float32
-    transformer = build(model.transformer, model.config, seed=0, device=compute.device, dtype=held)
+    dtype = compute.dtype if lora else torch.float32
+    transformer = build(model.transformer, model.config, seed=0, device=compute.device, dtype=dtype)
     vae = build(AutoencoderKL, _vae_config(model), seed=0, device=compute.device, dtype=compute.dtype)
     flux = model.family == "flux1"
     pipeline: Any = FluxPipeline if flux else StableDiffusion3Pipeline
@@ -100,16 +100,16 @@ def make_policy(
         folder = _folder(Path(name), pipeline.__name__, model.config)
         parts = Parts(folder, pipeline, transformer, vae, lora)
         if flux:
-            of = Flux1(folder, height, width, guidance=3.5, max_sequence_length=model.text_tokens, lora=lora)
-            return Flux1Policy(parts, of, compute, seed=0)
-        kind = StableDiffusion3(
+            settings = Flux1(folder, height, width, guidance=3.5, max_sequence_length=model.text_tokens, lora=lora)
+            return Flux1Policy(parts, settings, compute, seed=0)
+        family = StableDiffusion3(
             folder, height, width, guidance=4.5, negative_prompt="", max_sequence_length=256, lora=lora
         )
-        return StableDiffusion3Policy(parts, kind, compute, seed=0)
+        return StableDiffusion3Policy(parts, family, compute, seed=0)
 
 
 def make_condition(model: Model, rows: int, *, device: torch.device, dtype: torch.dtype) -> Condition:
-    """Return random embeddings in the place of texts, and of the negative prompt that guidance needs."""
+    """Return random embeddings in place of texts, and of the negative prompt that guidance needs."""
 
     def embeddings(count: int) -> dict[str, torch.Tensor]:
         shapes = {
@@ -122,7 +122,7 @@ def make_condition(model: Model, rows: int, *, device: torch.device, dtype: torc
 
 
 def make_scorer(model: Model, *, device: torch.device, build: Any = random_network) -> ClipReward:
-    """Return a scorer as HPS is one, in fp32: its preparation of pictures and texts, and a CLIP of random weights."""
+    """Return a scorer like HPS, in fp32: its preparation of pictures and texts, and a CLIP of random weights."""
     clip = build(_clip, model.clip, seed=0, device=device, dtype=torch.float32).requires_grad_(False)
     preprocess = partial(hps_pixels, side=224)
     return ClipReward("hps", clip, clip_tokenizer(), preprocess=preprocess, clean=clean_text)
@@ -152,7 +152,7 @@ def _vae_config(model: Model) -> dict[str, Any]:
 
 
 def _folder(folder: Path, pipeline: str, config: Mapping[str, Any]) -> Path:
-    """Write what the settings of a family read of a folder: names of components, the transformer's configuration."""
+    """Write the files that a family's settings read: names of components, the transformer's configuration."""
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     texts = [f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")]
     for component in ("transformer", "vae", "scheduler", *texts):

@@ -1,9 +1,9 @@
-"""What Ray runners gain on the shapes world, and what a shard's way through Ray costs.
+"""The gain of Ray runners on the shapes world, and the cost of Ray for each shard.
 
-Rollout, completion and scoring of one round are made again and again by this process, by one runner and by two, each
-with one thread of torch; the sides take turns, and ratios are medians of the ratios of each turn. The two runners are
-timed without scoring ahead too. Then whole rounds: two runners that do everything, and one that paints a round ahead
-while the other updates.
+This process, one runner and two runners, each with one thread of torch, repeat rollout, completion and scoring of one
+round; the sides take turns, and ratios are medians of the ratios of each turn. The two runners are timed without
+scoring ahead too. Then whole rounds: two runners that do everything, and one that samples a round ahead while the
+other updates.
 
     python benchmarks/runners.py     prints a table, and a JSON object as its last line
 """
@@ -38,14 +38,14 @@ WARM = 2  # rounds that load models and are not counted
 
 
 class InOrder(RayExecutor):
-    """Runners that score once everything is painted."""
+    """Runners that score after all pictures are sampled."""
 
     def _score_ahead(self, job: Job, shard: int) -> None:
         """Wait."""
 
 
 def parameters(prompts: int, *overrides: str):
-    """G²RPO at T = 8 with Λ = {1, 2, 3}, two prompts a shard."""
+    """G²RPO at T = 8 with Λ = {1, 2, 3}, two prompts per shard."""
     return shipped(
         "rollout.num_steps=8",
         "rollout.steps=[0, 1, 2, 3]",
@@ -63,7 +63,7 @@ def with_runners(prompts: int, count: int):
 
 
 def timed(executor: StageExecutor, prompts: int) -> dict[str, float]:
-    """Wall seconds of each stage, made again."""
+    """Return wall seconds of each stage, repeated."""
     params = parameters(prompts)
     run, seconds = open_run(params, device="cpu"), dict[str, float]()
     for name in PAINTING:
@@ -75,7 +75,7 @@ def timed(executor: StageExecutor, prompts: int) -> dict[str, float]:
 
 
 def turns(prompts: int, count: int) -> dict[str, list[dict[str, float]]]:
-    """Have the sides take turns."""
+    """Return the seconds of each side in each turn, by stage."""
     params = parameters(prompts)
     here = Resources(params)
     run_stage(open_run(params, device="cpu"), STAGES["prompts"], 0, params, here)
@@ -88,17 +88,17 @@ def turns(prompts: int, count: int) -> dict[str, list[dict[str, float]]]:
     for executor in sides.values():
         timed(executor, prompts)
         timed(executor, prompts)  # the second runner may have come late
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(count):
         for name, executor in sides.items():
-            found[name].append(timed(executor, prompts))
+            seconds[name].append(timed(executor, prompts))
     for executor in sides.values():
         executor.close()
-    return found
+    return seconds
 
 
 class Clock(Observer):
-    """Notes when each round was done."""
+    """Notes when each round ends."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -108,7 +108,7 @@ class Clock(Observer):
 
 
 def rounds(prompts: int, count: int, *overrides: str) -> list[float]:
-    """Wall seconds of each round of a run of its own."""
+    """Return wall seconds of each round of a new run."""
     two = ("placement.runner=ray", "placement.num_runners=2", f"run.rounds={count + WARM}", "evaluate.every=1000")
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -118,52 +118,52 @@ def rounds(prompts: int, count: int, *overrides: str) -> list[float]:
     return [later - earlier for earlier, later in zip(clock.at[WARM - 1 :], clock.at[WARM:], strict=False)]
 
 
-def ratio(found: dict[str, list[dict[str, float]]], one: str, other: str, names: Sequence[str] = PAINTING) -> float:
-    """Median over the turns of the ratio of two sides' seconds."""
-    whole: Callable[[dict[str, float]], float] = lambda seconds: sum(seconds[name] for name in names)  # noqa: E731
-    return round(median(whole(a) / whole(b) for a, b in zip(found[one], found[other], strict=True)), 3)
+def ratio(sides: dict[str, list[dict[str, float]]], one: str, other: str, names: Sequence[str] = PAINTING) -> float:
+    """Return the median over the turns of the ratio of two sides' seconds."""
+    total: Callable[[dict[str, float]], float] = lambda seconds: sum(seconds[name] for name in names)  # noqa: E731
+    return round(median(total(a) / total(b) for a, b in zip(sides[one], sides[other], strict=True)), 3)
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="What Ray runners gain.")
+    parser = argparse.ArgumentParser(description="The gain of Ray runners.")
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--rounds", type=int, default=10, help="0 leaves the comparison of whole rounds out")
+    parser.add_argument("--rounds", type=int, default=10, help="0: no comparison of whole rounds")
     args = parser.parse_args(words)
     start_here(8)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["G2RPO_HOME"] = str(Path(folder) / "store")
-        found = turns(args.prompts, args.turns)
+        sides = turns(args.prompts, args.turns)
     shards = args.prompts // 2 * len(PAINTING)
-    told = {
+    result = {
         "prompts": args.prompts,
         "turns": args.turns,
         "torch": torch.__version__,
         "ray": ray.__version__,
         "seconds": {
             name: {stage: round(median(turn[stage] for turn in made), 3) for stage in PAINTING}
-            for name, made in found.items()
+            for name, made in sides.items()
         },
-        "one_over_two": ratio(found, "one", "two"),
-        "here_over_two": ratio(found, "here", "two"),
-        "in_order_over_two": ratio(found, "two, in order", "two", ("complete", "score")),
+        "one_over_two": ratio(sides, "one", "two"),
+        "here_over_two": ratio(sides, "here", "two"),
+        "in_order_over_two": ratio(sides, "two, in order", "two", ("complete", "score")),
         "overhead_seconds_a_shard": round(
             median(
-                (sum(a.values()) - sum(b.values())) / shards for a, b in zip(found["one"], found["here"], strict=True)
+                (sum(a.values()) - sum(b.values())) / shards for a, b in zip(sides["one"], sides["here"], strict=True)
             ),
             4,
         ),
     }
     if args.rounds:
         ahead = ("placement.staleness=1", "placement.update_runners=1")
-        told["round_seconds"] = {
+        result["round_seconds"] = {
             "two": round(median(rounds(args.prompts, args.rounds)), 3),
             "two, by copies": round(median(rounds(args.prompts, args.rounds, "placement.parallel=ddp")), 3),
             "one paints ahead": round(median(rounds(args.prompts, args.rounds, *ahead)), 3),
         }
-    for name, seconds in told["seconds"].items():
+    for name, seconds in result["seconds"].items():
         print(f"{name:<16}" + "".join(f"{stage:>10} {value:.2f} s" for stage, value in seconds.items()))
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a round of FLUX.1-dev by the paper's recipe would take on several GPUs: arithmetic on stated assumptions.
+"""An estimate of a round of FLUX.1-dev by the paper's recipe on several GPUs: arithmetic on stated assumptions.
 
 Nothing is measured here. Evaluations are exact (stages/readings/budget.py); operations are those of
 docs/performance.md; rates are assumptions, which the command line can change.
@@ -20,30 +20,30 @@ from stages.readings.budget import round_evaluations
 
 PRESET = Path(__file__).parents[1] / "presets/flux1-dev-hps-clip-8gpu.yaml"
 ROW = 37.28e12  # operations of an evaluation at 720 x 720
-BESIDE = 1.5e15  # of decoding and scoring, a prompt
+BESIDE = 1.5e15  # of decoding and scoring, per prompt
 PARAMETERS = 11.9e9
 A_NODE = 8  # GPUs
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What is assumed."""
+    """The assumptions."""
 
     operations: float
-    """A second on a GPU: 55 % of 700 TFLOP/s."""
+    """Per second on a GPU: 55 % of 700 TFLOP/s."""
     within: float
-    """Bytes a second that a GPU exchanges with its node's others."""
+    """Bytes per second that a GPU exchanges with the others of its node."""
     between: float
-    """The same with other nodes."""
+    """The same with GPUs of other nodes."""
     disk: float
-    """Bytes a second that one process writes to the store."""
+    """Bytes per second that one process writes to the store."""
     shard: float
-    """Seconds of Ray and of files around a shard, as benchmarks/runners.py measures them."""
+    """Seconds of Ray and files per shard, as benchmarks/runners.py measures them."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of a round on so many GPUs."""
+    """Seconds of a round on a number of GPUs."""
 
     gpus: int
     prompts: int
@@ -60,29 +60,29 @@ class Round:
 
 
 def a_round(gpus: int, prompts: int, rates: Rates) -> Round:
-    """Return the seconds of a round; a shard is one prompt, so no more GPUs than prompts paint."""
+    """Return the seconds of a round; a shard is one prompt, so no more GPUs than prompts sample."""
     params = load_params(
         PRESET, [f"prompts.num_prompts={prompts}", f"placement.num_runners={gpus}", "prompts.shard_size=1"]
     )
     evaluations = round_evaluations(params, 0)
     sites = prompts * len(params.rollout.steps)
-    learned = 4 * sites  # forward, the same again for checkpointing, and a backward of two forwards' work
-    painted = evaluations - 3 * sites - min(sites, params.update.micro_batch)
-    shard = (painted * ROW / prompts + BESIDE) / rates.operations + rates.shard
+    update_rows = 4 * sites  # forward, the same again for checkpointing, and a backward of two forwards' work
+    sampling_rows = evaluations - 3 * sites - min(sites, params.update.micro_batch)
+    shard = (sampling_rows * ROW / prompts + BESIDE) / rates.operations + rates.shard
     painting = ceil(prompts / gpus) * shard
-    update = ceil(sites / gpus) * learned / sites * ROW / rates.operations
+    update = ceil(sites / gpus) * update_rows / sites * ROW / rates.operations
     calls = ceil(ceil(sites / gpus) / params.update.micro_batch)
     rate = rates.within if gpus <= A_NODE else rates.between
     exchange = (gpus > 1) * (calls * (2 * 2 + 4) + 4 * 4) * PARAMETERS / rate  # see docs/performance.md
     storing = 12 * PARAMETERS / rates.disk
     total = painting + update + exchange + storing
-    alone = prompts * shard + learned * ROW / rates.operations + storing
+    alone = prompts * shard + update_rows * ROW / rates.operations + storing
     seconds = [round(value, 1) for value in (painting, update, exchange, storing, total)]
     return Round(gpus, prompts, evaluations, *seconds, efficiency=round(alone / gpus / total, 2))
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="What a round of FLUX.1-dev would take on several GPUs.")
+    parser = argparse.ArgumentParser(description="An estimate of a round of FLUX.1-dev on several GPUs.")
     for name, value in asdict(Rates(385e12, 300e9, 40e9, 2e9, 0.05)).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value)
     rates = Rates(**vars(parser.parse_args(words)))

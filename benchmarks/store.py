@@ -1,8 +1,8 @@
-"""What the store costs a round, and what it costs to go on after a kill.
+"""The cost of the store per round, and the cost of a restart after a kill.
 
-Rounds of 8 prompts with T = 8 and Λ = {1, 2} are trained; then the parts of their keeping are timed by themselves, in
-turns, beside the round that they belong to: digests, tables and policy written and synced to disk, metrics, MLflow; and
-what a restart does before it computes: the fingerprint, every file of the run checked, MLflow's history read.
+Rounds of 8 prompts with T = 8 and Λ = {1, 2} are trained; then the parts of storing one are timed by themselves, in
+turns, and compared with a round: digests, tables and policy written and synced to disk, metrics, MLflow; and the work
+of a restart before it computes: the fingerprint, every file of the run checked, MLflow's history read.
 
     python benchmarks/store.py prints a JSON object as its last line
 """
@@ -64,19 +64,19 @@ def main() -> None:
     for _ in range(TURNS):
         for name, work in parts.items():
             measured[name].append(seconds(work))
-    found = {name: median(values) for name, values in measured.items()}
+    medians = {name: median(values) for name, values in measured.items()}
     rows = run.metrics()[2:]
     stages = {stage.name: median(row[f"seconds/{stage.name}"] for row in rows) for stage in ROUND_STAGES}
     a_round = sum(stages.values())
-    restart = sum(value for name, value in found.items() if name.startswith("restart"))
-    keeping = sum(value for name, value in found.items() if not name.startswith("restart"))
+    restart = sum(value for name, value in medians.items() if name.startswith("restart"))
+    storing = sum(value for name, value in medians.items() if not name.startswith("restart"))
     result = {
         "round_seconds": a_round,
         "stage_seconds": stages,
-        "milliseconds": {name: round(1000 * value, 2) for name, value in found.items()},
+        "milliseconds": {name: round(1000 * value, 2) for name, value in medians.items()},
         "bytes_a_round": sum(map(len, contents.values())),
         "bytes_checked": sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file()),
-        "keeping_over_round": keeping / a_round,
+        "keeping_over_round": storing / a_round,
         "restart_over_longest_stage": restart / max(stages.values()),
     }
     print(json.dumps(result, indent=1) if os.isatty(1) else json.dumps(result))

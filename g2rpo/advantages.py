@@ -3,8 +3,8 @@
     A_i = clamp( sum over rewards and granularities of  weight (r_i - mean) / divisor )
 
 for branch i of a group. Source: G²RPO, arXiv:2510.01982, eq. 11; the group normalisation is that of GRPO,
-arXiv:2402.03300. Deviation: the spread of a group that divides is never below a floor, where `std + 1e-8` alone makes
-advantages of rounding errors; see `spread_floors` and `divisor`.
+arXiv:2402.03300. Deviation: the divisor of a group is never below a floor; with `std + 1e-8` alone, rounding errors
+become advantages; see `spread_floors` and `divisor`.
 """
 
 import math
@@ -24,7 +24,7 @@ Fusion = Literal["sum", "mean"]
 Normalise = Literal["each", "mixed"]
 
 MIXED = "mixed"
-"""In the place of a reward: all of them, weighted and summed in their own units."""
+"""In place of a reward's name: the sum of all rewards, weighted, in their own units."""
 
 _ROUNDING = 1e-5  # of the largest reward of a group: equal pictures in other batches differ by about 1e-6 of it
 
@@ -45,7 +45,7 @@ class IntegrationRule:
     """`each`: every reward is standardised within its group, then summed. `mixed`: rewards are summed in their own
     units, then standardised."""
     std_floor_frac: float
-    """Least spread of a group that is divided by, as a share of the pooled spread of all groups; from 0."""
+    """Least spread to divide by, as a share of the pooled spread of all groups; at least 0."""
     std_eps: float
     """Added to that spread, in the units of the reward."""
     clamp: float
@@ -64,7 +64,7 @@ class IntegrationRule:
 
 @dataclass(frozen=True)
 class GroupSpread:
-    """Where the rewards of one group lie. Example: rewards (1, 2, 3) have mean 2, std 1, largest 3."""
+    """Mean, spread and magnitude of a group's rewards. Example: (1, 2, 3) have mean 2, std 1, largest 3."""
 
     mean: float
     std: float
@@ -74,10 +74,10 @@ class GroupSpread:
 
 
 def group_spread(rewards: Rewards) -> GroupSpread:
-    """Return where the rewards of one group lie. The sample std is what the published code takes (`torch.std`).
+    """Return mean, spread and magnitude of a group's rewards. The std is the sample std, as in the published code.
 
     Args:
-        rewards: One reward a branch, fp32 or fp64.
+        rewards: One reward per branch, fp32 or fp64.
 
     Raises:
         ValueError: If there are fewer than 2 rewards, or one of them is not a finite number.
@@ -97,7 +97,7 @@ def group_spread(rewards: Rewards) -> GroupSpread:
 
 @dataclass(frozen=True)
 class Divisor:
-    """What the rewards of a group are divided by, and whether a floor stood in for their own spread.
+    """What the rewards of a group are divided by, and whether a floor replaces their own spread.
 
     Example: std 0.001 under a floor of 0.002 is divided by 0.002, floored.
     """
@@ -124,7 +124,7 @@ def divisor(spread: GroupSpread, *, floor: float, eps: float) -> Divisor:
 
 
 def signals(values: Mapping[Key, Rewards], rule: IntegrationRule) -> dict[Key, Rewards]:
-    """Return what of a group is standardised as one, by (reward, granularity).
+    """Return the values of a group that are standardised together, by (reward, granularity).
 
     `each`: every reward at every granularity. `mixed`: at each granularity, under the name MIXED, the sum of the
     rewards in their own units, each times its weight.
@@ -133,7 +133,7 @@ def signals(values: Mapping[Key, Rewards], rule: IntegrationRule) -> dict[Key, R
         values: Rewards of the group's branches, shape (b,).
 
     Raises:
-        ValueError: If there is none, or a reward or a granularity has no weight.
+        ValueError: If there are no values, or a reward or a granularity has no weight.
     """
     _require_weights(values, rule)
     if rule.normalise == "each":
@@ -147,7 +147,7 @@ def signals(values: Mapping[Key, Rewards], rule: IntegrationRule) -> dict[Key, R
 
 
 def spread_floors(groups: Iterable[Mapping[Key, Rewards]], rule: IntegrationRule) -> dict[Key, float]:
-    """Return the least spread of a group by key of `signals`: a share of the spread that the groups pool.
+    """Return the least spread of a group by key of `signals`: a share of the spread pooled over the groups.
 
         floor = std_floor_frac sqrt( mean over groups of std^2 ).
 
@@ -186,7 +186,7 @@ class Summand:
 
 
 def summands(values: Mapping[Key, Rewards], rule: IntegrationRule, floors: Mapping[Key, float]) -> dict[Key, Summand]:
-    """Return what each reward at each granularity adds to the advantages of a group; their sum is all of it.
+    """Return what each reward at each granularity adds to the advantages of a group; the advantages are their sum.
 
         each:   A_i = sum_reward sum_lambda w_reward w_lambda (r_i - mean) / divisor(r)
         mixed:  A_i = sum_lambda w_lambda (R_i - mean) / divisor(R),    R = sum_reward w_reward r
@@ -210,15 +210,15 @@ def summands(values: Mapping[Key, Rewards], rule: IntegrationRule, floors: Mappi
         for key, value in signals(values, rule).items()
     }
     whole = _whole(values, rule)
-    found = dict[Key, Summand]()
+    result = dict[Key, Summand]()
     for (reward, granularity), value in values.items():
         spread = group_spread(value)
-        by = divisors[reward if rule.normalise == "each" else MIXED, granularity]
+        group_divisor = divisors[reward if rule.normalise == "each" else MIXED, granularity]
         exact = value.to(torch.float64)
         shifted = exact - spread.mean if spread.std > 0 else torch.zeros_like(exact)
         weight = rule.reward_weights[reward] * rule.granularity_weights[granularity] / whole
-        found[reward, granularity] = Summand(shifted / by.value, weight, spread, by)
-    return found
+        result[reward, granularity] = Summand(shifted / group_divisor.value, weight, spread, group_divisor)
+    return result
 
 
 @dataclass(frozen=True)
@@ -251,10 +251,10 @@ def _whole(values: Mapping[Key, Rewards], rule: IntegrationRule) -> float:
 def _require_weights(values: Mapping[Key, Rewards], rule: IntegrationRule) -> None:
     if not values:
         raise ValueError("An advantage needs at least one reward and one granularity, got none.")
-    for name, weights, asked in (
+    for name, weights, used in (
         ("reward", rule.reward_weights, [reward for reward, _ in values]),
         ("granularity", rule.granularity_weights, [granularity for _, granularity in values]),
     ):
-        missing = ", ".join(dict.fromkeys(str(one) for one in asked if one not in weights))
+        missing = ", ".join(dict.fromkeys(str(key) for key in used if key not in weights))
         if missing:
             raise ValueError(f"Each {name} needs a weight, got none for {missing}. Set integrate.{name}_weights.")

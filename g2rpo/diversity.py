@@ -1,4 +1,4 @@
-"""How much the pictures of a group differ: what falls when a policy comes to paint one picture for every noise."""
+"""How much the pictures of a group differ: it falls when a policy samples the same picture from every noise."""
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ def group_diversity(latents: Float[Tensor, " b *element"], group: Int[Tensor, " 
     different sizes have the same expectation of its square.
 
     Args:
-        latents: Clean latents, a row a picture.
+        latents: Clean latents, one row per picture.
         group: The group of each row, numbered from 0 without gaps; each has at least two rows.
     """
     rows = latents.detach().flatten(1).double()

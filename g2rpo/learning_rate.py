@@ -1,4 +1,4 @@
-"""The learning rate of a round: a rise, a fall, and what is left."""
+"""The learning rate of a round: linear warmup, linear decay, then constant."""
 
 
 def scheduled(
@@ -6,12 +6,12 @@ def scheduled(
 ) -> float:
     """Return the learning rate of a round, counted from 0.
 
-    It rises linearly over the first `warmup_rounds`, the last of which has all of it; then it falls linearly over
-    `decay_rounds` to `final_frac` of it, and stays. None never falls.
+    It rises linearly and reaches `learning_rate` in the last of `warmup_rounds`; then it falls linearly over
+    `decay_rounds` to `final_frac` times `learning_rate`, and stays there. With None it never falls.
     Example: 1.0 with warmup 2, decay 4 and final_frac 0: 0.5, 1, 1, 0.75, 0.5, 0.25, 0, 0, ...
 
     Args:
-        learning_rate: The highest.
+        learning_rate: The highest value.
         round_number: The round.
         warmup_rounds: At least 0.
         decay_rounds: At least 1, or None.
@@ -21,5 +21,5 @@ def scheduled(
         return learning_rate * (round_number + 1) / warmup_rounds
     if decay_rounds is None:
         return learning_rate
-    fallen = min(1.0, (round_number - warmup_rounds) / decay_rounds)
-    return learning_rate * (1 - (1 - final_frac) * fallen)
+    progress = min(1.0, (round_number - warmup_rounds) / decay_rounds)
+    return learning_rate * (1 - (1 - final_frac) * progress)

@@ -1,4 +1,4 @@
-"""The clipped surrogate of PPO over branches, and what it reports.
+"""The clipped surrogate of PPO over branches, and its ratios.
 
 Source: PPO, arXiv:1707.06347, eq. 7, as G²RPO, arXiv:2510.01982, uses it.
 """
@@ -13,7 +13,7 @@ from g2rpo.types import Rewards
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The loss to be minimised (a scalar with gradient), and the ratios it saw, shape (b,), without gradient.
+    """The loss to minimise (a scalar with gradient); ratios and where the clip acts, shape (b,), without gradient.
 
     Example: ratio 1 and advantages (+1, -1) give loss 0 and a gradient.
     """
@@ -28,7 +28,7 @@ def clipped_surrogate(log_prob: Rewards, log_prob_old: Rewards, advantage: Rewar
 
         L = -mean[ min( rho A, clip(rho, 1 - c, 1 + c) A ) ],    rho = exp(log_prob - log_prob_old).
 
-    A branch counts as clipped where the clip is what the minimum takes, so that it gives no gradient.
+    A branch counts as clipped where the minimum is the clipped term, which gives no gradient.
 
     Args:
         clip_range: c, above 0 (1e-4 in the paper: log-probabilities are means over elements).
@@ -36,7 +36,7 @@ def clipped_surrogate(log_prob: Rewards, log_prob_old: Rewards, advantage: Rewar
     if clip_range <= 0:
         raise ValueError(f"A clip range is above 0, got clip_range={clip_range}. Use 1e-4 as in the paper.")
     ratio = torch.exp(log_prob - log_prob_old)
-    kept = ratio * advantage
-    held = ratio.clamp(1 - clip_range, 1 + clip_range) * advantage
-    loss = -torch.minimum(kept, held).mean()
-    return Surrogate(loss=loss, ratio=ratio.detach(), clipped=(held < kept).detach())
+    unclipped = ratio * advantage
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range) * advantage
+    loss = -torch.minimum(unclipped, clipped).mean()
+    return Surrogate(loss=loss, ratio=ratio.detach(), clipped=(clipped < unclipped).detach())

@@ -3,20 +3,20 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from diffusers.utils import logging as of_diffusers
-from transformers.utils import logging as of_transformers
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 
 @contextmanager
 def quietly() -> Generator[None]:
-    """Show no progress bars and only errors of transformers for a while; warnings of diffusers stay."""
-    verbosity = of_transformers.get_verbosity()
-    of_transformers.set_verbosity_error()
-    of_transformers.disable_progress_bar()
-    of_diffusers.disable_progress_bar()
+    """Within the block, hide progress bars and all messages of transformers but errors; diffusers still warns."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        of_transformers.set_verbosity(verbosity)
-        of_transformers.enable_progress_bar()
-        of_diffusers.enable_progress_bar()
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
+        diffusers_logging.enable_progress_bar()

@@ -35,7 +35,7 @@ def anchor_trajectory(
     """Return the deterministic trajectory from the initial noise, at its first `num_visited` steps.
 
     Args:
-        start: Initial noise, a row a prompt.
+        start: Initial noise, one row per prompt.
         sigmas: The schedule, shape (T + 1,), falling from 1 to 0.
         num_visited: Steps to evaluate, in [1, T].
     """
@@ -50,7 +50,7 @@ def anchor_trajectory(
 
 @dataclass(frozen=True)
 class Branched:
-    """One stochastic step a row: where it led, shape (b, ...), and its log-probability then, shape (b,)."""
+    """One stochastic step per row: the next latents, shape (b, ...), and their log-probability, shape (b,)."""
 
     next_latents: Latents
     log_prob: Levels
@@ -68,15 +68,15 @@ def branch_transition(
 def branch(
     latents: Latents, velocity: Latents, eps: Latents, *, step: Index, sigmas: Tensor, sde: SDE, eta: float
 ) -> Branched:
-    """Take one stochastic step a row, with a velocity that is already paid for.
+    """Take one stochastic step per row, with a velocity that is already evaluated.
 
     Args:
         latents: x_k of the anchor, repeated for each branch of a group.
         velocity: v_k of the anchor, likewise.
-        eps: Standard normal noise, one row a branch.
+        eps: Standard normal noise, one row per branch.
         step: k of each row.
         sigmas: The schedule, shape (T + 1,).
-        sde: Whose law.
+        sde: Kind of the step.
         eta: Its noise scale.
     """
     law = branch_transition(latents, velocity, step=step, sigmas=sigmas, sde=sde, eta=eta)
@@ -86,16 +86,16 @@ def branch(
 
 @dataclass(frozen=True)
 class Walked:
-    """The stochastic steps of many branches, a row a step, in the order in which they were taken.
+    """The stochastic steps of many branches, one row per step, in the order in which they are taken.
 
     Example: two branches of the window (0, 1): branch (0, 1, 0, 1), step (0, 0, 1, 1).
     """
 
     branch: Index
-    """Row of the branch among those that walked."""
+    """Row of the branch in the arguments of `walk`."""
     step: Index
     latents: Tensor
-    """x_k that the step left, shape (rows, ...)."""
+    """x_k, from which the step starts, shape (rows, ...)."""
     velocity: Tensor
     """v_k there."""
     next_latents: Tensor
@@ -118,44 +118,44 @@ def walk(
     sde: SDE,
     eta: float,
 ) -> Walked:
-    """Lead every branch from its start to the end of its window: stochastic steps in the window, the ODE elsewhere.
+    """Advance every branch from its start to the end of its window: stochastic steps in the window, the ODE elsewhere.
 
-    All branches advance together, a step of each in a batch.
+    All branches advance together, one step of each per batch.
 
     Args:
         field: The policy.
         start: Latents of each branch at its step `begin`.
-        velocity: Velocity there, where it is already paid for; None has it evaluated.
-        condition: What to paint.
+        velocity: Velocity there, if it is already evaluated, else None.
+        condition: Condition of the pictures.
         rows: The row of `condition` that belongs to each branch.
         begin: Step at which each branch starts; at most the first of its window.
         windows: Stochastic steps of each branch, ascending.
         draw: Returns standard normal noise for branches at steps, on the device of the latents.
         sigmas: The schedule, shape (T + 1,).
-        sde: Whose law.
+        sde: Kind of the step.
         eta: Its noise scale.
     """
     levels, taken = sigmas.to(start), list[Walked]()
     ends = [window[-1] for window in windows]
-    here, device = start, start.device
+    current, device = start, start.device
     for depth in range(max(end - first for first, end in zip(begin, ends, strict=True)) + 1):
         live = [b for b, (first, end) in enumerate(zip(begin, ends, strict=True)) if first + depth <= end]
         steps = [begin[b] + depth for b in live]
         at, step = torch.tensor(live, device=device), torch.tensor(steps, device=device)
-        latents = here[at]
-        paid = None if velocity is None or depth else velocity[at]
-        moving = field(latents, levels[step], condition, rows[at]) if paid is None else paid
+        latents = current[at]
+        known = None if velocity is None or depth else velocity[at]
+        velocities = field(latents, levels[step], condition, rows[at]) if known is None else known
         noisy = [place for place, b in enumerate(live) if steps[place] in windows[b]]
-        chosen = torch.tensor(noisy, dtype=torch.int64, device=device)
-        after = ode_step(latents, moving, sigma=levels[step], sigma_next=levels[step + 1])
+        stochastic = torch.tensor(noisy, dtype=torch.int64, device=device)
+        after = ode_step(latents, velocities, sigma=levels[step], sigma_next=levels[step + 1])
         if noisy:
-            left = (latents[chosen], moving[chosen])
+            leaving = (latents[stochastic], velocities[stochastic])
             eps = draw([live[place] for place in noisy], [steps[place] for place in noisy])
-            went = branch(*left, eps, step=step[chosen], sigmas=sigmas, sde=sde, eta=eta)
-            after[chosen] = went.next_latents
-            taken.append(Walked(at[chosen], step[chosen], *left, went.next_latents, went.log_prob))
-        here = here.clone()
-        here[at] = after
+            branched = branch(*leaving, eps, step=step[stochastic], sigmas=sigmas, sde=sde, eta=eta)
+            after[stochastic] = branched.next_latents
+            taken.append(Walked(at[stochastic], step[stochastic], *leaving, branched.next_latents, branched.log_prob))
+        current = current.clone()
+        current[at] = after
     return Walked(*(torch.cat(column) for column in zip(*(vars(part).values() for part in taken), strict=True)))
 
 
@@ -200,15 +200,15 @@ def complete(
     fronts = [on_device(front, latents.device) for front in lockstep([trees[start] for start in starts])]
     finished = latents.new_empty((len(latents), len(granularities), *latents.shape[1:]))
     charged = torch.zeros((len(latents), len(granularities)), dtype=torch.int64, device=latents.device)
-    here, velocity = latents, torch.empty_like(latents)
+    current, velocity = latents, torch.empty_like(latents)
     for before, front in zip([fronts[0], *fronts], fronts, strict=False):
         if front is not before:
             sigma, sigma_next = levels[before.level[front.parent]], levels[front.level]
-            here = ode_step(here[front.parent], velocity[front.parent], sigma=sigma, sigma_next=sigma_next)
-        finished[front.branch[front.end_row], front.end_granularity] = here[front.end_row]
+            current = ode_step(current[front.parent], velocity[front.parent], sigma=sigma, sigma_next=sigma_next)
+        finished[front.branch[front.end_row], front.end_granularity] = current[front.end_row]
         live = torch.nonzero(front.level < num_steps).flatten()
         owner = front.branch[live]
-        velocity = torch.empty_like(here)
-        velocity[live] = field(here[live], levels[front.level[live]], condition, rows[owner])
+        velocity = torch.empty_like(current)
+        velocity[live] = field(current[live], levels[front.level[live]], condition, rows[owner])
         charged[owner, front.payer[live]] += field.policy.num_forwards
     return Completed(latents=finished, evaluations=charged)

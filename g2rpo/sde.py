@@ -20,7 +20,7 @@ SDE = Literal["flow", "dance", "cps"]
 
 @dataclass(frozen=True)
 class Transition:
-    """A Gaussian over the next latents: `mean`, shape (b, ...), and one standard deviation a row, shape (b,).
+    """A Gaussian over the next latents: `mean`, shape (b, ...), and one standard deviation per row, shape (b,).
 
     Example: at sigma 0.5 -> 0.4 with diffusion 0.7, std = 0.7 sqrt(0.1) = 0.2214 in every row.
     """
@@ -34,7 +34,7 @@ class Transition:
 
 
 def spread_over(levels: Tensor, latents: Tensor) -> Tensor:
-    """Return a value a row shaped so that it broadcasts over the axes of the latents."""
+    """Return one value per row, shaped so that it broadcasts over the axes of the latents."""
     return levels.reshape(-1, *[1] * (latents.ndim - 1))
 
 

@@ -1,7 +1,7 @@
 """One optimizer over one network: accumulate, clip, step, average.
 
-Its whole state is named tensors and three numbers, so that it can be stored without pickling. The tensors may lie in
-shares, one on each process of a process group: then all of them take each step together.
+Its whole state is named tensors and three numbers, so that it can be stored without pickling. The tensors may be
+sharded over the processes of a process group: then all of them take each step together.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from g2rpo.distributed.fsdp import held_like, whole
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW (arXiv:1711.05101) and what surrounds it. The paper: 2e-6, (0.9, 0.999), 1e-4, 1.0, no EMA."""
+    """AdamW (arXiv:1711.05101), gradient clipping, averaging. The paper: 2e-6, (0.9, 0.999), 1e-4, 1.0, no EMA."""
 
     learning_rate: float
     betas: tuple[float, float]
     weight_decay: float
     max_grad_norm: float
-    """The gradient's global norm is cut to this."""
+    """The gradient is clipped to this global norm."""
     ema_decay: float | None
     """`ema = decay ema + (1 - decay) weights` after each step; None keeps no average."""
 
 
 class Trainer:
-    """Trains the parameters of a network that ask for gradient.
+    """Trains the parameters of a network that require gradient.
 
-    The average, where asked for, starts at the weights that the network has when the trainer is made.
+    The average of the weights, if any, starts at the weights that the network has when the trainer is made.
     """
 
     def __init__(self, module: torch.nn.Module, settings: OptimizerSettings) -> None:
@@ -37,7 +37,7 @@ class Trainer:
         self.num_steps = 0
         self._named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self._named:
-            raise ValueError("A trainer needs parameters that ask for gradient, got none. Unfreeze the policy.")
+            raise ValueError("A trainer needs parameters that require gradient, got none. Unfreeze the policy.")
         self._optimizer = torch.optim.AdamW(
             self._named.values(),
             lr=settings.learning_rate,
@@ -49,7 +49,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step; to begin with that of the settings."""
+        """The learning rate of the next step; at first that of the settings."""
         return self._optimizer.param_groups[0]["lr"]
 
     @learning_rate.setter
@@ -58,7 +58,7 @@ class Trainer:
             group["lr"] = value
 
     def step(self) -> float:
-        """Clip the accumulated gradient, take one step, forget the gradient; return its norm before the clip.
+        """Clip the accumulated gradient, take one step, clear the gradient; return its norm before the clip.
 
         Raises:
             FloatingPointError: If the norm is not a finite number; the weights are then unchanged.
@@ -80,7 +80,7 @@ class Trainer:
         return {name: parameter.detach().clone() for name, parameter in self._named.items()}
 
     def evaluation_weights(self) -> dict[str, Tensor]:
-        """Return the weights that are judged: the average where there is one, else the trained weights."""
+        """Return the weights to evaluate: the average if there is one, else the trained weights."""
         return self.weights() if self._ema is None else {n: t.clone() for n, t in self._ema.items()}
 
     def state(self) -> dict[str, Tensor]:
@@ -94,10 +94,10 @@ class Trainer:
         return tensors | {f"ema.{name}": tensor for name, tensor in (self._ema or {}).items()}
 
     def load_state(self, tensors: Mapping[str, Tensor], num_steps: int) -> None:
-        """Take up a stored state; afterwards every step equals, bit for bit, that of the stored trainer.
+        """Load a stored state; afterwards every step equals, bit for bit, that of the stored trainer.
 
         Raises:
-            ValueError: If the state is of another network or of other settings.
+            ValueError: If the state belongs to another network or to other settings.
         """
         expected = {f"ema.{name}" for name in self._named} if self._ema is not None else set[str]()
         if num_steps > 0:

@@ -67,7 +67,7 @@ def completion_tree(
 
 @dataclass(frozen=True)
 class Front:
-    """All nodes at one depth of the trees of many branches, a row a node.
+    """All nodes at one depth of the trees of many branches, one row per node.
 
     Example: two branches with one node each at this depth: branch (0, 1), parent (0, 1), payer (0, 0).
     """

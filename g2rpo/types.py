@@ -1,4 +1,4 @@
-"""The array shapes that the method speaks of, as annotations that the tests execute."""
+"""The array shapes of the method, as annotations that the tests check."""
 
 from jaxtyping import Float, Int64
 from torch import Tensor

@@ -22,17 +22,17 @@ class VelocityField:
 
     policy: Policy
     micro_batch: int
-    """Rows a call, at least 1; more is faster until memory ends. It changes the last bits of fp32 results."""
+    """Rows per call, at least 1; more is faster while memory lasts. It changes the last bits of fp32 results."""
     dtype: torch.dtype = torch.float32
-    """What the network computes in; below fp32 by autocast, with weights and results kept in fp32."""
+    """Dtype of the computation; below fp32 by autocast, with weights and results kept in fp32."""
     base: bool = False
-    """Whether the base model is meant, by the policy's network with its adapter switched off."""
+    """Whether to evaluate the base model: the policy's network with its adapter switched off."""
     team: Team = field(default_factory=Team)
-    """Who learns it together; what has no gradient is each process's own."""
+    """The processes that train the policy together; calls without gradient are each process's own."""
     evaluations: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a micro-batch that holds nothing."""
+        """Refuse a micro-batch of less than 1 row."""
         if self.micro_batch < 1:
             raise ValueError(f"A micro-batch holds at least 1 row, got {self.micro_batch}. Raise micro_batch.")
 
@@ -51,15 +51,15 @@ class VelocityField:
         return velocity
 
     def with_gradient(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        """Return the velocity of one micro-batch, with gradient; the caller cuts and goes backward."""
+        """Return the velocity of one micro-batch, with gradient; the caller runs the backward pass."""
         self.evaluations += 3 * len(latents) * self.policy.num_forwards
         with self._mode():
             return self.team.velocity(self.policy, latents, sigma, condition).float()
 
     def as_in_update(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        """Return what `with_gradient` computes, by the same operations, without its gradient.
+        """Return the values of `with_gradient`, by the same operations, without gradient.
 
-        Compiled code differs in its last bits between the two modes.
+        Compiled code gives other last bits when grad mode is off.
         """
         self.evaluations += len(latents) * self.policy.num_forwards
         with torch.enable_grad():
@@ -71,7 +71,7 @@ class VelocityField:
 
     @contextmanager
     def _mode(self) -> Generator[None]:
-        """Compute in `dtype`, and as the base where that is meant."""
-        lowered = torch.autocast(self.policy.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
-        with self.policy.without_adapter() if self.base else nullcontext(), lowered:
+        """Compute in `dtype`; for the base, with the adapter switched off."""
+        autocast = torch.autocast(self.policy.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
+        with self.policy.without_adapter() if self.base else nullcontext(), autocast:
             yield

@@ -37,7 +37,7 @@ def drawn_steps(
         seed: Of the run.
 
     Raises:
-        ValueError: If more are asked for than there are.
+        ValueError: If `count` is below 1 or above their number.
     """
     if not 1 <= count <= len(steps):
         raise ValueError(f"A round draws its steps from M: 1 to {len(steps)} of them, got {count}. Lower it.")
@@ -77,7 +77,7 @@ def sliding_window(
         interval: tau, rounds at a place.
         schedule: How it moves.
         round_number: The round, counted from 0.
-        seed: Of the run; `random` hangs on it.
+        seed: Of the run; `random` depends on it.
 
     Raises:
         ValueError: If the window is larger than what it slides over.

@@ -1,1 +1,1 @@
-"""Processes that learn one policy together: their group, their gradients, their shares of weights."""
+"""Processes that train one policy together: their group, their gradients, their shards of weights."""

@@ -1,6 +1,6 @@
-"""How the gradients of the processes of a process group come together: copies that are averaged, or weights in shares.
+"""How the processes of a process group combine their gradients: whole copies of the weights, or shards.
 
-DDP keeps a whole copy on each (arXiv:2006.15704), FSDP2 a share of weights, gradient and moments on each
+DDP keeps a whole copy on each (arXiv:2006.15704), FSDP2 a shard of weights, gradient and moments on each
 (arXiv:2304.11277, in the form of torch's `fully_shard`).
 """
 
@@ -17,7 +17,7 @@ from g2rpo.types import Latents, Levels
 
 
 class Team:
-    """Those that learn one policy together; by itself, one process that has nobody to wait for.
+    """The processes that train one policy together; this class itself is for a single process.
 
     Gradients are means over the processes: scale a loss by `process_group.size`.
     """
@@ -26,16 +26,16 @@ class Team:
         self.process_group = process_group
 
     def velocity(self, policy: Policy, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        """Return the policy's velocity, such that its backward pass takes part in the team's mean."""
+        """Return the policy's velocity, such that its backward pass averages gradients over the processes."""
         return policy.velocity(latents, sigma, condition)
 
     def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
-        """Surround forward and backward of a micro-batch; the mean is taken after the last of a step at the latest."""
+        """Surround forward and backward of a micro-batch; the last one of a step averages gradients at the latest."""
         return nullcontext()
 
 
 class Replicated(Team):
-    """Each process holds all weights; DDP takes the mean of the gradients of those that are trained."""
+    """Each process holds all weights; DDP averages the gradients of those that are trained."""
 
     def __init__(self, policy: Policy, process_group: ProcessGroup) -> None:
         super().__init__(process_group)
@@ -48,15 +48,15 @@ class Replicated(Team):
         return self._replica(latents, sigma, condition)
 
     def adding_up(self, *, last: bool) -> AbstractContextManager[None]:
-        """Keep gradients to oneself until the last."""
+        """Keep gradients local until the last micro-batch."""
         return nullcontext() if last else self._replica.no_sync()
 
 
 class Sharded(Team):
-    """Each process holds a share of the weights, of the gradient and of the optimizer's moments, in fp32.
+    """Each process holds a shard of the weights, of the gradient and of the optimizer's moments, in fp32.
 
-    A block's weights are gathered when it is computed, in `dtype`, and let go after. The mean is taken after each
-    micro-batch: a gradient that is kept to oneself until the last one is a whole one, in fp32.
+    A block's weights are gathered when it is computed, in `dtype`, and freed after. Gradients are averaged after each
+    micro-batch: one that is kept local until the last would be a whole one, in fp32.
     """
 
     def __init__(self, policy: Policy, process_group: ProcessGroup, dtype: torch.dtype) -> None:
@@ -65,13 +65,13 @@ class Sharded(Team):
 
 
 def shard(module: Any, dtype: torch.dtype) -> None:
-    """Spread the weights of a transformer of diffusers over the process group, block by block; done in place.
+    """Shard the weights of a transformer of diffusers over the process group, block by block, in place.
 
-    What lies outside the blocks is let go after a forward too, or a trainer that is made between a forward and its
-    backward would find it whole.
+    Weights outside the blocks are sharded again after a forward too; otherwise a trainer that is made between a
+    forward and its backward would get them whole.
     """
-    lowered = None if dtype is torch.float32 else dtype
-    precision = MixedPrecisionPolicy(param_dtype=lowered, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    param_dtype = None if dtype is torch.float32 else dtype
+    precision = MixedPrecisionPolicy(param_dtype=param_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     parts: list[torch.nn.Module] = list(module.modules())
     for part in parts:
         if type(part).__name__ in (module._no_split_modules or ()):  # noqa: SLF001
@@ -85,7 +85,7 @@ class _Velocity(torch.nn.Module):
     def __init__(self, policy: Policy) -> None:
         super().__init__()
         self.network = policy.module
-        self._of = (policy,)  # in a tuple: a policy is no submodule
+        self._policy = (policy,)  # in a tuple: a policy is no submodule
 
     def forward(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
-        return self._of[0].velocity(latents, sigma, condition)
+        return self._policy[0].velocity(latents, sigma, condition)

@@ -29,11 +29,11 @@ class ProcessGroup:
         return self.rank == 0
 
     def own(self, sites: Indices) -> Indices:
-        """Return this process's share: every `size`-th, so that what is measured on the first ones is shared too."""
+        """Return this process's share: every `size`-th site, so that all processes share the sites measured first."""
         return sites[self.rank :: self.size]
 
     def gathered(self, own: list[Part]) -> list[Part]:
-        """Return what all processes give, in the order of their ranks; each of them must call it."""
+        """Return the parts of all processes, in the order of their ranks; each of them must call it."""
         if self.size == 1:
             return own
         everyone: list[list[Part]] = [[] for _ in range(self.size)]
@@ -41,7 +41,7 @@ class ProcessGroup:
         return list(chain.from_iterable(everyone))
 
     def joined(self, own: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        """Return values of which each process knows some, NaN elsewhere, and one at least knows each."""
+        """Return all values; each process passes those that it has and NaN for the rest, together they have all."""
         if self.size == 1:
             return own
         known = torch.where(torch.isnan(own), -torch.inf, own)
@@ -49,7 +49,7 @@ class ProcessGroup:
         return known
 
     def wait(self) -> None:
-        """Go on once all have come here."""
+        """Wait until all processes call it."""
         if self.size > 1:
             distributed.barrier()
 

@@ -1,4 +1,4 @@
-"""LoRA: a low-rank addition to chosen layers, the only thing trained. Source: LoRA, arXiv:2106.09685, by peft."""
+"""LoRA: a low-rank addition to some layers; only it is trained. Source: LoRA, arXiv:2106.09685, by peft."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def add_lora(transformer: Any, lora: Lora, *, seed: int) -> None:
     """Freeze a transformer of diffusers and add an fp32 adapter, whose addition is 0 until it is trained.
 
     Args:
-        seed: Of the first weights of the adapter, on every device alike.
+        seed: Of the initial weights of the adapter, the same on every device.
     """
     transformer.requires_grad_(False)
     config = LoraConfig(
@@ -38,10 +38,10 @@ def add_lora(transformer: Any, lora: Lora, *, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(transformer.named_parameters()):
         if parameter.requires_grad:
-            first = torch.zeros(parameter.shape)
+            initial = torch.zeros(parameter.shape)
             if "lora_A" in name:
-                first.normal_(std=1 / lora.rank, generator=generator)
-            parameter.data = first.to(parameter.device)
+                initial.normal_(std=1 / lora.rank, generator=generator)
+            parameter.data = initial.to(parameter.device)
 
 
 @contextmanager
@@ -72,16 +72,16 @@ def merged(transformer: Any, weights: Mapping[str, Tensor]) -> Any:
     """Return a transformer, on the CPU, with the adapter of this one merged into weights.
 
     Args:
-        weights: Its own, or those that they were quantised from.
+        weights: Its own, or those before quantisation.
     """
-    config, held = transformer.peft_config[ADAPTER], transformer.state_dict()
+    config, state = transformer.peft_config[ADAPTER], transformer.state_dict()
     plain = {name.replace(".base_layer", ""): weights[name].cpu() for name in weights if "lora_" not in name}
-    for name in held:
+    for name in state:
         if f".lora_A.{ADAPTER}" in name:
-            down, up = held[name].float(), held[name.replace("lora_A", "lora_B")].float()
+            down, up = state[name].float(), state[name.replace("lora_A", "lora_B")].float()
             layer = name.replace(f".lora_A.{ADAPTER}", "")
-            added = (config.lora_alpha / config.r * (up @ down)).cpu()
-            plain[layer] = (plain[layer].float() + added).to(plain[layer].dtype)
+            addition = (config.lora_alpha / config.r * (up @ down)).cpu()
+            plain[layer] = (plain[layer].float() + addition).to(plain[layer].dtype)
     with torch.device("meta"):
         copy = type(transformer).from_config(transformer.config)
     copy.load_state_dict(plain, assign=True)
@@ -89,5 +89,5 @@ def merged(transformer: Any, weights: Mapping[str, Tensor]) -> Any:
 
 
 def _metadata(config: LoraConfig) -> dict[str, Any]:
-    described = config.to_dict()
-    return {name: sorted(value) if isinstance(value, set) else value for name, value in described.items()}
+    values = config.to_dict()
+    return {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}

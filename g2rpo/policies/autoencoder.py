@@ -1,4 +1,4 @@
-"""The autoencoder at the end of a latent model, called in chunks: one call for all runs out of memory first."""
+"""The autoencoder at the end of a latent model, called in chunks, since one call for all would run out of memory."""
 
 import torch
 from diffusers.models import AutoencoderKL
@@ -20,11 +20,11 @@ class Autoencoder:
 
     @torch.no_grad()
     def decode(self, latents: Latents) -> Images:
-        """Return pictures in [0, 1], fp32, `batch` latents a call."""
+        """Return pictures in [0, 1], fp32, `batch` latents per call."""
         scale, shift = self.module.config["scaling_factor"], self.module.config["shift_factor"] or 0.0
-        held = next(self.module.parameters())
+        weight = next(self.module.parameters())
         parts = [
-            self.module.decode((part / scale + shift).to(held), return_dict=False)[0].float()
+            self.module.decode((part / scale + shift).to(weight), return_dict=False)[0].float()
             for part in latents.split(self._batch)
         ]
         return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)

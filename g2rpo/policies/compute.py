@@ -1,4 +1,4 @@
-"""What the networks of a policy compute on, and how."""
+"""Where and how the networks of a policy compute."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import torch
 class Compute:
     """Where and how a model is held and computed. It changes no law, only the last bits, speed and memory.
 
-    Quantised weights change more than the last bits: then they are the base model, of the policy and of the KL alike.
+    Quantised weights change more: they are then the base model, for the policy and for the KL.
 
     Example: `Compute(torch.device("cuda"), torch.bfloat16, decode_batch=8, gradient_checkpointing=True,
     attention="native", compile=False, quantise=None)`.
@@ -18,9 +18,9 @@ class Compute:
 
     device: torch.device
     dtype: torch.dtype
-    """What the networks compute in, and what frozen weights are held in unless quantised; trained weights are fp32."""
+    """Dtype of the computation, and of frozen weights unless they are quantised; trained weights are fp32."""
     decode_batch: int
-    """Latents a call of the autoencoder."""
+    """Latents per call of the autoencoder."""
     gradient_checkpointing: bool
     """Whether a block's activations are computed again in the backward pass in place of being kept."""
     attention: str
@@ -28,15 +28,15 @@ class Compute:
     compile: bool
     """Whether `torch.compile` compiles the transformer's repeated blocks."""
     quantise: Literal["int8"] | None
-    """What frozen weights are held in, where an adapter is trained; None holds them in `dtype`."""
+    """Format of frozen weights, if an adapter is trained; None holds them in `dtype`."""
     trained: bool = True
-    """Whether this copy of the network is trained; one that only paints holds all its weights in `dtype`."""
+    """Whether this copy of the network is trained; one that only samples holds all its weights in `dtype`."""
 
     def prepare(self, transformer: Any) -> None:
         """Set attention, checkpointing and compilation of a transformer of diffusers.
 
         Raises:
-            ValueError: If diffusers has no such attention backend here, or the transformer knows none.
+            ValueError: If diffusers has no such attention backend here, or the transformer supports none.
         """
         try:
             transformer.set_attention_backend(self.attention)  # native too: diffusers keeps the last one for all models
@@ -48,7 +48,7 @@ class Compute:
         processors = [getattr(module, "processor", None) for module in transformer.modules()]
         if self.attention != "native" and not any(getattr(p, "_attention_backend", None) for p in processors):
             raise ValueError(
-                f"resources.attention: native is required for {type(transformer).__name__}, whose attention knows no "
+                f"resources.attention: native is required for {type(transformer).__name__}, whose attention has no "
                 f"backends in diffusers, got {self.attention}. Set it to native."
             )
         if self.gradient_checkpointing:

@@ -1,7 +1,7 @@
 """FLUX.1 (dev and schnell) by Black Forest Labs, on the classes of diffusers.
 
-Latents are packed as the transformer sees them: 2x2 patches of the autoencoder's 16 channels, a token each. The
-dev model has its guidance distilled and is told the scale; schnell knows no guidance.
+Latents are packed as the transformer sees them: 2x2 patches of the autoencoder's 16 channels, one token each. The
+dev model has its guidance distilled and takes the scale as an input; schnell has no guidance.
 
 In bfloat16 the pipeline of diffusers rounds sigma to 8 bits and guidance 3.5 to 3.504; here both stay exact, so that
 a policy means the same in every dtype.
@@ -30,7 +30,7 @@ from g2rpo.types import Images, Latents, Levels
 
 _ENCODERS = FAMILIES["flux1"].encoders
 _PATCH = 2  # latent pixels
-_STRIDE = 8  # pixels a latent pixel
+_STRIDE = 8  # pixels per latent pixel
 _QUERY_AND_KEY_NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
 _SCHNELL_TOKENS = 256
 
@@ -49,7 +49,7 @@ class Flux1:
     width: int
     """Pixels, a multiple of 16."""
     guidance: float | None
-    """What the dev model is told, 3.5 in the paper; None for schnell."""
+    """Guidance scale of the dev model, 3.5 in the paper; None for schnell."""
     max_sequence_length: int
     """Tokens of the T5 encoder: 512 for dev, at most 256 for schnell."""
     lora: Lora | None
@@ -58,16 +58,16 @@ class Flux1:
     negative_text = None
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together, before anything is loaded."""
+        """Refuse settings that do not fit the model, before anything is loaded."""
         require_pipeline(self.folder, "FluxPipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
-        told = component_config(self.folder, "transformer").get("guidance_embeds", False)
-        if told != (self.guidance is not None):
-            wanted = "a scale such as 3.5" if told else "null"
+        guided = component_config(self.folder, "transformer").get("guidance_embeds", False)
+        if guided != (self.guidance is not None):
+            required = "a scale such as 3.5" if guided else "null"
             raise ValueError(
-                f"policy.guidance: {wanted} is required for this model, whose transformer is "
-                f"{'' if told else 'not '}told a guidance scale; got {'null' if told else self.guidance}. Change it."
+                f"policy.guidance: {required} is required for this model, whose transformer takes "
+                f"{'a' if guided else 'no'} guidance scale; got {'null' if guided else self.guidance}. Change it."
             )
-        if not told and self.max_sequence_length > _SCHNELL_TOKENS:
+        if not guided and self.max_sequence_length > _SCHNELL_TOKENS:
             raise ValueError(
                 f"policy.max_sequence_length: at most {_SCHNELL_TOKENS} tokens are required for schnell, got "
                 f"{self.max_sequence_length}. Lower it."
@@ -81,7 +81,7 @@ class Flux1:
 
     @property
     def shift(self) -> float:
-        """exp(mu) with mu linear in the number of tokens; that of the scheduler where it is fixed: 1 for schnell."""
+        """exp(mu) with mu linear in the number of tokens; the scheduler's own if that is fixed: 1 for schnell."""
         config = component_config(self.folder, "scheduler")
         if not config.get("use_dynamic_shifting"):
             return float(config["shift"])
@@ -131,24 +131,24 @@ class Flux1Policy(LatentPolicy):
 
     def __init__(self, parts: Parts, of: Flux1, compute: Compute, *, seed: int) -> None:
         super().__init__(parts, compute, seed=seed)
-        self._of = of
+        self._base = of
         self._rows, self._columns = of.height // (_PATCH * _STRIDE), of.width // (_PATCH * _STRIDE)
         self._scales: tuple[Tensor, ...] = ()
-        exact = WeakMethod(self._exact_scales)  # a network that knew its policy would outlive it until the next sweep
+        exact = WeakMethod(self._exact_scales)  # a strong reference makes a cycle, kept until garbage collection
         self._transformer.time_text_embed.register_forward_pre_hook(lambda _, inputs: _called(exact, inputs))
         for name, module in self._transformer.named_modules():
             if name.rsplit(".", 1)[-1] in _QUERY_AND_KEY_NORMS:
-                module.register_forward_hook(_in_the_dtype_given)
+                module.register_forward_hook(_in_input_dtype)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """(tokens, channels): (2025, 64) at 720 x 720."""
-        return (self._of.num_tokens, self._autoencoder.channels * _PATCH**2)
+        return (self._base.num_tokens, self._autoencoder.channels * _PATCH**2)
 
     def velocity(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return `noise - data` at each row's own exact sigma, fp32."""
         embeds = condition.tensors["prompt_embeds"]
-        guidance = None if self._of.guidance is None else torch.full_like(sigma, self._of.guidance)
+        guidance = None if self._base.guidance is None else torch.full_like(sigma, self._base.guidance)
         self._scales = tuple(1000 * scale for scale in (sigma, guidance) if scale is not None)
         return self._transformer(
             hidden_states=latents,
@@ -166,7 +166,7 @@ class Flux1Policy(LatentPolicy):
         return self._autoencoder.decode(self._unpacked(latents))
 
     def _exact_scales(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Give the time embedding the exact sigma and guidance, which the transformer has rounded to its dtype."""
+        """Pass the time embedding the exact sigma and guidance, which the transformer has rounded to its dtype."""
         return (*self._scales, inputs[-1])
 
     def _places(self, device: torch.device) -> Tensor:
@@ -182,10 +182,10 @@ class Flux1Policy(LatentPolicy):
 
 
 def _called(method: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what a weakly held method makes of the inputs."""
+    """Return the result of a weakly referenced method."""
     return method()(inputs)
 
 
-def _in_the_dtype_given(module: torch.nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
+def _in_input_dtype(module: torch.nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
     """Return a norm's result in the dtype of its input: CUDA's autocast makes it fp32, which flash kernels refuse."""
-    return out.to(given[0].dtype)
+    return out.to(inputs[0].dtype)

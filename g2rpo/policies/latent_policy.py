@@ -22,7 +22,7 @@ from g2rpo.quiet import quietly
 
 @dataclass(frozen=True)
 class Parts:
-    """The networks of a pipeline that stay, as they come from its folder, and what is trained of them.
+    """The networks of a pipeline without its text encoders, as read from its folder, and the adapter to train.
 
     Example: `Parts(folder, FluxPipeline, FluxTransformer2DModel(...), AutoencoderKL(...), lora=None)`.
     """
@@ -36,15 +36,15 @@ class Parts:
 
     @classmethod
     def load(cls, folder: Path, pipeline: Any, transformer: Any, lora: Lora | None, compute: Compute) -> "Parts":
-        """Read the networks: what is frozen in the compute dtype or quantised, what is trained in fp32.
+        """Read the networks: frozen weights in the compute dtype or quantised, trained weights in fp32.
 
-        Frozen weights are quantised in the CPU's memory, so that a card never holds them wider.
+        Frozen weights are quantised in the CPU's memory, so that a GPU never holds them wider.
 
         Args:
             transformer: The class of the transformer.
 
         Raises:
-            ValueError: If the transformer alone is larger than the card.
+            ValueError: If the transformer alone is larger than the GPU's memory.
         """
         assert lora or not compute.quantise, "Quantised weights cannot be trained; the parameters refuse that."
         frozen = lora is not None or not compute.trained
@@ -75,17 +75,17 @@ def check_targets(folder: Path, transformer: Any, lora: Lora | None) -> None:
     """Refuse an adapter with a target that no linear layer has, before anything is loaded.
 
     Raises:
-        ValueError: With the targets that are not there.
+        ValueError: With the targets that match no layer.
     """
     if lora is None:
         return
     network = without_weights(folder, transformer)
     names = [name for name, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)]
-    lost = [end for end in lora.targets if not any(name == end or name.endswith(f".{end}") for name in names)]
-    if lost:
+    unmatched = [end for end in lora.targets if not any(name == end or name.endswith(f".{end}") for name in names)]
+    if unmatched:
         raise ValueError(
-            f"policy.lora.targets: ends of the names of linear layers are required, got {', '.join(lost)}, which no "
-            f"layer of {transformer.__name__} has. Correct them; there are {', '.join(_ends(names))}."
+            f"policy.lora.targets: ends of the names of linear layers are required, got {', '.join(unmatched)}, which "
+            f"no layer of {transformer.__name__} has. Correct them; its layers are {', '.join(_ends(names))}."
         )
 
 
@@ -106,7 +106,7 @@ def _read(folder: Path, component: str, kind: Any, dtype: torch.dtype) -> Any:
 
 
 class LatentPolicy:
-    """The half of a policy that is the same whatever the transformer; a family adds shapes, velocity and decode."""
+    """The part of a policy that all families share; a family adds latent shape, velocity and decode."""
 
     def __init__(self, parts: Parts, compute: Compute, *, seed: int) -> None:
         if parts.lora:
@@ -143,7 +143,7 @@ class LatentPolicy:
         return switched_off(self._transformer) if self.adapted else nullcontext()
 
     def save(self, folder: Path) -> None:
-        """Write a pipeline of the family: the transformer as it is now, all else as it came."""
+        """Write a pipeline of the family: the current transformer, all else as read."""
         copy_all_but_transformer(self._parts.folder, folder)
         self._whole().save_pretrained(folder / "transformer")
 
@@ -158,10 +158,10 @@ class LatentPolicy:
         save_lora(self._parts.pipeline, self._transformer, folder)
 
     def _whole(self) -> Any:
-        """Return the transformer to be saved: an adapter is merged into the weights as they came, not as quantised."""
+        """Return the transformer to be saved: an adapter is merged into the weights as read, not as quantised."""
         if not self.adapted:
             return self._transformer
         if not self._compute.quantise:
             return merged(self._transformer, self._transformer.state_dict())
-        came = read_transformer(self._parts.folder, type(self._transformer), self._compute.dtype)
-        return merged(self._transformer, came.state_dict())
+        original = read_transformer(self._parts.folder, type(self._transformer), self._compute.dtype)
+        return merged(self._transformer, original.state_dict())

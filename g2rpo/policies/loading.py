@@ -1,4 +1,4 @@
-"""The base model of a folder, by its family; the code of a family is loaded when it is first asked for."""
+"""The base model of a folder, by its family; the code of a family is imported at its first use."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def pretrained(family: str, folder: Path, settings: Mapping[str, Any]) -> "Pretrained":
-    """Return the base model of a folder; `settings` are what the family's section of params.yaml has beside it.
+    """Return the base model of a folder; `settings` are the other keys of the family's section of params.yaml.
 
     Raises:
         ValueError: If the folder holds no such model, or it does not fit the settings.

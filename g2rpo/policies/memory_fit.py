@@ -1,4 +1,4 @@
-"""Whether a transformer fits a card, known before its weights are read."""
+"""Whether a transformer fits into a GPU's memory, computed before its weights are read."""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from g2rpo.quiet import quietly
 
 GB = 1e9
 BYTES_TRAINED = 16
-"""Of a weight that is trained: it, its gradient and two moments, in float32."""
+"""Bytes per trained weight: weight, gradient and two moments, in float32."""
 
 
 def transformer_bytes(folder: Path, transformer: Any, compute: Compute, *, adapted: bool) -> int:
-    """Return the bytes that a transformer takes with all that its training holds, but adapter and activations.
+    """Return the bytes that a transformer takes in training, without adapter and activations.
 
-    With an adapter that is the frozen weights as they are held; without, 16 bytes a parameter.
+    With an adapter these are the frozen weights, as they are held; without, 16 bytes per parameter.
 
     Args:
-        folder: Of the pipeline; of its files only the configuration is read.
+        folder: Folder of the pipeline; only the configuration is read.
         transformer: The class of diffusers.
     """
     network = without_weights(folder, transformer)
@@ -45,11 +45,11 @@ def held_bytes(network: torch.nn.Module) -> int:
 
 
 def refuse_too_large(needed: int, total: int, *, adapted: bool, quantised: bool) -> None:
-    """Refuse a transformer that alone takes more than a card has.
+    """Refuse a transformer that alone takes more memory than a GPU has.
 
     Args:
         needed: Bytes, by `transformer_bytes`.
-        total: The card's bytes.
+        total: Bytes of the GPU's memory.
 
     Raises:
         ValueError: With a remedy.
@@ -57,13 +57,13 @@ def refuse_too_large(needed: int, total: int, *, adapted: bool, quantised: bool)
     if needed <= total:
         return
     if not adapted:
-        what = f"weights, gradients and moments ({BYTES_TRAINED} bytes a weight)"
-        remedy = "Train an adapter (policy.lora), or take a larger card; training on several is not built yet"
+        what = f"weights, gradients and moments ({BYTES_TRAINED} bytes per weight)"
+        remedy = "Train an adapter (policy.lora), take a larger GPU, or several (placement.runner: ray)"
     elif not quantised:
-        what, remedy = "frozen weights", "Set resources.quantise to int8, or take a larger card"
+        what, remedy = "frozen weights", "Set resources.quantise to int8, or take a larger GPU"
     else:
-        what, remedy = "frozen weights, held in 8 bits,", "Take a larger card, or a smaller model"
+        what, remedy = "frozen weights, held in 8 bits,", "Take a larger GPU, or a smaller model"
     raise ValueError(
-        f"resources.device: a card of at least {needed / GB:.1f} GB is required, since the transformer's {what} take "
+        f"resources.device: a GPU of at least {needed / GB:.1f} GB is required, since the transformer's {what} take "
         f"that before any activation; got one of {total / GB:.1f} GB. {remedy}."
     )

@@ -1,4 +1,4 @@
-"""A folder in which diffusers keeps a pipeline: a subfolder a component, and model_index.json."""
+"""The folder of a diffusers pipeline: one subfolder per component, and model_index.json."""
 
 import json
 import shutil
@@ -8,24 +8,24 @@ from typing import Any
 
 INDEX = "model_index.json"
 COMPONENT_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
-"""What a component may be made of; nothing that unpickles."""
+"""Files that a component may have; none that is unpickled."""
 
 
 def require_pipeline(folder: Path, class_name: str, components: Sequence[str]) -> None:
-    """Refuse a folder that holds no pipeline of a class, or lacks a component.
+    """Refuse a folder that holds no pipeline of a class, or misses a component.
 
     Raises:
-        ValueError: With what is required and what was got.
+        ValueError: With the required and the given value.
     """
     if not (folder / INDEX).is_file():
         raise ValueError(
             f"policy.path: a folder of diffusers with {INDEX} is required, got {folder} without it. Name the folder "
             "that `save_pretrained` of a pipeline wrote, or a hub id."
         )
-    found = _json(folder / INDEX).get("_class_name")
-    if found != class_name:
+    given = _json(folder / INDEX).get("_class_name")
+    if given != class_name:
         raise ValueError(
-            f"policy.path: a {class_name} is required, got a {found} at {folder}. Correct policy.family or policy.path."
+            f"policy.path: a {class_name} is required, got a {given} at {folder}. Correct policy.family or policy.path."
         )
     missing = [name for name in components if not (folder / name).is_dir()]
     if missing:

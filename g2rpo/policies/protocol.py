@@ -1,4 +1,4 @@
-"""What the method asks of a text-to-image flow model; one file here adapts one model family to it.
+"""What the method requires of a text-to-image flow model; one file here adapts one model family to it.
 
 A base model comes in two halves: the text encoders, which are needed once, and the policy, which stays.
 """
@@ -18,7 +18,7 @@ from g2rpo.types import Images, Index, Latents, Levels
 
 @dataclass(frozen=True)
 class Condition:
-    """What a model is told about each row of a batch: named tensors that share their first axis.
+    """What a model gets for each row of a batch: named tensors that share their first axis.
 
     Example: `Condition({"prompt_embeds": (2, 8, 48), "pooled_prompt_embeds": (2, 48)})` for two prompts of the
     shapes world.
@@ -26,7 +26,7 @@ class Condition:
 
     tensors: Mapping[str, Tensor]
     shared: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    """What all rows are told alike, first axis 1: the negative prompt of classifier-free guidance."""
+    """Tensors that all rows share, first axis 1: the negative prompt of classifier-free guidance."""
 
     def take(self, rows: Index) -> "Condition":
         """Return the condition of the given rows, in that order; a row may be taken more than once."""
@@ -113,7 +113,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Pretrained(Protocol):
-    """The files of a base model, and what a family needs to know beside them."""
+    """The files of a base model, and the settings of its family."""
 
     @property
     def negative_text(self) -> str | None:
@@ -122,7 +122,7 @@ class Pretrained(Protocol):
 
     @property
     def encoder_settings(self) -> Mapping[str, Any]:
-        """What changes an embedding beside files, dtype and device; plain values."""
+        """Settings that change an embedding, beside files, dtype and device; plain values."""
         ...
 
     @property
@@ -135,5 +135,5 @@ class Pretrained(Protocol):
         ...
 
     def load_policy(self, compute: Compute, *, seed: int) -> Policy:
-        """Return the policy; `seed` decides the first weights of an adapter."""
+        """Return the policy; `seed` decides the initial weights of an adapter."""
         ...

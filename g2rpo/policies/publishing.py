@@ -11,13 +11,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Protocol
 
-_CALLED = {"guidance": "guidance_scale"}
+_RENAMED = {"guidance": "guidance_scale"}
 """Settings of params.yaml that a pipeline of diffusers takes under another name."""
 
 
 @dataclass(frozen=True)
 class Licence:
-    """What the hub's page of a base model says in its header.
+    """The licence in the header of a base model's page on the hub.
 
     Example: `Licence("other", "stabilityai-ai-community", "https://.../LICENSE.md")`, or `Licence("apache-2.0")`.
     """
@@ -29,13 +29,13 @@ class Licence:
 
 @dataclass(frozen=True)
 class Example:
-    """One picture, painted as the model was judged.
+    """Settings that sample one picture as the evaluation does.
 
     Example: base "black-forest-labs/FLUX.1-dev", adapted, dtype "bfloat16", shift 3.0, num_steps 16.
     """
 
     base: str | None
-    """The folder or hub id of the base; None for the one that is shipped."""
+    """The folder or hub id of the base; None for the shipped one."""
     revision: str | None
     adapted: bool
     """Whether the exported folder holds a LoRA, to be loaded onto the base."""
@@ -44,12 +44,12 @@ class Example:
     """The shift of the schedule; None for the base's own."""
     num_steps: int
     settings: Mapping[str, Any]
-    """The section `policy` of params.yaml beside the base and the adapter."""
+    """The section `policy` of params.yaml without the base and the adapter."""
     prompt: str
 
 
 class Publisher(Protocol):
-    """What is known of publishing the models of a family."""
+    """How to publish the models of a family."""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -57,20 +57,20 @@ class Publisher(Protocol):
         ...
 
     def licence(self, hub_id: str | None, *, shipped: bool) -> Licence | None:
-        """Return the licence of a base model; None where it is not known."""
+        """Return the licence of a base model; None if it is unknown."""
         ...
 
     def complete(self, folder: Path, *, shift: float | None, num_steps: int) -> None:
-        """Give a folder that `Policy.save` wrote the schedule that the model was trained for.
+        """Add the schedule that the model was trained for to a folder that `Policy.save` wrote.
 
         Args:
             shift: Of the schedule; None leaves the base's own.
-            num_steps: Steps of a picture where its user names none.
+            num_steps: Default number of steps per picture.
         """
         ...
 
     def example(self, example: Example) -> str:
-        """Return Python code that paints it, to be run in the exported folder."""
+        """Return Python code that samples the picture, to be run in the exported folder."""
         ...
 
 
@@ -87,8 +87,8 @@ class DiffusersModels:
     """By the beginning of the hub id."""
 
     def licence(self, hub_id: str | None, *, shipped: bool) -> Licence | None:
-        """Return what is known by the hub id; a folder of files tells nothing."""
-        return next((known for name, known in self.licences.items() if hub_id and hub_id.startswith(name)), None)
+        """Return the licence by the hub id; a local folder has none."""
+        return next((licence for name, licence in self.licences.items() if hub_id and hub_id.startswith(name)), None)
 
     def complete(self, folder: Path, *, shift: float | None, num_steps: int) -> None:
         """Fix the shift in the scheduler's configuration."""
@@ -102,11 +102,11 @@ class DiffusersModels:
         revision = f', revision="{example.revision}"' if example.revision else ""
         source = f"{_quoted(example.base)}{revision}" if example.adapted else '"."'
         reshaped = example.adapted and example.shift is not None
-        imported = f"FlowMatchEulerDiscreteScheduler, {self.pipeline}" if reshaped else self.pipeline
+        imports = f"FlowMatchEulerDiscreteScheduler, {self.pipeline}" if reshaped else self.pipeline
         steps = example.num_steps
         lines = [
             "import torch",
-            f"from diffusers import {imported}",
+            f"from diffusers import {imports}",
             "",
             f"pipeline = {self.pipeline}.from_pretrained({source}, dtype=torch.{example.dtype})",
         ]
@@ -117,13 +117,13 @@ class DiffusersModels:
                 ")",
             ]
         lines += ['pipeline.load_lora_weights(".")'] if example.adapted else []
-        even = f"sigmas=[1 - k / {steps} for k in range({steps})],  # the levels of the training; its own are others"
+        even = f"sigmas=[1 - k / {steps} for k in range({steps})],  # the levels of the training, not the defaults"
         lines += [
             'pipeline.to("cuda" if torch.cuda.is_available() else "cpu")',
             "picture = pipeline(",
             f"    {_quoted(example.prompt)},",
             f"    num_inference_steps={steps}," if self.even_levels else f"    {even}",
-            *(f"    {_CALLED.get(name, name)}={_quoted(value)}," for name, value in example.settings.items() if value),
+            *(f"    {_RENAMED.get(name, name)}={_quoted(value)}," for name, value in example.settings.items() if value),
             "    generator=torch.Generator().manual_seed(0),",
             ").images[0]",
             'picture.save("picture.png")',
@@ -141,18 +141,18 @@ class ShapesModels:
         return Licence("apache-2.0") if shipped else None
 
     def complete(self, folder: Path, *, shift: float | None, num_steps: int) -> None:
-        """Add `shapes_pipeline.py`, which paints without this package, and what it is told by shapes_pipeline.json."""
+        """Add `shapes_pipeline.py`, which samples without this package, and its settings, shapes_pipeline.json."""
         from g2rpo.policies.shapes import Shapes
         from g2rpo.shapes.captions import VOCABULARY
 
         with as_file(files("g2rpo.shapes") / "standalone.py") as loader:
             shutil.copyfile(loader, folder / "shapes_pipeline.py")
-        told = {
+        settings = {
             "vocabulary": VOCABULARY,
             "shift": Shapes.shift if shift is None else shift,
             "num_inference_steps": num_steps,
         }
-        (folder / "shapes_pipeline.json").write_text(json.dumps(told, indent=1) + "\n")
+        (folder / "shapes_pipeline.json").write_text(json.dumps(settings, indent=1) + "\n")
 
     def example(self, example: Example) -> str:
         """Return code for the loader."""

@@ -1,4 +1,4 @@
-"""Frozen weights held in 8 bits, so that a large model with an adapter fits a small card.
+"""Frozen weights held in 8 bits, so that a large model with an adapter fits a small GPU.
 
     w_ij = scale_i q_ij,    scale_i = max_j |w_ij| / 127,    q_ij = round(w_ij / scale_i) in {-127, ..., 127},
 

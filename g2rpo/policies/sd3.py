@@ -24,7 +24,7 @@ from g2rpo.types import Images, Latents, Levels
 
 _ENCODERS = FAMILIES["sd3"].encoders
 _PATCH = 2  # latent pixels
-_STRIDE = 8  # pixels a latent pixel
+_STRIDE = 8  # pixels per latent pixel
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class StableDiffusion3:
     """The adapter that is trained; None trains all weights."""
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together, before anything is loaded."""
+        """Refuse settings that do not fit the model, before anything is loaded."""
         require_pipeline(self.folder, "StableDiffusion3Pipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
         largest = component_config(self.folder, "transformer")["pos_embed_max_size"] * _PATCH * _STRIDE
         if max(self.height, self.width) > largest:
@@ -67,12 +67,12 @@ class StableDiffusion3:
 
     @property
     def negative_text(self) -> str | None:
-        """The negative prompt, where guidance needs it."""
+        """The negative prompt, if guidance needs it."""
         return self.negative_prompt if is_guided(self.guidance) else None
 
     @property
     def shift(self) -> float:
-        """That of the scheduler: 3.0 as published."""
+        """The scheduler's: 3.0 as published."""
         return float(component_config(self.folder, "scheduler")["shift"])
 
     def load_encoder(self, compute: Compute) -> "StableDiffusion3Encoder":
@@ -114,21 +114,21 @@ class StableDiffusion3Policy(LatentPolicy):
 
     def __init__(self, parts: Parts, of: StableDiffusion3, compute: Compute, *, seed: int) -> None:
         super().__init__(parts, compute, seed=seed)
-        self._of = of
+        self._base = of
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """(channels, height / 8, width / 8): (16, 128, 128) at 1024 x 1024."""
-        return (self._autoencoder.channels, self._of.height // _STRIDE, self._of.width // _STRIDE)
+        return (self._autoencoder.channels, self._base.height // _STRIDE, self._base.width // _STRIDE)
 
     @property
     def num_forwards(self) -> int:
         """2 with guidance, else 1."""
-        return 2 if self._of.negative_text is not None else 1
+        return 2 if self._base.negative_text is not None else 1
 
     def velocity(self, latents: Latents, sigma: Levels, condition: Condition) -> Latents:
         """Return `noise - data` at each row's own exact sigma, guided, fp32."""
-        if self._of.negative_text is None:
+        if self._base.negative_text is None:
             return self._forward(latents, sigma, condition)
         rows = len(latents)
         both = {
@@ -136,7 +136,7 @@ class StableDiffusion3Policy(LatentPolicy):
             for name, tensor in condition.tensors.items()
         }
         negative, prompt = self._forward(latents.repeat(2, 1, 1, 1), sigma.repeat(2), Condition(both)).split(rows)
-        return negative + self._of.guidance * (prompt - negative)
+        return negative + self._base.guidance * (prompt - negative)
 
     def decode(self, latents: Latents) -> Images:
         """Return pictures (b, 3, height, width) in [0, 1]."""

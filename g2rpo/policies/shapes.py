@@ -70,7 +70,7 @@ class ShapesEncoder:
 
 
 class ShapesPolicy(ShapesEncoder):
-    """The policy of the shapes world, its own encoder too: both are small. All of the transformer is trained.
+    """The policy of the shapes world and its encoder, since both are small. All of the transformer is trained.
 
     Latents are 16 tokens of 48 channels, so nothing needs packing; there is no autoencoder.
     """

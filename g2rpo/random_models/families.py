@@ -1,4 +1,4 @@
-"""The kinds of random models by name, as the command line asks for them."""
+"""The kinds of random models by name, as the command line names them."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the pipelines of FLUX.1 and SD3 share in kind: text encoders and the autoencoder, tiny."""
+"""The parts that the pipelines of FLUX.1 and SD3 have in common, tiny: text encoders and the autoencoder."""
 
 from typing import Any
 

@@ -43,7 +43,7 @@ def clip_vocabulary() -> dict[str, int]:
 
 
 def clip_ids() -> dict[str, Any]:
-    """Return what a CLIP text model's configuration says of its vocabulary: size, and ids of start, end and padding."""
+    """Return the vocabulary fields of a CLIP text model's configuration: size, and ids of start, end and padding."""
     ids = clip_vocabulary()
     return {
         "vocab_size": len(ids),

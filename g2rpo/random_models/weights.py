@@ -1,4 +1,4 @@
-"""Random weights that keep the scale of a signal, each parameter from a seed of its own.
+"""Random weights that keep the scale of their inputs, each parameter from a seed of its own.
 
 A freshly built network is no stand-in for a trained one: text encoders begin with embeddings of 0.02 and modulations
 so weak that two texts give one picture. Here every layer keeps the variance of its input.
@@ -55,7 +55,7 @@ def random_network(
 ) -> Network:
     """Return `make(**config)` with random weights, made on the device itself and in the dtype itself, without files.
 
-    A transformer of 12 billion parameters in bf16 so takes 24 GB of the device and nothing of the host. The weights of
+    So a transformer of 12 billion parameters in bf16 takes 24 GB of the device and nothing of the host. The weights of
     a seed are the same on devices of one kind, not between the CPU and a GPU.
 
     Example: `random_network(FluxTransformer2DModel, flux1_dev_config(), seed=0, device=cuda, dtype=torch.bfloat16)`.

@@ -38,15 +38,15 @@ class AestheticNetwork(nn.Module):
         )
 
     def forward(self, pixels: Pixels) -> Rewards:
-        """Return one score a picture, given what the network sees of it."""
+        """Return one score per picture, from its preprocessed pixels."""
         features = self.visual_projection(self.vision_model(pixels).pooler_output)
         return self.layers(functional.normalize(features, dim=1))[:, 0]
 
     def load_layers(self, state: dict[str, Tensor]) -> None:
-        """Take the weights of the five layers.
+        """Load the weights of the five layers.
 
         Raises:
-            ValueError: If a name or a shape is another than the official one.
+            ValueError: If a name or a shape differs from the official one.
         """
         required = {f"layers.{name}": tuple(value.shape) for name, value in self.layers.state_dict().items()}
         got = {name: tuple(value.shape) for name, value in state.items()}
@@ -69,7 +69,7 @@ class AestheticReward:
         self._preprocess = preprocess
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one score a picture, about 1 to 10.
+        """Return one score per picture, about 1 to 10.
 
         Raises:
             ValueError: If there are not as many texts as pictures.

@@ -1,4 +1,4 @@
-"""BLIP, as far as ImageReward reads it: a ViT, and a BERT that looks at the ViT's tokens by cross attention.
+"""The part of BLIP that ImageReward uses: a ViT, and a BERT that looks at the ViT's tokens by cross attention.
 
 The networks are those of transformers; the state dict in the names of the official BLIP code (arXiv:2201.12086) is
 renamed for them. Two things differ from the defaults of transformers: the layer norms of the ViT have eps = 1e-6, and
@@ -41,7 +41,7 @@ _RENAMED = (
 
 
 class Blip(nn.Module):
-    """A text read in the light of a picture.
+    """Encodes a text in the context of a picture.
 
     Args:
         vision_width: Width of the ViT, a multiple of the head width 64 (ViT-L: 1024).
@@ -62,10 +62,10 @@ class Blip(nn.Module):
                 layer_norm_eps=1e-6,
             )
         )
-        known = {field: text[field] for field in _TEXT_FIELDS}
+        settings = {field: text[field] for field in _TEXT_FIELDS}
         # is_decoder gives the layers their cross attention; the call below says that the text is read both ways
         config = BlipTextConfig(
-            **known, encoder_hidden_size=vision_width, is_decoder=True, bos_token_id=None, sep_token_id=None
+            **settings, encoder_hidden_size=vision_width, is_decoder=True, bos_token_id=None, sep_token_id=None
         )
         self.text = BlipTextModel(config, add_pooling_layer=False)
 
@@ -78,22 +78,22 @@ class Blip(nn.Module):
             images: Pictures of side 224, normalised as for CLIP.
             mask: False where a text is padded.
         """
-        seen = self.vision(pixel_values=images).last_hidden_state
-        read = self.text(input_ids=tokens, attention_mask=mask, encoder_hidden_states=seen, is_decoder=False)
-        return read.last_hidden_state[:, 0]
+        vision = self.vision(pixel_values=images).last_hidden_state
+        states = self.text(input_ids=tokens, attention_mask=mask, encoder_hidden_states=vision, is_decoder=False)
+        return states.last_hidden_state[:, 0]
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of an official BLIP state dict under the names of `Blip`; what it does not have is left out.
+    """Return the tensors of an official BLIP state dict under the names of `Blip`, without those that it does not have.
 
     Example: `visual_encoder.blocks.3.norm1.bias` becomes `vision.encoder.layers.3.layer_norm1.bias`;
     `vision_proj.weight`, of the contrastive loss, is left out.
     """
-    kept: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.startswith(("visual_encoder.", "text_encoder.")) and not name.endswith(".position_ids"):
-            kept[_renamed(name)] = tensor
-    return kept
+            tensors[_renamed(name)] = tensor
+    return tensors
 
 
 def _renamed(name: str) -> str:
@@ -105,10 +105,10 @@ def _renamed(name: str) -> str:
 
 def vision_size(state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Return width and depth of the ViT of an official BLIP state dict: ViT-L is (1024, 24)."""
-    blocks = {int(found[1]) for name in state if (found := re.match(r"visual_encoder\.blocks\.(\d+)\.", name))}
+    blocks = {int(match[1]) for name in state if (match := re.match(r"visual_encoder\.blocks\.(\d+)\.", name))}
     return state["visual_encoder.cls_token"].shape[-1], len(blocks)
 
 
 def text_fields_missing(config: Mapping[str, Any]) -> list[str]:
-    """Return the fields that a BERT configuration lacks."""
+    """Return the required fields that a BERT configuration does not have."""
     return [field for field in _TEXT_FIELDS if field not in config]

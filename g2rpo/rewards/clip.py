@@ -1,4 +1,4 @@
-"""What the scorers that are CLIP networks share: reading them, their features of texts and pictures, and the cosine.
+"""Scorers that are CLIP networks: reading the networks, features of texts and pictures, and the cosine.
 
 Networks are transformers' CLIPModel in fp32, frozen. They are read from a folder in transformers' format, and only if
 every name and every shape fits.
@@ -23,7 +23,7 @@ from g2rpo.quiet import quietly
 from g2rpo.rewards.pictures import check_counts, to_pil
 from g2rpo.types import Images, Rewards
 
-KEPT_TEXTS = 4096  # 16 MB of features, 1024 numbers a text
+KEPT_TEXTS = 4096  # 16 MB of features, 1024 numbers per text
 LEGACY_EOS = 2  # in the configs of all early CLIPs; transformers takes it for "the highest token id of the text"
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -43,8 +43,8 @@ class ClipReward:
     depend on the texts beside it, and kept for the next pictures of the same text.
 
     Args:
-        preprocess: What turns pictures in [0, 1] into what the network sees.
-        clean: What is done to a text before it is split into tokens.
+        preprocess: Turns pictures in [0, 1] into the input of the network.
+        clean: Cleans a text before it is split into tokens.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ClipReward:
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one score a picture, in [-scale, scale].
+        """Return one score per picture, in [-scale, scale].
 
         Raises:
             ValueError: If there are not as many texts as pictures.
@@ -71,16 +71,16 @@ class ClipReward:
         check_counts(self.name, images, texts)
         device = next(self._network.parameters()).device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            seen = self._network.vision_model(self._preprocess(images).to(device)).pooler_output
-            seen = functional.normalize(self._network.visual_projection(seen), dim=1)
-            cosines = (seen * self._read(texts, device)).sum(dim=1)
+            features = self._network.vision_model(self._preprocess(images).to(device)).pooler_output
+            features = functional.normalize(self._network.visual_projection(features), dim=1)
+            cosines = (features * self._read(texts, device)).sum(dim=1)
         return (self._scale * cosines).to(images.device)
 
     def _read(self, texts: Sequence[str], device: torch.device) -> Float[Tensor, "b d"]:
         for text in texts:
             if text not in self._texts:
-                read = self._network.text_model(self._tokens(text).to(device)).pooler_output
-                self._texts[text] = functional.normalize(self._network.text_projection(read), dim=1)[0].cpu()
+                pooled = self._network.text_model(self._tokens(text).to(device)).pooler_output
+                self._texts[text] = functional.normalize(self._network.text_projection(pooled), dim=1)[0].cpu()
             self._texts.move_to_end(text)
         features = torch.stack([self._texts[text] for text in texts])
         while len(self._texts) > KEPT_TEXTS:
@@ -101,10 +101,10 @@ def load_network(folder: Path, device: str | torch.device) -> CLIPModel:
     """
     _need(folder, "config.json")
     if not any((folder / name).is_file() for name in WEIGHTS):
-        found = [name for name in OPEN_CLIP if (folder / name).is_file()]
+        others = [name for name in OPEN_CLIP if (folder / name).is_file()]
         raise ValueError(
             f"CLIP weights in transformers' format ({' or '.join(WEIGHTS)}) are required in {folder}, got "
-            f"{f'open_clip weights only ({found[0]})' if found else 'none of them'}. Name a folder or a revision "
+            f"{f'open_clip weights only ({others[0]})' if others else 'none of them'}. Name a folder or a revision "
             "that has them, or convert the weights."
         )
     return _frozen(str(folder), read_config(folder), None, device)
@@ -120,7 +120,7 @@ def build_network(config: CLIPConfig, state: dict[str, Tensor], device: str | to
 
 
 def read_config(folder: Path) -> Any:
-    """Return the architecture that a folder's config.json tells, transformers' CLIPConfig.
+    """Return the architecture that a folder's config.json describes, as transformers' CLIPConfig.
 
     Raises:
         ValueError: If there is none, or it is not CLIP's.
@@ -136,7 +136,7 @@ def read_config(folder: Path) -> Any:
 
 
 def load_tokenizer(folder: Path, network: CLIPModel) -> CLIPTokenizer:
-    """Return the tokenizer of a folder, once its tokens are known to be the network's.
+    """Return the tokenizer of a folder, after a check that its tokens are the network's.
 
     Raises:
         ValueError: If its files are missing, or the network looks for another end of text.
@@ -157,10 +157,10 @@ def load_tokenizer(folder: Path, network: CLIPModel) -> CLIPTokenizer:
 
 
 def load_preprocess(folder: Path, network: CLIPModel) -> Preprocess:
-    """Return the preprocessing that a folder's preprocessor_config.json tells, computed by Pillow on the CPU.
+    """Return the preprocessing that a folder's preprocessor_config.json describes, computed by Pillow on the CPU.
 
     Raises:
-        ValueError: If there is none, or it makes pictures of another size than the network sees.
+        ValueError: If there is none, or it makes pictures of another size than the network's input.
     """
     _need(folder, "preprocessor_config.json")
     processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
@@ -169,11 +169,11 @@ def load_preprocess(folder: Path, network: CLIPModel) -> Preprocess:
         return processor(images=to_pil(images), return_tensors="pt")["pixel_values"]
 
     side = cast(int, network.vision_model.config.image_size)
-    made = tuple(preprocess(torch.zeros(1, 3, 2 * side, 3 * side)).shape[2:])
-    if made != (side, side):
+    size = tuple(preprocess(torch.zeros(1, 3, 2 * side, 3 * side)).shape[2:])
+    if size != (side, side):
         raise ValueError(
             f"Preprocessing that makes pictures of {side}x{side} is required by the network, got "
-            f"{made[0]}x{made[1]} by the preprocessor_config.json in {folder}. Name the folder of the network's own."
+            f"{size[0]}x{size[1]} by the preprocessor_config.json in {folder}. Name the folder of the network's own."
         )
     return preprocess
 
@@ -211,7 +211,7 @@ def _frozen(
 ) -> CLIPModel:
     try:
         with quietly():
-            network, found = cast(Any, CLIPModel).from_pretrained(
+            network, info = cast(Any, CLIPModel).from_pretrained(
                 source,
                 config=config,
                 state_dict=state,
@@ -226,8 +226,8 @@ def _frozen(
             f"CLIP weights are required in {source}, got a file that cannot be read as such ({error}). "
             "Download it again."
         ) from error
-    shapes = [f"{name} {tuple(got)} for {tuple(need)}" for name, got, need in found["mismatched_keys"]]
-    wrong = {"missing": found["missing_keys"], "left over": found["unexpected_keys"], "of another shape": shapes}
+    shapes = [f"{name} {tuple(got)} for {tuple(need)}" for name, got, need in info["mismatched_keys"]]
+    wrong = {"missing": info["missing_keys"], "left over": info["unexpected_keys"], "of another shape": shapes}
     if any(wrong.values()):
         raise ValueError(
             "Weights are required whose names and shapes are those of the CLIP in the config, got "

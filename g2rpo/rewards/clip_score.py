@@ -1,7 +1,7 @@
 """CLIP score: how well a picture fits its text, as the cosine of DFN5B-CLIP-ViT-H-14.
 
 Source: Fang et al., "Data Filtering Networks", arXiv:2309.17425, the model of apple/DFN5B-CLIP-ViT-H-14; the paper of
-Granular-GRPO (arXiv:2510.01982) gives .388 for FLUX.1-dev. The model is published for open_clip, and its config tells
+Granular-GRPO (arXiv:2510.01982) gives .388 for FLUX.1-dev. The model is published for open_clip, and its config has
 the activation (quick_gelu for these weights) and whether a picture that is not square is squashed or cropped to its
 middle; for square pictures the two are the same. Scores are those of the package open_clip_torch in fp32, but for a
 text that itself holds a mark of start or end.
@@ -42,7 +42,7 @@ def load_clip_score(name: str, *, weights: Path, device: str | torch.device) -> 
     if file is None:
         network = load_network(weights, device)
         return ClipReward(name, network, load_tokenizer(weights, network), preprocess=load_preprocess(weights, network))
-    told = read_open_clip(weights)
-    network = build_network(told.config, from_open_clip(read_state(file)), device)
+    model = read_open_clip(weights)
+    network = build_network(model.config, from_open_clip(read_state(file)), device)
     tokenizer = load_tokenizer(weights, network)
-    return ClipReward(name, network, tokenizer, preprocess=told.preprocess, clean=told.clean)
+    return ClipReward(name, network, tokenizer, preprocess=model.preprocess, clean=model.clean)

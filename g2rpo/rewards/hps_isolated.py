@@ -1,6 +1,6 @@
 """Human Preference Score v2 by the package hpsv2 itself, which lives in a folder and a process of its own.
 
-hpsv2 1.2.0 asks for versions that this project does not run with; `g2rpo setup hps` makes the folder that has what it
+hpsv2 1.2.0 requires versions that this project does not run with; `g2rpo setup hps` makes a folder with all that it
 really needs. The process shares this one's Python and torch and ends with it. Pictures go to it as PNG files and
 scores come back as JSON. Source: arXiv:2306.09341. Deviations: fp32, where the package computes with autocast;
 a batch is scored at once; a picture whose longer side is the model's own is padded to a square like any other.
@@ -24,24 +24,24 @@ from g2rpo.rewards.pictures import check_counts, to_pil
 from g2rpo.rewards.protocol import Reward, RewardError
 from g2rpo.types import Images, Rewards
 
-_PATIENCE = 10.0  # seconds that the process may take to see the end of its input
+_PATIENCE = 10.0  # seconds that the process may take to notice the end of its input
 TIMEOUT = 1200.0  # seconds; far above an answer's time: a CPU scores a picture in 3 s and loads the model in a minute
 
 
 class ScorerProcessError(RuntimeError):
-    """The process refused, died or was silent."""
+    """The process refused a request, died or gave no answer in time."""
 
 
 class ScorerProcess:
-    """A process that scores with hpsv2; it ends when this object is closed, collected or left behind by a kill."""
+    """A process that scores with hpsv2; it ends when this object is closed or collected, or when this process ends."""
 
     def __init__(self, *, folder: Path, weights: Path | None, model_config: Path | None, device: str) -> None:
-        words = ["--folder", str(folder), "--device", device]
-        words += [] if weights is None else ["--weights", str(weights)]
-        words += [] if model_config is None else ["--model-config", str(model_config)]
+        arguments = ["--folder", str(folder), "--device", device]
+        arguments += [] if weights is None else ["--weights", str(weights)]
+        arguments += [] if model_config is None else ["--model-config", str(model_config)]
         self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (open as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", hps_worker.__file__, *words],  # -P: our own modules are not on its path
+            [sys.executable, "-P", hps_worker.__file__, *arguments],  # -P: our own modules are not on its path
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -57,14 +57,14 @@ class ScorerProcess:
         """Return the scores of PNG files.
 
         Raises:
-            ScorerProcessError: If the process refuses, dies or is silent; it says what was last printed.
+            ScorerProcessError: If the process refuses, dies or gives no answer in time; the message has its last lines.
         """
         sizes = [len(picture) for picture in pictures]
         return self._exchange({"texts": list(texts), "sizes": sizes}, list(pictures)).get("scores", [])
 
     def _exchange(self, request: dict[str, Any] | None, files: list[bytes]) -> dict[str, Any]:
-        silent = threading.Event()
-        timer = threading.Timer(TIMEOUT, lambda: (silent.set(), self.process.kill()))
+        timed_out = threading.Event()
+        timer = threading.Timer(TIMEOUT, lambda: (timed_out.set(), self.process.kill()))
         timer.daemon = True
         timer.start()
         try:
@@ -78,7 +78,7 @@ class ScorerProcess:
         if received is None:
             self.process.kill()
             code = self.process.wait()
-            reason = f"gave no answer within {TIMEOUT:g} s" if silent.is_set() else f"ended with exit code {code}"
+            reason = f"gave no answer within {TIMEOUT:g} s" if timed_out.is_set() else f"ended with exit code {code}"
             raise ScorerProcessError(f"it {reason}{self._last_lines()}")
         answer, _ = received
         if "error" in answer:
@@ -100,21 +100,21 @@ class IsolatedHps:
         self.name = name
         self._weights, self._folder, self._model_config, self._device = weights, folder, model_config, device
         self._lock = threading.Lock()  # two exchanges at once would mix their frames
-        self._worker: ScorerProcess | None = self._start()
+        self._process: ScorerProcess | None = self._start()
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one cosine a picture. After a failure the next call starts another process.
+        """Return one cosine per picture. After a failure the next call starts another process.
 
         Raises:
             ValueError: If there are not as many texts as pictures.
-            RewardError: If the process refuses, dies or is silent, or an answer is no finite number.
+            RewardError: If the process refuses, dies or gives no answer in time, or an answer is no finite number.
         """
         check_counts(self.name, images, texts)
         pictures = [_png(picture) for picture in to_pil(images)]
         with self._lock:
             try:
-                worker = self._worker = self._worker or self._start()
-                scores = worker.score(texts, pictures)
+                process = self._process = self._process or self._start()
+                scores = process.score(texts, pictures)
             except BaseException as error:  # also if interrupted: its answer would be taken for the next one's
                 self.close()
                 if isinstance(error, ScorerProcessError):
@@ -124,9 +124,9 @@ class IsolatedHps:
 
     def close(self) -> None:
         """End the process now; it ends with this object, or with this process, anyway."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
     def _start(self) -> ScorerProcess:
         return ScorerProcess(
@@ -141,12 +141,12 @@ def load_hps_isolated(
 
     Args:
         weights: The official checkpoint, such as HPS_v2.1_compressed.pt.
-        folder: What `g2rpo setup hps` made.
+        folder: The folder that `g2rpo setup hps` made.
         device: Where the process computes, as this process names it.
         model_config: JSON file of another architecture as open_clip describes one; None is ViT-H-14.
 
     Raises:
-        ValueError: If a file is missing, the folder is not whole, or the checkpoint does not fit the architecture.
+        ValueError: If a file is missing, the folder is incomplete, or the checkpoint does not fit the architecture.
     """
     if not (folder / "hpsv2").is_dir():
         raise ValueError(
@@ -164,7 +164,7 @@ def load_hps_isolated(
     except ScorerProcessError as error:
         raise ValueError(
             f"The backend hpsv2 of {name} must build its model with {weights}, but {error}\n"
-            f"Check that `rewards.{name}.weights` is an HPS v2 checkpoint and that {folder} is whole "
+            f"Check that `rewards.{name}.weights` is an HPS v2 checkpoint and that {folder} is complete "
             f"(g2rpo setup hps --folder {folder})."
         ) from error
 
@@ -187,7 +187,7 @@ def _short(text: str) -> str:
 
 def _png(picture: Any) -> bytes:
     file = BytesIO()
-    picture.save(file, format="PNG", compress_level=1)  # it only goes through a pipe
+    picture.save(file, format="PNG", compress_level=1)  # it is only for a pipe
     return file.getvalue()
 
 
@@ -197,9 +197,9 @@ def _pipe(stream: IO[bytes] | None) -> Any:
 
 
 def _end(process: subprocess.Popen[bytes], stderr: Any) -> None:
-    """End the process: the end of its input tells it to; if it is busy it is killed."""
+    """End the process by closing its input; kill it if it is busy."""
     for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(OSError):  # what was not yet written cannot reach a process that is dead
+        with contextlib.suppress(OSError):  # a dead process cannot receive what is still in the buffer
             _pipe(pipe).close()
     try:
         process.wait(timeout=_PATIENCE)

@@ -1,9 +1,9 @@
 """The process that the real hpsv2 package runs in. It is started by `hps_isolated.py` and imports nothing of ours.
 
 Its standard input and output carry frames: a length in four bytes, then JSON. A request is
-{"texts": [...], "sizes": [...]} followed by as many PNG files of those sizes, one a text; the answer is
-{"scores": [...]} or {"error": "..."}. The first answer, before any request, says that the model is there. What
-libraries print goes to standard error. At the end of its input, so also when its parent is killed, it ends.
+{"texts": [...], "sizes": [...]} followed by as many PNG files of those sizes, one per text; the answer is
+{"scores": [...]} or {"error": "..."}. The first answer, before any request, says that the model is loaded. What
+libraries print goes to standard error. The process ends at the end of its input, so also when its parent is killed.
 """
 
 import argparse
@@ -40,15 +40,15 @@ def send(stream: BinaryIO, message: dict[str, Any], files: list[bytes] | None = 
 
 
 def make_importable(folder: Path) -> object:
-    """Put the folder on the path and stand in for what hpsv2 imports and never uses.
+    """Put the folder on the path and replace the modules that hpsv2 imports and never uses.
 
     Returns:
-        What declares the missing operators of torchvision; they live as long as it does.
+        The library that declares the missing operators of torchvision; they exist as long as it does.
     """
     import torch
 
     sys.path.insert(0, str(folder))
-    turtle: Any = types.ModuleType("turtle")  # a slip of its editor: `from turtle import forward` asks for tkinter
+    turtle: Any = types.ModuleType("turtle")  # hpsv2's `from turtle import forward`, an accident, needs tkinter
     turtle.forward = None
     sys.modules["turtle"] = turtle
     sys.modules |= {"transformers": cast(Any, None)}  # for other text towers; slow to import
@@ -78,7 +78,7 @@ class Scorer:
         self._model.requires_grad_(False).eval().to(device)
         self._tokenizer = open_clip.get_tokenizer(name)
         self._side: int = self._model.visual.image_size[0]
-        # one text at a time: its features do not depend on the batch that it was first seen in
+        # one text at a time: its features do not depend on the other texts of its batch
         self._read = functools.lru_cache(maxsize=4096)(self._read_once)
 
     def _read_once(self, text: str) -> Any:
@@ -101,9 +101,9 @@ class Scorer:
             raise ValueError(f"got {len(files)} pictures and {len(texts)} texts")
         with torch.no_grad():
             pixels = torch.stack([self._pixels(file) for file in files]).to(self._device)
-            seen = self._model.encode_image(pixels, normalize=True)
-            read = torch.stack([self._read(text) for text in texts])
-            return (seen * read).sum(dim=1).tolist()
+            of_pictures = self._model.encode_image(pixels, normalize=True)
+            of_texts = torch.stack([self._read(text) for text in texts])
+            return (of_pictures * of_texts).sum(dim=1).tolist()
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, scorer: Scorer) -> None:
@@ -119,14 +119,14 @@ def serve(requests: BinaryIO, answers: BinaryIO, scorer: Scorer) -> None:
 
 
 def main() -> None:
-    """Build the model that the arguments name, say so, and serve."""
+    """Build the model that the arguments name, report that it is loaded, and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--model-config", type=Path)
     parser.add_argument("--device", required=True)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer; it then closes our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C; it then closes our input
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:

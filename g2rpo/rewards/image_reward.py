@@ -58,7 +58,7 @@ class ImageReward:
         self._tokenizer = tokenizer
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one score a picture; of a text only the first 35 tokens are read.
+        """Return one score per picture; only the first 35 tokens of a text are read.
 
         Raises:
             ValueError: If there are not as many texts as pictures.
@@ -66,11 +66,11 @@ class ImageReward:
         check_counts(self.name, images, texts)
         device = next(self.module.parameters()).device
         pixels = torch.stack([preprocess(picture) for picture in to_pil(images)]).to(device)
-        read = self._tokenizer(
+        tokens = self._tokenizer(
             list(texts), padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            scores = self.module(pixels, read["input_ids"].to(device), read["attention_mask"].bool().to(device))
+            scores = self.module(pixels, tokens["input_ids"].to(device), tokens["attention_mask"].bool().to(device))
         return scores.to(images.device)
 
 
@@ -98,7 +98,7 @@ def load_image_reward(name: str, *, weights: Path, config: Path, tokenizer: Path
         ValueError: If a file is missing or cannot be read, or if the three do not fit together.
     """
     settings = _read_config(name, config)
-    words = _read_tokenizer(name, tokenizer, settings["vocab_size"])
+    bert_tokenizer = _read_tokenizer(name, tokenizer, settings["vocab_size"])
     state = read_state(weights)
     blip = {key.removeprefix("blip."): tensor for key, tensor in state.items() if key.startswith("blip.")}
     if "visual_encoder.cls_token" not in blip:
@@ -109,16 +109,16 @@ def load_image_reward(name: str, *, weights: Path, config: Path, tokenizer: Path
         )
     width, depth = vision_size(blip)
     module = ImageRewardModel(Blip(vision_width=width, vision_depth=depth, text=settings), settings["hidden_size"])
-    kept = {f"blip.{key}": tensor for key, tensor in renamed(blip).items()}
-    kept |= {key: tensor for key, tensor in state.items() if key.startswith("mlp.")}
+    tensors = {f"blip.{key}": tensor for key, tensor in renamed(blip).items()}
+    tensors |= {key: tensor for key, tensor in state.items() if key.startswith("mlp.")}
     try:
-        module.load_state_dict(kept)
+        module.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
             f"{weights} and {config} must belong together, got: {_first_lines(error)} "
             f"Set `rewards.{name}.weights` and `rewards.{name}.config` to ImageReward.pt and its med_config.json."
         ) from error
-    return ImageReward(name, module.requires_grad_(False).eval().to(device), words)
+    return ImageReward(name, module.requires_grad_(False).eval().to(device), bert_tokenizer)
 
 
 def _first_lines(error: RuntimeError) -> str:
@@ -138,7 +138,7 @@ def _read_config(name: str, config: Path) -> dict[str, Any]:
         raise ValueError(f"{config} must be JSON, got: {error}. Fetch med_config.json again.") from error
     missing = text_fields_missing(settings)
     if missing:
-        raise ValueError(f"{config} must say {', '.join(missing)}, got no such field. Fetch med_config.json again.")
+        raise ValueError(f"{config} must have {', '.join(missing)}, got no such field. Fetch med_config.json again.")
     return settings
 
 

@@ -1,8 +1,8 @@
-"""What open_clip_config.json tells of a CLIP: its network, and how pictures and texts are prepared for it.
+"""The description of a CLIP in open_clip_config.json: its network, its preparation of pictures and texts.
 
-Read is open_clip's plain CLIP, which transformers' CLIPModel is too: two transformers with normalisation first and
-layer_norm_eps 1e-05, pictures read off their class token, texts causally off their end. A config with anything else
-is refused, key by key.
+It must be open_clip's plain CLIP, which transformers' CLIPModel is too: two transformers with normalisation first and
+layer_norm_eps 1e-05; a picture's embedding is that of its class token, a text's, by causal attention, that of its end.
+A config with anything else is refused, key by key.
 
 Source: package open_clip_torch 3.3.0, whose defaults are those below.
 """
@@ -24,7 +24,7 @@ CONFIG = "open_clip_config.json"
 
 
 class _Known(BaseModel):
-    """A part of the file: no key but these. `None` and `Literal` fix what a plain CLIP has, `Any` has no effect."""
+    """A part of the file, with these keys only. `None` and `Literal` fix a plain CLIP's values, `Any` has no effect."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -127,7 +127,7 @@ class _Pictures(_Known):
     resize_mode: Literal["shortest", "squash"] | None = None
     mode: Literal["RGB"] | None = None
 
-    size: Any = None  # the network's is taken
+    size: Any = None  # the network's size is used
     fill_color: Any = None  # for resize_mode longest
 
 
@@ -140,12 +140,12 @@ class _File(_Known):
 
 @dataclass(frozen=True)
 class OpenClip:
-    """What open_clip_config.json tells.
+    """The description of a CLIP in open_clip_config.json.
 
     Args:
         config: The architecture, for transformers.
-        preprocess: What turns pictures in [0, 1] into what the network sees.
-        clean: What is done to a text before it is split into tokens.
+        preprocess: Turns pictures in [0, 1] into the input of the network.
+        clean: Cleans a text before it is split into tokens.
     """
 
     config: CLIPConfig
@@ -155,18 +155,18 @@ class OpenClip:
 
 def open_clip_weights(folder: Path) -> Path | None:
     """Return the weights of a folder in open_clip's format, safetensors first; None if it is no such folder."""
-    found = [folder / name for name in OPEN_CLIP if (folder / name).is_file()]
-    return found[0] if found and (folder / CONFIG).is_file() else None
+    weights = [folder / name for name in OPEN_CLIP if (folder / name).is_file()]
+    return weights[0] if weights and (folder / CONFIG).is_file() else None
 
 
 def read_open_clip(folder: Path) -> OpenClip:
-    """Return network, pictures and texts as a folder's open_clip_config.json tells them.
+    """Return the network and its preparation of pictures and texts by a folder's open_clip_config.json.
 
     Raises:
-        ValueError: If the file is none, or tells of anything but a plain CLIP.
+        ValueError: If the file is invalid, or describes anything but a plain CLIP.
     """
     try:
-        read = _File.model_validate_json((folder / CONFIG).read_bytes())
+        file = _File.model_validate_json((folder / CONFIG).read_bytes())
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc']))} {e['input']!r} ({e['msg']})"[:300] for e in error.errors()]
         raise ValueError(
@@ -174,14 +174,14 @@ def read_open_clip(folder: Path) -> OpenClip:
             f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}. Name the folder of a plain CLIP; or one "
             f"without {CONFIG} that has the model in transformers' format."
         ) from error
-    clip, shown = read.model_cfg, read.preprocess_cfg or _Pictures()
+    clip, pictures = file.model_cfg, file.preprocess_cfg or _Pictures()
     preprocess = partial(
         open_clip_pixels,
         side=clip.vision_cfg.image_size,
-        squash=shown.resize_mode == "squash",
-        resample=Image.Resampling.BILINEAR if shown.interpolation == "bilinear" else Image.Resampling.BICUBIC,
-        mean=shown.mean or MEAN,
-        std=shown.std or STD,
+        squash=pictures.resize_mode == "squash",
+        resample=Image.Resampling.BILINEAR if pictures.interpolation == "bilinear" else Image.Resampling.BICUBIC,
+        mean=pictures.mean or MEAN,
+        std=pictures.std or STD,
     )
     # open_clip's own tokenizer lowers the case as Python does, that of transformers letter by letter
     return OpenClip(_config(clip), preprocess, mend_text if clip.text_cfg.hf_tokenizer_name else clean_text)
@@ -190,11 +190,11 @@ def read_open_clip(folder: Path) -> OpenClip:
 def _config(clip: _Clip) -> CLIPConfig:
     text, vision = clip.text_cfg, clip.vision_cfg
 
-    def tower(of: _Text | _Vision, heads: int) -> dict[str, Any]:
+    def tower(part: _Text | _Vision, heads: int) -> dict[str, Any]:
         return {
-            "hidden_size": of.width,
-            "intermediate_size": int(of.width * of.mlp_ratio),
-            "num_hidden_layers": of.layers,
+            "hidden_size": part.width,
+            "intermediate_size": int(part.width * part.mlp_ratio),
+            "num_hidden_layers": part.layers,
             "num_attention_heads": heads,
             "hidden_act": "quick_gelu" if clip.quick_gelu else "gelu",
             "layer_norm_eps": 1e-5,
@@ -203,9 +203,9 @@ def _config(clip: _Clip) -> CLIPConfig:
 
     # open_clip reads a text at its highest token, which is the last of the vocabulary, its end of text
     words = {"vocab_size": text.vocab_size, "bos_token_id": text.vocab_size - 2, "eos_token_id": text.vocab_size - 1}
-    seen = {"image_size": vision.image_size, "patch_size": vision.patch_size}
+    sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
     return CLIPConfig(
         text_config=tower(text, text.heads) | words | {"max_position_embeddings": text.context_length},
-        vision_config=tower(vision, vision.width // vision.head_width) | seen,
+        vision_config=tower(vision, vision.width // vision.head_width) | sizes,
         projection_dim=clip.embed_dim,
     )

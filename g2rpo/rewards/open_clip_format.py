@@ -60,12 +60,12 @@ def open_clip_pixels(
     Args:
         squash: Both sides become `side`; else the shorter one does, and the middle of the longer one is kept.
     """
-    shown: list[Image.Image] = []
+    prepared: list[Image.Image] = []
     for picture in to_pil(images):
         wide, high = (side, side) if squash else (int(side * length / min(picture.size)) for length in picture.size)
         left, top = round((wide - side) / 2), round((high - side) / 2)
-        shown.append(picture.resize((wide, high), resample).crop((left, top, left + side, top + side)))
-    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in shown])).permute(0, 3, 1, 2).float() / 255
+        prepared.append(picture.resize((wide, high), resample).crop((left, top, left + side, top + side)))
+    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in prepared])).permute(0, 3, 1, 2).float() / 255
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
@@ -91,7 +91,7 @@ def from_open_clip(state: dict[str, Tensor], *, source: str = "a plain CLIP of o
         source: The right weights, for the error.
 
     Raises:
-        ValueError: If a name is none of open_clip's.
+        ValueError: If a name is not one of open_clip's.
     """
     converted: dict[str, Tensor] = {}
     unknown: list[str] = []
@@ -106,7 +106,7 @@ def from_open_clip(state: dict[str, Tensor], *, source: str = "a plain CLIP of o
             unknown.append(name)
     if unknown:
         raise ValueError(
-            "A checkpoint with the names of open_clip's CLIP is required, got besides "
+            "A checkpoint with the names of open_clip's CLIP is required, got also "
             f"{', '.join(unknown[:3])} ({len(unknown)} unknown of {len(state)}). Set `weights` of the reward to "
             f"{source}."
         )

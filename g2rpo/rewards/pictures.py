@@ -24,13 +24,13 @@ def to_pil(images: Images) -> list[Image.Image]:
 
 
 def check_counts(name: str, images: Images, texts: Sequence[str]) -> None:
-    """Refuse a batch that has not one text a picture.
+    """Refuse a batch without one text per picture.
 
     Raises:
         ValueError: With the reward's name, if the counts differ.
     """
     if len(images) != len(texts):
         raise ValueError(
-            f"Reward {name} needs one text a picture, got {len(images)} pictures and {len(texts)} texts. "
+            f"Reward {name} needs one text per picture, got {len(images)} pictures and {len(texts)} texts. "
             "Repeat or drop texts until they match."
         )

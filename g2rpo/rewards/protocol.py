@@ -1,4 +1,4 @@
-"""What the pipeline asks of a reward: one number a picture, in the reward's own units."""
+"""What the pipeline requires of a reward: one number per picture, in the reward's own units."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,10 +9,10 @@ from g2rpo.types import Images, Rewards
 
 
 class RewardError(ValueError):
-    """A scorer failed, or gave something that is no finite number.
+    """A scorer failed, or its score is not a finite number.
 
     Args:
-        row: The picture of the batch that it happened with, where that is known.
+        row: The picture of the batch that caused it, if that is known.
     """
 
     def __init__(self, message: str, row: int | None = None) -> None:
@@ -22,7 +22,7 @@ class RewardError(ValueError):
 
 @runtime_checkable
 class Reward(Protocol):
-    """A judge of pictures."""
+    """A function that scores pictures, with its name and its network."""
 
     @property
     def name(self) -> str:
@@ -35,14 +35,14 @@ class Reward(Protocol):
         ...
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one fp32 number a picture, in the reward's own units; higher is better. No gradient.
+        """Return one fp32 number per picture, in the reward's own units; higher is better. No gradient.
 
         Args:
             images: Pictures in [0, 1].
             texts: The prompt of each picture.
 
         Raises:
-            ValueError: If there are not as many texts as pictures, or a text cannot be judged.
+            ValueError: If there are not as many texts as pictures, or the reward cannot read a text.
             RewardError: If the scorer fails. A failure is never a number.
         """
         ...

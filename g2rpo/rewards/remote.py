@@ -1,8 +1,8 @@
-"""A reward that another process judges, asked over HTTP as docs/remote-reward.md says.
+"""A reward that another process computes, over HTTP as docs/remote-reward.md describes.
 
-A picture goes out as a PNG, so it is rounded to 8 bits; its score comes back as a JSON number. What may pass is tried
-again: no connection, a reply that is late or breaks off, the statuses 429, 500, 502, 503 and 504. Anything else is a
-`RewardError` at once: a judge that cannot be trusted stops the run, and is never a number.
+A picture goes out as a PNG, so it is rounded to 8 bits; its score comes back as a JSON number. Failures that may pass
+are retried: no connection, a reply that is late or breaks off, the statuses 429, 500, 502, 503 and 504. Anything else
+is a `RewardError` at once: a server that cannot be trusted stops the run, and never yields a number.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ from g2rpo.rewards.pictures import check_counts, to_pil
 from g2rpo.rewards.remote_reply import Question, check_described, read_scores, refused
 from g2rpo.types import Images, Rewards
 
-_PASSING = (429, 500, 502, 503, 504)
+_RETRIED = (429, 500, 502, 503, 504)
 _BACKOFF_SECONDS = 0.5  # before the second attempt; doubled before each further one
 _LONGEST_WAIT_SECONDS = 60.0  # between two attempts, whatever the server asks for
 _MAX_REPLY_BYTES = 2**20  # about 40,000 scores
-_JITTER = random.Random()  # its own, so that no draw of a run hangs on the network
+_JITTER = random.Random()  # its own, so that no draw of a run depends on the network
 
 _Result = TypeVar("_Result")
 
 
 class RemoteReward:
-    """A judge behind a URL, in units that it alone knows. Made by `load_remote`."""
+    """A reward behind a URL, in the server's own units. Made by `load_remote`."""
 
     module = None
 
@@ -60,22 +60,22 @@ class RemoteReward:
         self._batch, self._retries, self._timeout, self._token = batch, retries, timeout, token
 
     def check(self) -> None:
-        """Ask the server what it judges by.
+        """Check the server's model, its revision and the size of its requests.
 
         Raises:
-            RewardError: If it does not answer, judges by another model or revision than the pinned one, or takes
-                fewer pictures a request than `batch`.
+            RewardError: If it does not answer, has another model or revision than the pinned one, or takes fewer
+                pictures per request than `batch`.
         """
         question = Question(self.name, f"{self._url}/v1/reward", 0, 0, self._token)
         check_described(question, _finished(self._ask_once(question)), self._pin, self._batch)
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return the server's number for each picture, asked for at most `batch` at a time.
+        """Return the server's number for each picture, in requests of at most `batch` pictures.
 
         Raises:
             ValueError: If there are not as many texts as pictures.
-            RewardError: If the server fails, or its reply is anything but one finite number a picture by the pinned
-                model and revision; `row` is the picture, where it is known.
+            RewardError: If the server fails, or its reply is anything but one finite number per picture by the pinned
+                model and revision; `row` is the picture, if it is known.
         """
         check_counts(self.name, images, texts)
         return torch.tensor(_finished(self._score(images, texts)), dtype=torch.float32, device=images.device)
@@ -92,8 +92,8 @@ class RemoteReward:
                 pairs = zip(texts[part], to_pil(images[part]), strict=True)
                 items = [{"text": text, "image": _png(picture)} for text, picture in pairs]
                 question = Question(self.name, f"{self._url}/v1/score", start, len(items), self._token)
-                asked = json.dumps(self._pin | {"items": items}).encode()
-                values += read_scores(question, await self._ask(client, question, asked), self._pin)
+                content = json.dumps(self._pin | {"items": items}).encode()
+                values += read_scores(question, await self._ask(client, question, content), self._pin)
         return values
 
     def _client(self) -> httpx.AsyncClient:
@@ -104,11 +104,11 @@ class RemoteReward:
             headers=headers,
             follow_redirects=False,
             verify=_trusted(),
-            timeout=None,  # the deadline of `_ask` bounds all; httpx's clocks start anew at every byte
-            trust_env=not is_loopback(httpx.URL(self._url).host),  # no proxy stands before the loopback
+            timeout=None,  # the deadline of `_ask` bounds all; httpx's own restart at every byte
+            trust_env=not is_loopback(httpx.URL(self._url).host),  # no proxy for the loopback
         )
 
-    async def _ask(self, client: httpx.AsyncClient, question: Question, asked: bytes | None) -> bytes:
+    async def _ask(self, client: httpx.AsyncClient, question: Question, content: bytes | None) -> bytes:
         """Return the body of the first reply that has status 200.
 
         Raises:
@@ -119,7 +119,7 @@ class RemoteReward:
             wait = _BACKOFF_SECONDS * 2 ** min(attempt, 10) * _JITTER.uniform(0.5, 1)
             try:
                 async with asyncio.timeout(self._timeout):
-                    reply, body = await _exchange(client, question, asked)
+                    reply, body = await _exchange(client, question, content)
             except TimeoutError:
                 failure = f"no whole reply within {self._timeout:g} s"
             except httpx.TransportError as error:
@@ -127,7 +127,7 @@ class RemoteReward:
             else:
                 if reply.status_code == 200:
                     return body
-                if reply.status_code not in _PASSING:
+                if reply.status_code not in _RETRIED:
                     raise refused(question, reply.status_code, reply.headers.get("Location"), body)
                 failure = question.quoted(f"status {reply.status_code}: {body.decode(errors='replace')}")
                 wait = max(wait, _retry_after(reply.headers.get("Retry-After", "")))
@@ -152,20 +152,20 @@ def load_remote(
     token: str | None,
     device: str | torch.device = "cpu",
 ) -> RemoteReward:
-    """Return a reward that a server judges; nothing is asked of it before `check` or `score`.
+    """Return a reward that a server computes; `check` and `score` send the first requests.
 
     Args:
         url: Of the server, to which /v1/reward and /v1/score are appended.
-        model: What the server must judge by, as it says itself.
+        model: The model that the server must report.
         revision: Of the model; a reply by another one is refused.
-        batch: Largest number of pictures a request.
-        retries: Further attempts after one that failed in a way that may pass.
+        batch: Largest number of pictures per request.
+        retries: Further attempts after a failure that may pass.
         timeout: Seconds of one attempt in all, from the connection to the last byte of the reply.
         token: Sent as a bearer token; only over https, or to the loopback.
         device: Not used: the server has its own.
 
     Raises:
-        ValueError: If the URL is none, holds secrets, or would send the token in clear; or the token cannot be sent.
+        ValueError: If the URL is invalid, holds secrets, or would send the token in clear; or the token cannot be sent.
     """
     address = _address(name, url)
     if token is not None:
@@ -188,13 +188,13 @@ def check_token(token: str, key: str) -> None:
     """
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):
         raise ValueError(
-            f"{key}: a bearer token of letters, digits and ._~+/- is required, got {len(token)} characters of which "
-            "some are others, or none. Correct the environment variable; look for spaces and line ends."
+            f"{key}: a bearer token of letters, digits and ._~+/- is required, got {len(token)} characters that "
+            "are not one. Correct the environment variable; look for spaces and line ends."
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or address alone: nothing is looked up."""
+    """Return whether a host is this machine, by its name or address alone, without a look-up."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -218,15 +218,15 @@ def _address(name: str, url: str) -> httpx.URL:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Return the certificates that are trusted, read once: it takes longer than a small request."""
+    """Return the trusted certificates, read once: this takes longer than a small request."""
     return httpx.create_ssl_context()
 
 
-async def _exchange(client: httpx.AsyncClient, question: Question, asked: bytes | None) -> tuple[httpx.Response, bytes]:
+async def _exchange(client: httpx.AsyncClient, question: Question, data: bytes | None) -> tuple[httpx.Response, bytes]:
     """Send a request, and return the reply and its body."""
     body = bytearray()
-    method = "GET" if asked is None else "POST"
-    async with client.stream(method, question.url, content=asked) as reply:
+    method = "GET" if data is None else "POST"
+    async with client.stream(method, question.url, content=data) as reply:
         async for chunk in reply.aiter_raw():
             body += chunk
             if len(body) > _MAX_REPLY_BYTES:
@@ -236,12 +236,12 @@ async def _exchange(client: httpx.AsyncClient, question: Question, asked: bytes 
     return reply, bytes(body)
 
 
-def _retry_after(said: str) -> float:
+def _retry_after(value: str) -> float:
     """Return the seconds that a server asks to wait, given as a number or as a date; 0 if it does not say."""
-    if re.fullmatch(r"[0-9]{1,9}", said):
-        return float(said)
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
     try:
-        then = parsedate_to_datetime(said)
+        then = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return 0.0
     return (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
@@ -254,7 +254,7 @@ def _png(picture: Image.Image) -> str:
 
 
 def _finished(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Return the result of a coroutine; where a loop already runs, as in a notebook, from a thread of its own."""
+    """Return the result of a coroutine; if a loop already runs, as in a notebook, from a thread of its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

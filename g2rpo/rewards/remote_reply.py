@@ -1,4 +1,4 @@
-"""What a reward server may reply, and how an error about anything else reads; see docs/remote-reward.md."""
+"""The replies that a reward server may send, and the errors about all others; see docs/remote-reward.md."""
 
 import json
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ class Question:
     token: str | None = field(repr=False)
 
     def error(self, required: str, got: str, do: str, item: int | None = None) -> RewardError:
-        """Return an error that names the reward, the address and, where it is known, the picture."""
+        """Return an error that names the reward, the address and, if it is known, the picture."""
         row = None if item is None else self.start + item
         about = "" if row is None else f", picture {row} of the batch"
         return RewardError(f"Reward {self.reward} at {self.url}{about}: {required}, got {got}. {do}", row)
 
     def quoted(self, text: str) -> str:
-        """Return what a server said, short, on one line, and without the token, should it echo that."""
+        """Return a server's text, cut, on one line, and without the token, in case the server echoes it."""
         hidden = text.replace(self.token, "***") if self.token else text
         line = " ".join(hidden.split())
         return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS]}..."
@@ -43,8 +43,8 @@ class Question:
 
 
 def refused(question: Question, status: int, location: str | None, body: bytes) -> RewardError:
-    """Return the error for a status that is not 200 and will not pass by waiting, in the server's words."""
-    said = question.quoted(body.decode(errors="replace"))
+    """Return the error for a status that is not 200 and that a retry will not change, in the server's words."""
+    message = question.quoted(body.decode(errors="replace"))
     if 300 <= status < 400 and location is not None:
         return question.error(
             "a reply is required",
@@ -52,17 +52,17 @@ def refused(question: Question, status: int, location: str | None, body: bytes) 
             f"It is not followed; set rewards.{question.reward}.url to the server itself.",
         )
     item = _item(_object(body).get("item"), question)
-    do = "Correct what it says."
+    do = "Correct what the server reports."
     if status in (401, 403):
         do = f"Put the server's token into the environment variable of rewards.{question.reward}.token_env."
-    return question.error("status 200 is required", f"{status}: {said or 'no word'}", do, item)
+    return question.error("status 200 is required", f"{status}: {message or 'no text'}", do, item)
 
 
 def check_described(question: Question, body: bytes, pin: Mapping[str, str], batch: int) -> None:
-    """Refuse a server that judges by another model or revision, or takes less than `batch` pictures a request.
+    """Refuse a server with another model or revision, or one that takes fewer than `batch` pictures per request.
 
     Raises:
-        RewardError: Then, or if the reply does not say.
+        RewardError: If it is one of these, or its reply does not say.
     """
     reply = _pinned(question, body, pin)
     largest = reply.get("max_batch")
@@ -72,7 +72,7 @@ def check_described(question: Question, body: bytes, pin: Mapping[str, str], bat
         )
     if batch > largest:
         raise question.error(
-            f"at most `max_batch` = {largest} pictures a request are taken",
+            f"at most `max_batch` = {largest} pictures per request are taken",
             f"rewards.{question.reward}.batch = {batch}",
             f"Lower it to {largest}.",
         )
@@ -82,7 +82,7 @@ def read_scores(question: Question, body: bytes, pin: Mapping[str, str]) -> list
     """Return one number for each item.
 
     Raises:
-        RewardError: If the reply is anything but one finite fp32 number an item by the pinned model and revision.
+        RewardError: If the reply is anything but one finite fp32 number per item by the pinned model and revision.
     """
     reply = _pinned(question, body, pin)
     scores, errors = reply.get("scores"), reply.get("errors", [])
@@ -113,15 +113,15 @@ def _pinned(question: Question, body: bytes, pin: Mapping[str, str]) -> dict[str
     """Return the reply as an object, if it is by the pinned model and revision."""
     reply = _object(body)
     if not reply:
-        said = question.quoted(body.decode(errors="replace"))
-        raise question.error("a JSON object is required", said or "no word", "Is this the URL of a reward server?")
-    for key, wanted in pin.items():
-        if reply.get(key) != wanted:
+        text = question.quoted(body.decode(errors="replace"))
+        raise question.error("a JSON object is required", text or "no text", "Is this the URL of a reward server?")
+    for key, required in pin.items():
+        if reply.get(key) != required:
             raise question.error(
-                f"{key} {wanted!r} is required",
+                f"{key} {required!r} is required",
                 question.shown(reply.get(key)),
-                f"Set rewards.{question.reward}.{key} to what the server judges by, or the server right: scores of two "
-                "judges cannot be compared.",
+                f"Set rewards.{question.reward}.{key} to that of the server, or correct the server: scores of two "
+                "models cannot be compared.",
             )
     return reply
 
@@ -136,5 +136,5 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _item(value: object, question: Question) -> int | None:
-    """Return the item that a server named, if it is one of the request's."""
+    """Return the item that a server names, if the request has it."""
     return value if type(value) is int and 0 <= value < question.count else None

@@ -1,4 +1,4 @@
-"""The rewards of the shapes world: two judges that were learned, a rule that verifies, and a measure of artefacts."""
+"""The rewards of the shapes world: two learned judges, a rule that verifies, and a measure of artefacts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class JudgeReward:
         self.module = self._judge = judge
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one cosine a picture.
+        """Return one cosine per picture.
 
         Raises:
             ValueError: If there are not as many texts as pictures, or a text has an unknown word.
@@ -41,7 +41,7 @@ class RuleReward:
         self.name = name
 
     def score(self, images: Images, texts: Sequence[str]) -> Rewards:
-        """Return one verdict a picture; the two rules share the parse of the last pictures.
+        """Return one verdict per picture; the two rules share the parse of the last pictures.
 
         Raises:
             ValueError: If there are not as many texts as pictures, the pictures are not 16x16 with three
@@ -49,7 +49,7 @@ class RuleReward:
         """
         check_counts(self.name, images, texts)
         scenes = [scene_of(text) for text in texts]
-        verdicts = [verify(found, scene) for found, scene in zip(_LAST.parse(images), scenes, strict=True)]
+        verdicts = [verify(things, scene) for things, scene in zip(_LAST.parse(images), scenes, strict=True)]
         values = [verdict.soft if self.name == "rule_soft" else verdict.strict for verdict in verdicts]
         return torch.tensor(values, dtype=torch.float32, device=images.device)
 
@@ -61,7 +61,7 @@ class CleanPixelsReward:
 
     Euclidean, in units of a channel's range, c one of background and palette. About -.034 for a true picture (its edges
     are mixtures), -.06 for the base model's, -.33 for uniform noise, and 0 for a picture of background alone: by itself
-    it is easily had.
+    it is easy to game.
     """
 
     module = None
@@ -80,11 +80,11 @@ class CleanPixelsReward:
 
 
 class _LastParse:
-    """The parse of the pictures seen last, kept because both rules read the same pictures."""
+    """The parse of the last pictures, kept because both rules read the same pictures."""
 
     def __init__(self) -> None:
         self._digest = b""
-        self._found: list[tuple[Found, ...]] = []
+        self._things: list[tuple[Found, ...]] = []
 
     def parse(self, images: Images) -> list[tuple[Found, ...]]:
         if tuple(images.shape[1:]) != (3, SIDE, SIDE):
@@ -95,8 +95,8 @@ class _LastParse:
         pictures = images.detach().float().cpu().contiguous().numpy()
         digest = hashlib.sha256(pictures.tobytes()).digest()
         if digest != self._digest:
-            self._digest, self._found = digest, parse(pictures)
-        return self._found
+            self._digest, self._things = digest, parse(pictures)
+        return self._things
 
 
 _LAST = _LastParse()

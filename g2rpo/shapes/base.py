@@ -26,7 +26,7 @@ WIDTH = 48  # of a word embedding
 class WordTable(nn.Module):
     """The text encoder of the world: a learned vector for each word plus one for each of the eight places.
 
-    FLUX gives its text tokens no position of their own, so the place of a word is told here.
+    FLUX gives its text tokens no position of their own, so this table adds the place of a word.
     """
 
     def __init__(self) -> None:

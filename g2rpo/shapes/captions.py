@@ -44,14 +44,14 @@ def captions(split: str = "all") -> tuple[str, ...]:
         return everything
     if split not in SPLITS:
         raise ValueError(f"A split is one of {', '.join((*SPLITS, 'all'))}, got {split!r}. Name one of these.")
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for kind in KINDS:
         texts = [text for text in everything if _scenes()[text].kind == kind]
         texts.sort(key=lambda text: hashlib.sha256(text.encode()).hexdigest())
         first, second = round(0.6 * len(texts)), round(0.8 * len(texts))
         parts = {"train": texts[:first], "tuning": texts[first:second], "test": texts[second:]}
-        chosen.update(parts[split])
-    return tuple(text for text in everything if text in chosen)
+        selected.update(parts[split])
+    return tuple(text for text in everything if text in selected)
 
 
 def scene_of(text: str) -> Scene:

@@ -18,7 +18,7 @@ OUT = 64  # dimensions of the space in which picture and caption meet
 
 
 class Judge(nn.Module):
-    """Two towers into one space; what they agree on is the cosine."""
+    """Two towers into one space; the score is the cosine of their embeddings."""
 
     def see(self, images: Images) -> Float[Tensor, "b 64"]:
         """Return the unscaled embedding of pictures in [0, 1]."""
@@ -37,11 +37,11 @@ class Judge(nn.Module):
         """
         if len(images) != len(texts):
             raise ValueError(
-                f"A judge needs one text a picture, got {len(images)} pictures and {len(texts)} texts. "
+                f"A judge needs one text per picture, got {len(images)} pictures and {len(texts)} texts. "
                 "Repeat or drop texts until they match."
             )
-        seen = self.see(images.float())
-        return functional.cosine_similarity(seen, self.read(torch.tensor(tokens(texts), device=seen.device)))
+        embedded = self.see(images.float())
+        return functional.cosine_similarity(embedded, self.read(torch.tensor(tokens(texts), device=embedded.device)))
 
 
 class ConvolutionJudge(Judge):
@@ -128,7 +128,7 @@ def save_judge(judge: Judge, path: Path) -> None:
 
 
 def load_judge(name: str, *, folder: Path | None = None) -> Judge:
-    """Return a trained judge in fp32 on the CPU, not to be trained; without a folder, the shipped one.
+    """Return a trained judge in fp32 on the CPU, frozen; without a folder, the shipped one.
 
     Raises:
         ValueError: If no judge has this name, or the folder does not hold it.

@@ -20,7 +20,7 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Found:
-    """A thing that the parser sees; `shape` is None where no template fits.
+    """A thing that the parser finds; `shape` is None where no template fits.
 
     Example: `Found(colour="red", shape="circle", x=4.2, y=8.0, area=24, misfit=0.03)`; x and y are the
     centroid in pixels from the left and from the top.
@@ -43,7 +43,7 @@ class _Parts:
 
 
 def parse(pictures: NDArray[np.floating[Any]]) -> list[tuple[Found, ...]]:
-    """Return what is seen in each picture, in the order of the first pixels row by row.
+    """Return the things in each picture, in the order of the first pixels row by row.
 
     Each pixel is explained as a mixture of background and the palette colour that leaves the smallest
     residual; pixels with at least half colour are joined over their four neighbours of the same colour; each
@@ -77,8 +77,8 @@ def parse(pictures: NDArray[np.floating[Any]]) -> list[tuple[Found, ...]]:
 
 def _parts(pictures: Reals) -> _Parts:
     alpha, colour = _unmix(pictures)
-    seen = np.take_along_axis(alpha, colour[:, None], axis=1)[:, 0] >= MIN_ALPHA
-    label = _connect(np.where(seen, colour, -1))
+    coloured = np.take_along_axis(alpha, colour[:, None], axis=1)[:, 0] >= MIN_ALPHA
+    label = _connect(np.where(coloured, colour, -1))
     owner, first = np.unique(label[label >= 0], return_counts=True)
     roots = owner[first >= MIN_AREA]
     cell = SIDE * SIDE

@@ -72,9 +72,9 @@ def place(scenes: Sequence[Scene], rng: np.random.Generator) -> Reals:
         centre = (radius + MARGIN) + centre * (SIDE - 2 * (radius + MARGIN))
         proposal = np.stack([centre[0], centre[1], radius], axis=-1)
         fits = _fits(proposal, num_things[waiting, None], relation[waiting, None])
-        found = fits.any(axis=1)
-        boxes[waiting[found]] = proposal[found, fits[found].argmax(axis=1)]
-        waiting = waiting[~found]
+        placed = fits.any(axis=1)
+        boxes[waiting[placed]] = proposal[placed, fits[placed].argmax(axis=1)]
+        waiting = waiting[~placed]
     boxes[np.arange(3)[None, :] >= num_things[:, None]] = 0.0
     return boxes
 

@@ -1,4 +1,4 @@
-"""The rule that verifies a picture: everything that the caption says, and nothing more."""
+"""The rule that verifies a picture: it shows everything in the caption, and nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ COLOUR_CREDIT = 1 / 3  # of a thing whose colour is right and whose shape is not
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rule says of one picture.
+    """The verdict of the rule on one picture.
 
-    Example: `Verdict(soft=0.67, strict=0.0)`, where both things are there and the relation is wrong.
+    Example: `Verdict(soft=0.67, strict=0.0)`, where both things are present and the relation is wrong.
     """
 
     soft: float
@@ -23,10 +23,10 @@ class Verdict:
 def verify(found: Sequence[Found], scene: Scene) -> Verdict:
     """Return how far the things found in a picture are those of the scene.
 
-        soft = (sum of credits + [relation holds]) / (max(things asked, things found) + [relation asked])
+        soft = (sum of credits + [relation holds]) / (max(things required, things found) + [relation required])
 
     in [0, 1]; a thing earns 1 for colour and shape, `COLOUR_CREDIT` for its colour alone. strict is
-    1 where soft is 1, where every thing and the relation are right and nothing else is there, and else 0.
+    1 where soft is 1, that is, every thing and the relation are right and nothing else is present, else 0.
     "left of" holds where the first centroid is further left and the two differ more across than down.
     """
     left = list(found)
@@ -39,11 +39,11 @@ def verify(found: Sequence[Found], scene: Scene) -> Verdict:
         if alike:
             left.remove(alike[0])
             credit += 1.0 if exact else COLOUR_CREDIT
-    asked = max(len(scene.things), len(found))
+    required = max(len(scene.things), len(found))
     if scene.relation in ORDERED_RELATIONS:
         credit += float(_holds(scene.relation, partners))
-        asked += 1
-    soft = credit / asked
+        required += 1
+    soft = credit / required
     return Verdict(soft=soft, strict=float(soft == 1.0))
 
 

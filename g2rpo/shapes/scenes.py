@@ -1,4 +1,4 @@
-"""What a caption of the shapes world says: coloured shapes, how many, and how they lie."""
+"""The content of a caption of the shapes world: coloured shapes, how many, and how they lie."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is to be seen: one to three things and, between two unlike things, how they lie.
+    """One to three things and, between two unlike things, how they lie.
 
     A scene of kind "count" holds one to three equal things and no relation. Kinds "relation" and "pair" hold
     two things of different colours, in the order of the caption.

@@ -1,4 +1,4 @@
-"""Where the weights of the embedded world lie that come with the package, and the names of its rewards."""
+"""The shapes world's weights that come with the package: where they lie, and the names of its rewards."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +11,7 @@ REWARDS = (*JUDGES, *RULES, CLEAN)
 
 
 def shipped_weights() -> Path:
-    """Return the folder of all that is shipped: base model, judges, and the log of their making."""
+    """Return the folder of all that is shipped: base model, judges, and the log of their training."""
     return Path(str(files("g2rpo.shapes"))) / "weights"
 
 
@@ -21,5 +21,5 @@ def shipped_base() -> Path:
 
 
 def judge_path(name: str, *, folder: Path | None = None) -> Path:
-    """Return the file of a judge's weights; without a folder, of the shipped one. A rule has no such file."""
+    """Return the file of a judge's weights; without a folder, the shipped one. A rule has no such file."""
     return (shipped_weights() if folder is None else folder) / f"{name}.safetensors"

@@ -1,4 +1,4 @@
-"""Paints with a model of the embedded world of coloured shapes; needs torch, diffusers, safetensors and Pillow alone.
+"""Samples from a model of the embedded world of coloured shapes; needs torch, diffusers, safetensors and Pillow alone.
 
 It lies beside the weights in the folder that `g2rpo export` wrote:
 
@@ -29,7 +29,7 @@ class ShapesPipeline:
 
     Args:
         words: `words.weight`, a vector for each word, and `places.weight`, one for each place in a caption.
-        told: `vocabulary`, `shift` of the schedule, and `num_inference_steps` where the call names none.
+        told: `vocabulary`, `shift` of the schedule, and `num_inference_steps`, the default of the call.
     """
 
     def __init__(self, transformer: FluxTransformer2DModel, words: dict[str, Tensor], told: dict[str, Any]) -> None:
@@ -45,8 +45,8 @@ class ShapesPipeline:
         transformer: Any = FluxTransformer2DModel.from_pretrained(
             folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
         )
-        told = json.loads((folder / "shapes_pipeline.json").read_text())
-        return cls(transformer, load_file(folder / "words.safetensors"), told)
+        settings = json.loads((folder / "shapes_pipeline.json").read_text())
+        return cls(transformer, load_file(folder / "words.safetensors"), settings)
 
     @torch.no_grad()
     def __call__(
@@ -86,7 +86,7 @@ class ShapesPipeline:
         return (self.shift * times / (1 + (self.shift - 1) * times)).float()
 
     def _velocity(self, latents: Tensor, sigma: Tensor, words: Tensor) -> Tensor:
-        """Return noise - data as the transformer predicts it; image tokens are told their row and column."""
+        """Return noise - data as the transformer predicts it; image tokens have their row and column."""
         token = torch.arange(TOKENS)
         return self.transformer(
             hidden_states=latents,

@@ -1,1 +1,1 @@
-"""What made the shipped weights of the embedded world: its base model and its judges."""
+"""The training of the embedded world's shipped weights: its base model and its judges."""

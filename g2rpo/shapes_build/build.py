@@ -51,7 +51,7 @@ def build(
     the same bit for bit on one machine and library set, and takes about ten minutes on two cores.
 
     Args:
-        out: Folder to write to; it is made if need be.
+        out: Folder to write to; it is made if it does not exist.
         log: Where to write the log.
         recipes: What to make; the shipped recipes if not given.
         report: Takes a line of progress, about every fifteen seconds.
@@ -68,11 +68,11 @@ def build(
     with threads_and_seed(recipes.threads, FIGURES_SEED):
         machine = fingerprint()
         table = figures_of(out, recipes)
-    written = sorted(path for path in out.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json")
+    weights = sorted(path for path in out.rglob("*") if path.suffix == ".safetensors" or path.name == "config.json")
     record = {
         "fingerprint": machine,
         "figures": table,
-        "weights": {path.relative_to(out).as_posix(): digest_file(path) for path in written},
+        "weights": {path.relative_to(out).as_posix(): digest_file(path) for path in weights},
         "seconds": time.perf_counter() - start,
         **records,
     }
@@ -87,8 +87,8 @@ def figures_of(folder: Path, recipes: Recipes) -> dict[str, dict[str, float]]:
     judges = [JudgeReward(name, load_judge(name, folder=folder)) for name in recipes.judges]
     rewards = [*judges, *map(RuleReward, RULES)]
     policy = ShapesPolicy.load(folder / "base")
-    how = {"repeats": recipes.repeats, "seed": FIGURES_SEED}
+    settings = {"repeats": recipes.repeats, "seed": FIGURES_SEED}
     return {
-        **base_figures(policy, rewards, splits=recipes.splits, **how),
-        **truth_figures(rewards, **how),
+        **base_figures(policy, rewards, splits=recipes.splits, **settings),
+        **truth_figures(rewards, **settings),
     }

@@ -47,10 +47,10 @@ def fingerprint() -> dict[str, str | int]:
 
 
 def _cpu() -> str:
-    listing = Path("/proc/cpuinfo")
-    if not listing.is_file():
+    file = Path("/proc/cpuinfo")
+    if not file.is_file():
         return platform.processor() or platform.machine()
-    wanted = ("cpu family", "model", "model name", "stepping", "cache size")
-    pairs = (line.split(":", 1) for line in listing.read_text().split("\n\n")[0].splitlines() if ":" in line)
-    found = {key.strip(): value.strip() for key, value in pairs}
-    return ", ".join(f"{key} {found[key]}" for key in wanted if key in found)
+    keys = ("cpu family", "model", "model name", "stepping", "cache size")
+    pairs = (line.split(":", 1) for line in file.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    values = {key.strip(): value.strip() for key, value in pairs}
+    return ", ".join(f"{key} {values[key]}" for key in keys if key in values)

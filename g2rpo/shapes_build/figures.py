@@ -1,4 +1,4 @@
-"""The figures on the cards: what judges and rule say of the base model and of true pictures."""
+"""The figures in the build log: scores of the base model and of true pictures, by judges and rule."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -52,7 +52,7 @@ def mean_rewards(rewards: Sequence[Reward], images: Images, texts: Sequence[str]
 def base_figures(
     policy: ShapesPolicy, rewards: Sequence[Reward], *, splits: Sequence[str], repeats: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Return the mean rewards of a policy on the splits at ODE 8, shift 2, `repeats` noises a caption."""
+    """Return the mean rewards of a policy on the splits at ODE 8, shift 2, `repeats` noises per caption."""
     table: dict[str, dict[str, float]] = {}
     for split in splits:
         texts = captions(split) * repeats

@@ -8,7 +8,7 @@ from g2rpo.shapes.scenes import COLOURS, ORDERED_RELATIONS, SHAPES, Scene, Thing
 
 @cache
 def near_misses(text: str) -> tuple[tuple[str, ...], ...]:
-    """Return the near misses of a caption, grouped by what is wrong: each is false of every picture of it.
+    """Return the near misses of a caption, grouped by what is wrong: each is false for every picture of it.
 
     The groups, as far as they apply: another colour, another shape, another number, another place, a thing
     too few, a thing too many. "and" says nothing of the place, so no "and" caption is a near miss of a
@@ -19,7 +19,7 @@ def near_misses(text: str) -> tuple[tuple[str, ...], ...]:
     """
     scene = scene_of(text)
     groups = (
-        _repainted(scene),
+        _recoloured(scene),
         _reshaped(scene),
         _recounted(scene),
         _moved(scene),
@@ -42,7 +42,7 @@ def _replaced(scene: Scene, old: Thing, new: Thing) -> Scene:
     return Scene(tuple(new if thing == old else thing for thing in scene.things), scene.relation)
 
 
-def _repainted(scene: Scene) -> list[Scene]:
+def _recoloured(scene: Scene) -> list[Scene]:
     things = dict.fromkeys(scene.things)
     return [_replaced(scene, thing, Thing(colour, thing.shape)) for thing in things for colour in COLOURS]
 

@@ -1,4 +1,4 @@
-"""A contact sheet: under each caption a true picture, and below it what a policy makes of the same words."""
+"""A contact sheet: under each caption a true picture, and below it a policy's sample for the same caption."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ SHEET_CAPTIONS = tuple(text for kind in (captions("test")[:11:3], captions("test
 def draw_sheet(path: Path, policy: ShapesPolicy, *, texts: Sequence[str] = SHEET_CAPTIONS, seed: int = 4) -> None:
     """Write a PNG with a true picture and one of the policy (ODE 8, shift 2) for each caption, in rows of eight.
 
-    A tick in the title of a policy's picture means that the rule accepts it. The weights that ship made
+    A tick in the title of a policy's picture means that the rule accepts it. The shipped weights made
     `docs/images/shapes-base.png` with the defaults.
     """
     truth = render_images(texts, seed)

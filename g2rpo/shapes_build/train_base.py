@@ -21,7 +21,7 @@ from g2rpo.shapes_build.digests import digest_bytes, digest_state, fingerprint
 class BaseRecipe:
     """How the base model is trained.
 
-    Example: `BaseRecipe()` is the shipped recipe, `BaseRecipe(num_steps=50)` another schedule, not its start.
+    Example: `BaseRecipe()` is the shipped recipe, `BaseRecipe(num_steps=50)` has another schedule, it is not its start.
     """
 
     seed: int = 20251
@@ -41,7 +41,7 @@ class BaseRecipe:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees: pictures (n, 16, 16, 3) as bytes, their captions, noise and noise levels.
+    """The data of one step: pictures (n, 16, 16, 3) as bytes, their captions, noise and noise levels.
 
     Example: `base_batch(BaseRecipe(), 0)`.
     """
@@ -93,7 +93,7 @@ def rate_at(recipe: BaseRecipe, step: int) -> float:
 
 @contextmanager
 def threads_and_seed(threads: int, seed: int) -> Generator[None]:
-    """Run a block with a fixed number of threads and a fixed global seed, and put both back."""
+    """Run a block with a fixed number of threads and a fixed global seed, and restore both."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

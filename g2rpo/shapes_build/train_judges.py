@@ -1,4 +1,4 @@
-"""Training of the judges: pictures and captions that belong together meet, near misses are kept away."""
+"""Training of the judges: pictures and captions that belong together attract, near misses repel."""
 
 import math
 import time
@@ -47,7 +47,7 @@ JUDGE_RECIPES = {
 
 @dataclass(frozen=True)
 class JudgeBatch:
-    """What one step sees: pictures (n, 3, 16, 16), captions, near misses (n, k) and which captions are alike.
+    """The data of one step: pictures (n, 3, 16, 16), captions, near misses (n, k) and which captions are alike.
 
     Example: `judge_batch(JUDGE_RECIPES["judge_a"], 0)`.
     """
@@ -86,17 +86,17 @@ def _draw(text: str, rng: np.random.Generator) -> str:
 def contrastive_loss(judge: Judge, batch: JudgeBatch, temperature: float) -> Tensor:
     """Return the mean of both directions of InfoNCE, with near misses among the captions of each picture.
 
-    Captions of the same things in another place are left out unless they are chosen as near misses, because
+    Captions of the same things in another place are left out unless they are among the near misses, because
     "and" is true of both.
     """
     number = len(batch.texts)
-    seen = functional.normalize(judge.see(batch.images), dim=1)
-    read = functional.normalize(judge.read(torch.tensor(tokens(batch.texts))), dim=1)
+    pictures = functional.normalize(judge.see(batch.images), dim=1)
+    texts = functional.normalize(judge.read(torch.tensor(tokens(batch.texts))), dim=1)
     flat = [text for row in batch.misses for text in row]
-    missed = functional.normalize(judge.read(torch.tensor(tokens(flat))), dim=1).reshape(number, -1, read.shape[1])
+    near = functional.normalize(judge.read(torch.tensor(tokens(flat))), dim=1).reshape(number, -1, texts.shape[1])
     alike = batch.same_things & ~torch.eye(number, dtype=torch.bool)
-    cosine = (seen @ read.T / temperature).masked_fill(alike, -math.inf)
-    wrong = torch.einsum("nd,nkd->nk", seen, missed) / temperature
+    cosine = (pictures @ texts.T / temperature).masked_fill(alike, -math.inf)
+    wrong = torch.einsum("nd,nkd->nk", pictures, near) / temperature
     target = torch.arange(number)
     by_picture = functional.cross_entropy(torch.cat([cosine, wrong], dim=1), target)
     return (by_picture + functional.cross_entropy(cosine.T, target)) / 2

@@ -33,9 +33,9 @@ def rewards(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def advantage(values, chosen: IntegrationRule) -> list[float]:
-    added = summands(values, chosen, spread_floors([values], chosen))
-    return integrate(added.values(), clamp=chosen.clamp).advantage.tolist()
+def advantage(values, settings: IntegrationRule) -> list[float]:
+    added = summands(values, settings, spread_floors([values], settings))
+    return integrate(added.values(), clamp=settings.clamp).advantage.tolist()
 
 
 # three branches: (-1, 0, 1), (-1, 1, 0) and (1, 0, -1) once standardised, each with a std of its own
@@ -108,8 +108,8 @@ def test_the_mean_of_mixed_rewards_divides_by_the_granularities_alone():
 
 def test_the_terms_of_mixed_rewards_by_hand():
     # (8, 7, 6) has std 1; hps gives 10 (-.1, 0, .1) of it and clip (2, 0, -2)
-    chosen = rule(normalise="mixed", reward_weights={"hps": 10.0, "clip": 1.0})
-    added = summands(GROUP, chosen, spread_floors([GROUP], chosen))
+    settings = rule(normalise="mixed", reward_weights={"hps": 10.0, "clip": 1.0})
+    added = summands(GROUP, settings, spread_floors([GROUP], settings))
     hps, clip = added["hps", 1], added["clip", 1]
     assert (hps.weight, hps.divisor.value, hps.spread.std) == pytest.approx((10.0, 1.0, 0.1))
     assert hps.standardised.tolist() == pytest.approx([-0.1, 0.0, 0.1])
@@ -162,7 +162,7 @@ def test_a_reward_that_is_no_number_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({}, "at least one reward and one granularity"),
         ({("jpeg", 1): torch.zeros(2)}, "reward needs a weight, got none for jpeg. Set integrate.reward_weights"),
@@ -170,13 +170,13 @@ def test_a_reward_that_is_no_number_is_refused():
     ],
 )
 @pytest.mark.parametrize("normalise", ["each", "mixed"])
-def test_rewards_without_a_weight_are_refused(values, said, normalise):
-    with pytest.raises(ValueError, match=said):
+def test_rewards_without_a_weight_are_refused(values, message, normalise):
+    with pytest.raises(ValueError, match=message):
         signals(values, rule(normalise=normalise))
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"clamp": 0.0}, "above 0, got clamp=0.0. Use 5"),
         (
@@ -186,6 +186,6 @@ def test_rewards_without_a_weight_are_refused(values, said, normalise):
         ({"granularity_weights": {1: 2.0, 2: -1.0}}, r"at least 0.*got \{1: 2.0, 2: -1.0\}.*granularity_weights"),
     ],
 )
-def test_rules_that_mean_nothing_are_refused(changed, said):
-    with pytest.raises(ValueError, match=said):
+def test_rules_that_mean_nothing_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
         rule(**changed)

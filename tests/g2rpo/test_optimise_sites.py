@@ -126,7 +126,7 @@ def test_only_what_the_first_step_does_not_see_is_evaluated_before_it():
 
 
 @pytest.mark.parametrize(
-    ("how", "learning", "judged"),
+    ("how", "learning", "base_evaluations"),
     [
         ({}, 3 * 6, 6),
         ({"micro_batch": 2}, 3 * 6, 2),  # the first of three micro-batches
@@ -137,9 +137,9 @@ def test_only_what_the_first_step_does_not_see_is_evaluated_before_it():
         ({"cadence": "step", "micro_batch": 1, "kl_weight": 0.1}, 3 * 6 + 5, 6),
     ],
 )
-def test_evaluations_of_an_update(how, learning, judged):
+def test_evaluations_of_an_update(how, learning, base_evaluations):
     learned, _, _ = learn(rule(**how))
-    assert (learned.field.evaluations, learned.base.evaluations) == (learning, judged)
+    assert (learned.field.evaluations, learned.base.evaluations) == (learning, base_evaluations)
 
 
 def kl_by_definition(sites, chosen):

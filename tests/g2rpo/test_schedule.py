@@ -69,7 +69,7 @@ def test_a_stride_of_zero_is_refused():
         completion_path(8, 1, 0, "even")
 
 
-@pytest.mark.parametrize(("num_steps", "shift", "said"), [(0, 1.0, "at least 1 step"), (4, 0.0, "shift > 0")])
-def test_impossible_schedules_are_refused(num_steps, shift, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("num_steps", "shift", "message"), [(0, 1.0, "at least 1 step"), (4, 0.0, "shift > 0")])
+def test_impossible_schedules_are_refused(num_steps, shift, message):
+    with pytest.raises(ValueError, match=message):
         shifted_sigmas(num_steps, shift)

@@ -102,7 +102,7 @@ def test_another_model_or_revision_is_refused_by_both_sides(command, pin):
 
 def test_a_batch_too_large_for_the_server_is_refused_by_the_check(command):
     with pytest.raises(
-        RewardError, match="`max_batch` = 8 pictures a request are taken, got rewards.rule_soft.batch = 9"
+        RewardError, match="`max_batch` = 8 pictures per request are taken, got rewards.rule_soft.batch = 9"
     ):
         client("rule_soft", command("rule_soft"), batch=9).check()
 

@@ -106,8 +106,8 @@ def test_a_row_is_scored_alike_alone_and_in_a_batch(reward):
 
 def test_what_the_process_cannot_read_is_an_error_with_its_last_lines(reward):
     with pytest.raises(hps_isolated.ScorerProcessError, match=r"UnidentifiedImageError(.|\n)*\n    "):
-        reward._worker.score(["a cat"], [b"no picture"])
-    assert reward._worker.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
+        reward._process.score(["a cat"], [b"no picture"])
+    assert reward._process.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(files, tmp_path):

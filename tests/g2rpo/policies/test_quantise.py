@@ -1,4 +1,4 @@
-"""Frozen weights in 8 bits: the layer, whole models with an adapter, and what fits a card."""
+"""Frozen weights in 8 bits: the layer, whole models with an adapter, and what fits a GPU."""
 
 from dataclasses import replace
 from functools import cache
@@ -188,15 +188,15 @@ class TestModels:
 
     def test_velocity_and_gradient_are_those_of_the_dequantised_network(self, load, noise, condition):
         velocity, grads = gradients(load(), noise, condition)
-        meant, wanted = gradients(dequantised(load.fresh()), noise, condition)
+        meant, expected = gradients(dequantised(load.fresh()), noise, condition)
         assert torch.allclose(velocity, meant, atol=1e-5)
-        assert distance(grads, wanted) < 1e-5
+        assert distance(grads, expected) < 1e-5
 
     def test_they_are_near_those_of_the_unquantised_network(self, load, noise, condition):
         velocity, grads = gradients(load(), noise, condition)
-        exact, wanted = gradients(load(FP32), noise, condition)
+        exact, expected = gradients(load(FP32), noise, condition)
         assert 0 < (velocity - exact).norm() / exact.norm() < 0.01
-        assert 0 < distance(grads, wanted) < 0.03
+        assert 0 < distance(grads, expected) < 0.03
 
     def test_checkpointing_changes_no_gradient(self, load, noise, condition):
         _, grads = gradients(load(), noise, condition)
@@ -273,15 +273,15 @@ def test_published_models_take_two_thirds(kind, config, plain, int8):
 
 
 @pytest.mark.parametrize(
-    ("needed", "adapted", "quantised", "said"),
+    ("needed", "adapted", "quantised", "message"),
     [
-        (190.4e9, False, False, r"at least 190.4 GB is required.*16 bytes a weight.*got one of 25.4 GB. Train an ad"),
+        (190.4e9, False, False, r"at least 190.4 GB is required.*16 bytes per weight.*got one of 25.4 GB. Train an ad"),
         (25.5e9, True, False, r"at least 25.5 GB is required.*Set resources.quantise to int8, or"),
-        (25.5e9, True, True, r"held in 8 bits, take that .* Take a larger card"),
+        (25.5e9, True, True, r"held in 8 bits, take that .* Take a larger GPU"),
     ],
 )
-def test_a_transformer_larger_than_the_card_is_refused_with_a_remedy(needed, adapted, quantised, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_transformer_larger_than_the_gpu_is_refused_with_a_remedy(needed, adapted, quantised, message):
+    with pytest.raises(ValueError, match=message):
         refuse_too_large(int(needed), int(25.4e9), adapted=adapted, quantised=quantised)
 
 

@@ -258,7 +258,7 @@ def test_a_folder_that_holds_anything_is_refused(folders, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("family", "size", "said"),
+    ("family", "size", "message"),
     [
         ("flux2", "tiny", "A family is one of flux1, flux1-schnell, sd3, sd3.5, clip-hps, got 'flux2'"),
         (
@@ -268,7 +268,7 @@ def test_a_folder_that_holds_anything_is_refused(folders, tmp_path):
         ),
     ],
 )
-def test_an_unknown_family_or_size_is_refused(tmp_path, family, size, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_an_unknown_family_or_size_is_refused(tmp_path, family, size, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         random_models.write_random_model(family, tmp_path / "model", size=size, seed=0)
     assert not (tmp_path / "model").exists()

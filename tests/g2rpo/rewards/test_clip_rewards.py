@@ -233,7 +233,7 @@ def test_preprocessing_for_another_size_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda state: state.pop("logit_scale"), "missing: logit_scale"),
         (lambda state: state.update(extra=torch.zeros(2)), "left over: extra"),
@@ -241,17 +241,17 @@ def test_preprocessing_for_another_size_is_refused(tmp_path: Path):
     ],
 )
 def test_weights_that_do_not_fit_the_config_are_refused(
-    change: Callable[[dict[str, torch.Tensor]], object], said: str, copy: Path
+    change: Callable[[dict[str, torch.Tensor]], object], message: str, copy: Path
 ):
     state = dict(tiny_clip().state_dict())
     change(state)
     save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         pick_score(copy)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda state: state.pop("layers.7.bias"), "layers.7.bias missing for"),
         (lambda state: state.update({"layers.8.bias": torch.zeros(1)}), r"layers.8.bias \(1,\) for none"),
@@ -259,9 +259,9 @@ def test_weights_that_do_not_fit_the_config_are_refused(
     ],
 )
 def test_a_predictor_that_does_not_fit_is_refused(
-    change: Callable[[dict[str, torch.Tensor]], object], said: str, copy: Path
+    change: Callable[[dict[str, torch.Tensor]], object], message: str, copy: Path
 ):
     state = predictor()
     change(state)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         aesthetic(copy, state)

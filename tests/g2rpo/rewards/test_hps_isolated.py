@@ -77,8 +77,8 @@ def test_it_is_a_reward_without_a_network_here_and_a_score_is_the_answer_of_its_
 
 def test_what_the_process_refuses_is_an_error_with_its_last_lines_and_it_goes_on(reward):
     with pytest.raises(hps_isolated.ScorerProcessError, match=r"UnidentifiedImageError(.|\n)*\n    "):
-        reward._worker.score(["a cat"], [b"no picture"])
-    assert reward._worker.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
+        reward._process.score(["a cat"], [b"no picture"])
+    assert reward._process.score(["a cat"], [hps_isolated._png(hps_isolated.to_pil(tiny_clip.pictures(9, 9))[0])])
 
 
 def test_threads_take_turns(reward, monkeypatch):
@@ -109,7 +109,7 @@ def test_too_few_texts_are_refused(reward):
 def test_an_error_in_the_process_is_told_and_the_next_call_works(reward):
     images = tiny_clip.pictures(32, 32)
     before = reward.score(images, TEXTS[:1])
-    reward._worker.process.send_signal(signal.SIGKILL)
+    reward._process.process.send_signal(signal.SIGKILL)
     with pytest.raises(RewardError, match="hps failed in its process: it ended with exit code -9"):
         reward.score(images, TEXTS[:1])
     assert torch.equal(reward.score(images, TEXTS[:1]), before)
@@ -142,14 +142,14 @@ def test_an_answer_that_is_no_score_is_an_error(reward, monkeypatch, answer, mes
 
 def test_a_silent_process_is_given_up(reward, monkeypatch):
     monkeypatch.setattr(hps_isolated, "TIMEOUT", 0.2)
-    reward._worker.process.send_signal(signal.SIGSTOP)
+    reward._process.process.send_signal(signal.SIGSTOP)
     with pytest.raises(RewardError, match=r"no answer within 0.2 s"):
         reward.score(tiny_clip.pictures(32, 32), TEXTS[:1])
 
 
 def test_the_process_ends_with_the_reward(files):
     reward = load_hps_isolated("hps", **files)
-    process = reward._worker.process
+    process = reward._process.process
     del reward
     assert process.wait(timeout=30) == 0, "it was killed, though the end of its input tells it to end"
 

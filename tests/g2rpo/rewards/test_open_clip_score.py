@@ -111,7 +111,7 @@ def scaled(state: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda state: state.pop("visual.proj"), "missing: visual_projection.weight"),
         (scaled, r"ls_1.gamma \(1 unknown of 63\).*a plain CLIP of open_clip"),
@@ -120,12 +120,12 @@ def scaled(state: dict[str, torch.Tensor]) -> None:
     ],
 )
 def test_weights_that_do_not_fit_the_config_are_refused(
-    change: Callable[[dict[str, torch.Tensor]], object], said: str, tmp_path: Path
+    change: Callable[[dict[str, torch.Tensor]], object], message: str, tmp_path: Path
 ):
     state = open_clip_state()
     change(state)
     torch.save(state, write(tmp_path) / "open_clip_pytorch_model.bin")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         load(tmp_path)
 
 

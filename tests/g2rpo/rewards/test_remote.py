@@ -1,4 +1,4 @@
-"""A judge behind HTTP: what is asked of it, and how its failures are borne. The servers are real ones."""
+"""A reward behind HTTP: the requests that the server gets, and how its failures end. The servers are real ones."""
 
 import asyncio
 import base64
@@ -46,15 +46,15 @@ def test_pictures_go_out_in_batches_and_their_scores_come_back_in_order():
         values = judge(server.url, batch=2).score(pictures(), TEXTS)
     assert values.tolist() == SCORES
     assert values.dtype == torch.float32
-    assert [len(asked.json["items"]) for asked in server.asked] == [2, 2, 1]
-    assert {(asked.method, asked.path) for asked in server.asked} == {("POST", "/v1/score")}
-    assert all({key: asked.json[key] for key in PIN} == PIN for asked in server.asked)
+    assert [len(request.json["items"]) for request in server.asked] == [2, 2, 1]
+    assert {(request.method, request.path) for request in server.asked} == {("POST", "/v1/score")}
+    assert all({key: request.json[key] for key in PIN} == PIN for request in server.asked)
 
 
 def test_the_judge_sees_each_text_with_its_picture_rounded_to_8_bits():
     with scripted(scored()) as server:
         judge(server.url).score(pictures(), TEXTS)
-    items = [item for asked in server.asked for item in asked.json["items"]]
+    items = [item for request in server.asked for item in request.json["items"]]
     seen = [Image.open(io.BytesIO(base64.b64decode(item["image"]))) for item in items]
     assert [item["text"] for item in items] == TEXTS
     assert {(picture.format, picture.mode, picture.size) for picture in seen} == {("PNG", "RGB", (5, 6))}
@@ -125,9 +125,9 @@ def test_a_server_that_is_not_there_is_an_error_with_its_address():
 
 
 def test_a_server_that_does_not_answer_is_given_up_at_its_deadline():
-    def late(handler, asked):
+    def late(handler, request):
         server.over.wait(3)
-        scored()(handler, asked)
+        scored()(handler, request)
 
     with scripted(late) as server:
         error = refusal(server, timeout=0.2, retries=1)
@@ -142,10 +142,10 @@ def test_a_server_that_drips_is_given_up_at_its_deadline(where):
     server = ScriptedServer(())
     drip = dripping(head + body if where == "head" else body, server.over)
 
-    def answer(handler, asked):
+    def answer(handler, request):
         if where == "body":
             handler.wfile.write(head)
-        drip(handler, asked)
+        drip(handler, request)
 
     server.answers = (answer,)
     server.listen()
@@ -165,7 +165,7 @@ def test_waits_double_from_attempt_to_attempt_and_are_never_the_same(waits):
 
 
 @pytest.mark.parametrize(
-    ("said", "least", "most"),
+    ("header", "least", "most"),
     [
         ("7", 7, 7),
         ("86400", 60, 60),
@@ -177,8 +177,8 @@ def test_waits_double_from_attempt_to_attempt_and_are_never_the_same(waits):
         ("Fri, 01 Jan 2100 00:00:00 -0000", 60, 60),
     ],
 )
-def test_a_server_that_says_when_to_come_back_is_obeyed_up_to_a_minute(waits, said, least, most):
-    with scripted(reply(b"", 503, Retry_After=said)) as server:
+def test_a_server_that_says_when_to_come_back_is_obeyed_up_to_a_minute(waits, header, least, most):
+    with scripted(reply(b"", 503, Retry_After=header)) as server:
         refusal(server, retries=1)
     assert len(waits) == 1
     assert least <= waits[0] <= most

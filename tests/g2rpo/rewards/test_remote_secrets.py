@@ -22,7 +22,7 @@ def test_the_token_goes_out_as_a_bearer_and_only_where_there_is_one():
     with scripted(scored()) as server:
         judge(server.url, token=TOKEN).score(pictures(), TEXTS)
         judge(server.url).score(pictures(), TEXTS)
-    assert [asked.headers.get("Authorization") for asked in server.asked] == [*2 * [f"Bearer {TOKEN}"], None, None]
+    assert [request.headers.get("Authorization") for request in server.asked] == [*2 * [f"Bearer {TOKEN}"], None, None]
 
 
 def test_the_token_is_in_no_log_of_a_request_that_succeeds(caplog):
@@ -34,8 +34,8 @@ def test_the_token_is_in_no_log_of_a_request_that_succeeds(caplog):
 
 
 def an_echo(status):
-    def answer(handler, asked):
-        reply(asked.headers, status, Location=asked.headers["Authorization"].replace(" ", "/"))(handler, asked)
+    def answer(handler, request):
+        reply(request.headers, status, Location=request.headers["Authorization"].replace(" ", "/"))(handler, request)
 
     return answer
 
@@ -44,8 +44,8 @@ def echoed(**changes):
     return reply(PIN | {"scores": SCORES[:4]} | changes)
 
 
-def an_echo_that_is_no_http(handler, asked):
-    handler.wfile.write(f"{asked.headers['Authorization']}\r\n\r\n".encode())
+def an_echo_that_is_no_http(handler, request):
+    handler.wfile.write(f"{request.headers['Authorization']}\r\n\r\n".encode())
     handler.close_connection = True
 
 
@@ -67,11 +67,11 @@ def test_the_token_is_in_no_error_and_no_log_though_the_server_repeats_it(answer
         with pytest.raises(RewardError) as caught:
             reward.score(pictures(), TEXTS)
     error = caught.value
-    told = [str(error), repr(error), *traceback.format_exception(error), repr(reward), *capfd.readouterr()]
+    outputs = [str(error), repr(error), *traceback.format_exception(error), repr(reward), *capfd.readouterr()]
     logged = [record.getMessage() for record in caplog.records]
-    told += [words for words in logged if "response_headers" not in words]  # httpcore's own, of what the server sent
+    outputs += [words for words in logged if "response_headers" not in words]  # httpcore's own, of what the server sent
     assert TOKEN in server.asked[0].headers["Authorization"]
-    assert not [words for words in told if TOKEN[:6] in words]
+    assert not [words for words in outputs if TOKEN[:6] in words]
 
 
 @pytest.mark.parametrize("url", ["http://judge.example:8000", "http://10.0.0.1", "http://127.0.0.1.example"])
