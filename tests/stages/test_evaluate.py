@@ -57,10 +57,10 @@ def test_pictures_of_captions_spread_evenly_are_kept_as_bytes(shop):
     """Captions 0 and 2 of four, both in the first shard."""
     prompts, pictures = held_out(shop.params), shop.rows("pictures")
     assert list(pictures) == [(3, prompts.ids[row], 2) for row in (0, 2)]
-    wanted = np.clip(painted(prompts) * 255, 0, 255).round()
+    expected = np.clip(painted(prompts) * 255, 0, 255).round()
     for row, picture in zip((0, 2), pictures.values(), strict=True):
         assert picture["text"] == prompts.texts[row]
-        np.testing.assert_allclose(picture["image"], wanted[row], atol=1)
+        np.testing.assert_allclose(picture["image"], expected[row], atol=1)
     assert shard_numbers(shop.folder / "pictures") == [0]
 
 
@@ -90,8 +90,8 @@ def test_what_is_judged_is_the_average_of_the_weights_where_one_is_kept(tmp_path
     prompts = held_out(shop.params)
     words = np.array([len(text.split()) for text in prompts.texts])
     expected = (1 - judged_by) * noise(prompts.seeds, (3,)).numpy()[:, 0] - words
-    found = [row["value"] for key, row in shop.rows("evaluations").items() if key[3] == "red"]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    values = [row["value"] for key, row in shop.rows("evaluations").items() if key[3] == "red"]
+    np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 def test_only_what_is_missing_is_made(tmp_path):
@@ -107,8 +107,12 @@ def test_only_what_is_missing_is_made(tmp_path):
 def test_fewer_numbers_of_steps_leave_no_old_shard_behind(tmp_path):
     names = ("judge_a", "judge_b")  # execute wants the digest of each
     for steps in ("[2, 4]", "[4]"):
-        asked = (f"evaluate.rewards=[{', '.join(names)}]", "evaluate.choose_by=judge_a", f"evaluate.num_steps={steps}")
-        shop = Workshop(tmp_path, *asked, rewards=map(Channel, names))
+        overrides = (
+            f"evaluate.rewards=[{', '.join(names)}]",
+            "evaluate.choose_by=judge_a",
+            f"evaluate.num_steps={steps}",
+        )
+        shop = Workshop(tmp_path, *overrides, rewards=map(Channel, names))
         execute(EVALUATE, tmp_path, {"policy": tmp_path / "base"}, shop.params, shop.resources, number=0)
     assert set(shop.read("evaluations")["num_steps"].to_pylist()) == {4}
     assert shop.read("pictures").num_rows == 2

@@ -147,7 +147,7 @@ class Failing:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (1, r"Reward hps failed at prompt train-\d+-000, window 0, branch 0, granularity 2: the server is gone"),
         (
@@ -156,10 +156,10 @@ class Failing:
         ),
     ],
 )
-def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(done, monkeypatch, row, said):
+def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(done, monkeypatch, row, message):
     run, params, resources = done
     monkeypatch.setitem(resources._rewards, "hps", Failing(row))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         run_stage(run, STAGES["score"], 0, params, resources, force=True)
     with pytest.raises(ValueError, match=r"Reward hps failed at prompt tuning-\d+-000"):
         run_stage(run, EVALUATE, 1, params, resources)

@@ -20,13 +20,13 @@ PRESETS = (
 
 def keys():
     """Each key of each section, with a preset that has it."""
-    found = {}
+    keys = {}
     for preset in PRESETS:
         params = load_params(ROOT / preset)
         for section in (section for section in Params.model_fields if section != "rewards"):
             kind = type(getattr(params, section))
-            found |= {(kind, key): (params, section, key) for key in kind.model_fields}
-    return list(found.values())
+            keys |= {(kind, key): (params, section, key) for key in kind.model_fields}
+    return list(keys.values())
 
 
 def another(value):

@@ -59,7 +59,7 @@ def test_what_was_let_go_or_damaged_is_refused_with_a_remedy(tmp_path, read):
     write_policy(tmp_path, trained())
     for name in ("optimizer.safetensors", "weights.safetensors"):
         flip(tmp_path / name)
-    with pytest.raises(ValueError, match=r"safetensors must be as it was written, got a damaged or edited file. Give"):
+    with pytest.raises(ValueError, match=r"safetensors must be as it was written, got a damaged or edited file. Run"):
         read(tmp_path)
     for name in ("optimizer.safetensors", "weights.safetensors"):
         (tmp_path / name).unlink()

@@ -48,7 +48,7 @@ def test_a_folder_without_a_policy_is_refused_with_the_stage_that_makes_one(tmp_
 )
 def test_an_edited_state_is_refused_with_a_remedy(tmp_path, changed):
     stored(tmp_path, **changed)
-    with pytest.raises(ValueError, match=r"state\.json must be as it was written, got a damaged or edited file. Give"):
+    with pytest.raises(ValueError, match=r"state\.json must be as it was written, got a damaged or edited file. Run"):
         policy_state(tmp_path)
 
 

@@ -29,8 +29,8 @@ def test_pending_is_a_shard_whose_scores_or_whose_pictures_are_not_there(tmp_pat
     job = Job(PARAMS, 0, {}, outputs, "made")
     assert pending(job) == [0, 1, 2, 3]
     columns = {"id": ["one"], "text": ["whatever"], "negative_text": [""], "metadata": ["{}"], "source_picture": [b""]}
-    there = arrow(TEXTS, columns)
+    rows = arrow(TEXTS, columns)
     for name, shards in (("evaluations", (0, 1, 2)), ("pictures", (0,))):
         for shard in shards:
-            write_shard(outputs[name], shard, TEXTS, there, stamp="made")
+            write_shard(outputs[name], shard, TEXTS, rows, stamp="made")
     assert pending(job) == [2, 3]  # 2 lacks its pictures; 1 and 3 have none to keep

@@ -50,10 +50,10 @@ def test_a_failure_at_a_single_picture_names_it_alone():
 
 
 def test_other_than_one_number_a_picture_is_refused():
-    with pytest.raises(ValueError, match=r"one number for each of 3 pictures, got the shape \(2,\). Mend the reward"):
+    with pytest.raises(ValueError, match=r"one number for each of 3 pictures, got the shape \(2,\). Fix the reward"):
         judged(lambda images, texts: torch.zeros(2))
 
 
 def test_what_is_no_finite_number_is_refused_with_the_first_picture_and_how_many():
-    with pytest.raises(FloatingPointError, match=r"got inf for prompt p, branch 1 \(2 of 3 pictures\).*drop the rewa"):
+    with pytest.raises(FloatingPointError, match=r"got inf for prompt p, branch 1 \(2 of 3 pictures\).*remove the"):
         judged(lambda images, texts: torch.tensor([0, torch.inf, torch.nan]))

@@ -82,8 +82,8 @@ def test_texts_have_a_row_of_condition_each_and_where_that_costs_nothing_none_is
 
 
 def test_embeddings_that_cost_are_kept_apart_by_what_changes_them(latent, store):
-    for wanted, overrides in ((1, ()), (0, ()), (1, ("policy.max_sequence_length=32",))):
-        assert latent(*overrides)[0].encode(["a red fox"]) == wanted
+    for expected, overrides in ((1, ()), (0, ()), (1, ("policy.max_sequence_length=32",))):
+        assert latent(*overrides)[0].encode(["a red fox"]) == expected
     assert len(list((store / "embeddings").iterdir())) == 2
 
 
@@ -134,7 +134,7 @@ def test_the_base_after_others_is_an_adapters_first_weights(latent, tmp_path):
 
 def test_what_is_cut_into_shares_is_another_network_than_paints(policies):
     resources = Resources(tiny_params(*SHARES))
-    apart, painting = resources._load_apart(), resources.policy(policies / "base")
+    apart, painting = resources._load_for_shards(), resources.policy(policies / "base")
     assert apart.policy is not painting
     assert above(apart.hold(policies / "trained"), weights(painting)) == {0.01}
     assert all(parameter.requires_grad for parameter in apart.policy.module.parameters())

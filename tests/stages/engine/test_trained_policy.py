@@ -34,7 +34,7 @@ def weight(held):
 def taken(one, folder):
     """A step along a gradient of 1, stored; the trainer that took it."""
     trainer = one.trainer(folder, SETTINGS)
-    one._held().policy.module.weight.sum().backward()
+    one._trained_policy().policy.module.weight.sum().backward()
     trainer.step()
     write_policy(folder.parent / "next", trainer)
     one.trained(folder.parent / "next")

@@ -72,14 +72,14 @@ def test_a_trace_holds_the_numbers_of_the_tables(finished):
     run.finish_round(0)
     folder = run.round_folder(0)
     name = read_table(folder / "prompts")["prompt_id"][0].as_py()
-    told = trace_prompt(run, 0, name)
+    text = trace_prompt(run, 0, name)
     rewards = read_table(folder / "rewards").to_pandas()
     advantages = read_table(folder / "advantages").to_pandas()
     for value in rewards[rewards.prompt_id == name]["value"]:
-        assert f"{value:.4f}" in told
+        assert f"{value:.4f}" in text
     for value in advantages[advantages.prompt_id == name]["advantage"]:
-        assert f"advantage {value:+.3f}" in told
+        assert f"advantage {value:+.3f}" in text
     for value in read_table(folder / "transitions").to_pandas().query("prompt_id == @name")["seed"]:
-        assert f"seed {value}" in told
-    assert "step 0: sigma 1.0000 -> 0.8571" in told
-    assert "optimizer step 0: loss" in told
+        assert f"seed {value}" in text
+    assert "step 0: sigma 1.0000 -> 0.8571" in text
+    assert "optimizer step 0: loss" in text

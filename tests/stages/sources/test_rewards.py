@@ -1,4 +1,4 @@
-"""The rewards that params.yaml names: refused, told apart by settings and contents, and loaded."""
+"""The rewards that params.yaml names: refusals, digests of settings and contents, loading."""
 
 import shutil
 
@@ -92,7 +92,7 @@ def test_the_shapes_worlds_judges_know_its_pictures_alone():
 def test_a_remote_reward_must_answer_as_the_model_that_params_name():
     with scripted(described(), described(revision="r2")) as server:
         check_rewards(remote(server.url), ["vlm", "judge_a"])
-        assert [asked.path for asked in server.asked] == ["/v1/reward"]
+        assert [request.path for request in server.asked] == ["/v1/reward"]
         with pytest.raises(Exception, match="r2"):
             check_rewards(remote(server.url), ["vlm"])
 
@@ -100,7 +100,7 @@ def test_a_remote_reward_must_answer_as_the_model_that_params_name():
 def test_a_folder_of_hpsv2_must_be_made_first(tmp_path):
     weights = f"weights: {{path: {random_model('clip-hps')}, revision: null, file: HPS_v2.1_compressed.pt}}"
     params = tiny_params(f"rewards.hps={{kind: hps, backend: hpsv2, {weights}, clip: null, folder: {tmp_path}}}")
-    with pytest.raises(ValueError, match=r"rewards.hps.folder: .* Give `g2rpo setup hps --folder .*` first"):
+    with pytest.raises(ValueError, match=r"rewards.hps.folder: .* Run `g2rpo setup hps --folder .*` first"):
         check_rewards(params, ["hps"])
     (tmp_path / "hpsv2").mkdir()
     check_rewards(params, ["hps"])
@@ -134,8 +134,8 @@ def test_a_remote_reward_sends_the_token_that_the_environment_holds(monkeypatch)
         params = remote(server.url, token_env="VLM_TOKEN")
         check_rewards(params, ["vlm"])
         check_rewards(remote(server.url), ["vlm"])
-        said = [{key.lower(): value for key, value in asked.headers.items()} for asked in server.asked]
-        assert [headers.get("authorization") for headers in said] == ["Bearer abc", None]
+        headers_of = [{key.lower(): value for key, value in request.headers.items()} for request in server.asked]
+        assert [headers.get("authorization") for headers in headers_of] == ["Bearer abc", None]
         monkeypatch.setenv("VLM_TOKEN", "")
         with pytest.raises(ValueError, match=r"rewards.vlm.token_env: the environment variable VLM_TOKEN must hold"):
             load_reward(params, "vlm", None)

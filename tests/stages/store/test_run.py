@@ -12,7 +12,7 @@ from stages.store.fingerprint import Fingerprint
 from stages.store.run import WRITER, Run, find_run, open_run, stored_runs, write_about
 from stages.texts.lists import with_prompts
 
-BACK = "Give the command that made the run again"
+BACK = "Run the command that made the run again"
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_a_damaged_run_json_makes_no_run(exported):
 
 def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(linked, tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then give the same"):
+    with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then run the same"):
         link_out(linked[0], tmp_path / "out" / "run", 99)
     assert os.path.getsize(tmp_path / "out") == 0
 
