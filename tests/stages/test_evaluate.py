@@ -1,4 +1,4 @@
-"""The stage `evaluate`: a policy of one weight judged on held-out captions, as derived by hand."""
+"""The stage `evaluate`: a policy of one weight, evaluated on held-out captions, as derived by hand."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def shop(tmp_path_factory):
     return judged(tmp_path_factory.mktemp("evaluate"), "evaluate.num_noises=2", number=3)
 
 
-def test_each_picture_is_judged_by_every_reward(shop):
+def test_each_picture_is_scored_by_every_reward(shop):
     prompts, rows = held_out(shop.params), shop.rows("evaluations")
     assert list(rows) == [(3, name, 2, reward) for name in prompts.ids for reward in ("red", "green")]
     expected = painted(prompts)[:, :2].flatten()
@@ -64,7 +64,7 @@ def test_pictures_of_captions_spread_evenly_are_kept_as_bytes(shop):
     assert shard_numbers(shop.folder / "pictures") == [0]
 
 
-def test_the_network_is_needed_for_painting_and_then_the_decoder_and_the_rewards(shop):
+def test_the_network_is_needed_for_sampling_and_then_the_decoder_and_the_rewards(shop):
     assert shop.resources.needed == [("network",), ("decoder", "rewards")]
 
 
@@ -78,13 +78,13 @@ def test_every_number_of_steps_has_its_own_values_of_which_the_first_has_the_pla
     assert means["red/steps_4"] == pytest.approx(four, abs=1e-5)
 
 
-def test_the_noise_hangs_on_the_caption_and_not_on_the_run(tmp_path):
+def test_the_noise_depends_on_the_caption_and_not_on_the_run(tmp_path):
     first, other = judged(tmp_path / "0"), judged(tmp_path / "1", "run.seed=5")
     assert first.read("evaluations").equals(other.read("evaluations"))
 
 
 @pytest.mark.parametrize(("average", "judged_by"), [(0.5, 0.5), (None, 0.25)])
-def test_what_is_judged_is_the_average_of_the_weights_where_one_is_kept(tmp_path, average, judged_by):
+def test_the_average_of_the_weights_is_evaluated_where_one_is_kept(tmp_path, average, judged_by):
     """One step from sigma = 1: the picture is (1 - weight) noise - words."""
     shop = judged(tmp_path, "evaluate.num_steps=[1]", policy=(0.25, average))
     prompts = held_out(shop.params)

@@ -1,4 +1,4 @@
-"""The stage `integrate`: its parameters, and advantages that can be added up from the table and hang on no shard."""
+"""The stage `integrate`: its parameters, and advantages that the table adds up to and that depend on no shard."""
 
 import itertools
 from typing import Any
@@ -53,7 +53,7 @@ def integrated(rewards, folder, *options, shards=1, shards_per_call=None):
 
 
 def added_up(advantages):
-    """What a reader of the table has from its summands."""
+    """The advantages that a reader of the table adds up from its summands."""
     return np.array([sum(s["weight"] * s["standardised"] for s in row) for row in advantages["summands"]])
 
 

@@ -56,7 +56,7 @@ slow = pytest.mark.slow
         pytest.param("sd3.5", "resources.quantise=int8", marks=slow),
     ],
 )
-def test_a_round_goes_on_from_disk_as_in_one_process(family, change, tmp_path):
+def test_a_round_continues_from_disk_as_in_one_process(family, change, tmp_path):
     run, params, resources = new_run(tiny_latent_params(family, change))
     for number in range(2):
         run_round(run, params, resources, number)
@@ -165,7 +165,7 @@ def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(don
         run_stage(run, EVALUATE, 1, params, resources)
 
 
-def test_a_fault_that_no_reward_foresaw_is_told_with_its_pictures_too(done, monkeypatch):
+def test_a_fault_that_no_reward_foresaw_is_reported_with_its_pictures_too(done, monkeypatch):
     run, params, resources = done
     broken = SimpleNamespace(name="hps", module=None, score=lambda images, texts: 1 / 0)
     monkeypatch.setitem(resources._rewards, "hps", broken)

@@ -1,4 +1,4 @@
-"""Real rounds of every method on the shapes world: which steps are stochastic, and what their tables say of them."""
+"""Real rounds of every method on the shapes world: which steps are stochastic, and their tables."""
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def test_every_step_is_replayed_from_its_tables_and_its_seed(of_method, method):
 
 
 @pytest.mark.parametrize("method", ["mix_grpo", "flow_grpo", "dance_grpo"])
-def test_a_branch_goes_on_where_its_step_has_led(of_method, method):
+def test_a_branch_continues_where_its_step_has_led(of_method, method):
     tables = read(of_method(method)[0])
     latents, row_of = tensor(tables["anchors"], "latents"), rows_by(tables["anchors"], "prompt_id", "origin", "step")
     after = tensor(tables["transitions"], "next_latents")

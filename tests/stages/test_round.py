@@ -130,7 +130,7 @@ def test_a_stage_without_its_input_says_which_stage_to_run(started):
         run_stage(run, STAGES["score"], 0, params, resources)
 
 
-def test_a_stage_killed_between_shards_goes_on_and_tells_the_whole_cost(started):
+def test_a_stage_killed_between_shards_continues_and_has_the_whole_cost(started):
     run, params, resources = started
     prompts, rollout, complete = (STAGES[name] for name in ("prompts", "rollout", "complete"))
     run_stage(run, prompts, 0, params, resources)

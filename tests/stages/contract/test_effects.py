@@ -47,7 +47,7 @@ def changed(params, section, key):
 
 @pytest.fixture(autouse=True)
 def of_any_type():
-    """A value of another type is told when it is written down."""
+    """Pydantic warns when it writes a value of another type."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -81,4 +81,4 @@ def test_the_runs_name_holds_what_is_learned_from_and_nothing_that_is_marked():
         for key in type(getattr(params, section)).model_fields
         if getattr(params, section).effect_of(key) is None
     }
-    assert named == unmarked | {"resources.device"}  # the kind that `auto` has found
+    assert named == unmarked | {"resources.device"}  # the kind that `auto` resolves to

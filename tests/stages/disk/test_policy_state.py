@@ -27,7 +27,7 @@ def test_a_trained_policy_has_files_steps_and_perhaps_an_average(tmp_path):
     assert not PolicyState("9b", 1, {"weights.safetensors": "1"}).has_average
 
 
-def test_the_digest_hangs_on_steps_and_files():
+def test_the_digest_depends_on_steps_and_files():
     assert len({state_digest(3, FILES), state_digest(4, FILES), state_digest(3, {"weights.safetensors": "1"})}) == 3
     assert len(state_digest(3, FILES)) == 64
 

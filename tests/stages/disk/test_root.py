@@ -15,9 +15,7 @@ from stages.disk.root import store_root
         ("store", "repository", "repository/store"),
     ],
 )
-def test_the_store_lies_where_it_is_asked_for_else_in_the_repository_or_here(
-    tmp_path, monkeypatch, home, dvc, expected
-):
+def test_the_store_lies_where_it_is_set_else_in_the_repository_or_here(tmp_path, monkeypatch, home, dvc, expected):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     for name, value in (("G2RPO_HOME", home), ("DVC_ROOT", dvc and str(tmp_path / dvc))):

@@ -170,7 +170,7 @@ def test_any_columns_of_two_tables_can_be_held_against_each_other():
     check_found("x", child, "y", parent, ("b",))
 
 
-def test_a_parent_that_is_not_given_is_not_asked():
+def test_a_parent_that_is_not_given_is_not_checked():
     check_parents(anchors(["p"]), ANCHORS, {})
 
 

@@ -1,4 +1,4 @@
-"""What params.yaml asks of the method, value by value."""
+"""The parameters as records of the method, value by value."""
 
 from dataclasses import asdict
 
@@ -46,7 +46,7 @@ def test_the_learning_rate_rises_falls_and_is_halved_from_each_named_round_on():
     assert [learning_rate(halved, number) for number in range(6)] == [0.5, 1, 1, 0.375, 0.125, 0.0625]
 
 
-def test_the_optimizer_is_the_one_that_is_asked_for():
+def test_the_optimizer_is_the_one_of_params():
     overrides = ("update.betas=[0.8, 0.9]", "update.weight_decay=0.1", "update.max_grad_norm=2", "update.ema_decay=0.5")
     assert asdict(optimizer_settings(tiny_params(*overrides).update)) == {
         "learning_rate": 1e-4,

@@ -54,7 +54,7 @@ def test_bad_values_are_refused_with_key_required_got_and_do(override, message):
     assert message in refusal(override)
 
 
-def test_every_fault_is_told_at_once():
+def test_every_fault_is_reported_at_once():
     message = refusal("rollout.group_size=1", "run.rounds=0")
     assert "rollout.group_size" in message
     assert "run.rounds" in message

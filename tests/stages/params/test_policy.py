@@ -16,7 +16,7 @@ from refusals import of_preset, refusal
         ("policy.lora={rank: 1, alpha: 1, targets: [a], dropout: 0}", "policy.lora.dropout: unknown key, got 0"),
     ],
 )
-def test_faults_of_flux_are_told_with_their_key(change, message):
+def test_faults_of_flux_are_reported_with_their_key(change, message):
     with pytest.raises(ValueError, match=message):
         of_preset("tiny-flux", change)
 

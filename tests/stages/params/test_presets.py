@@ -21,7 +21,7 @@ RECIPE = {
     "rollout": ("num_steps", "steps", "group_size", "sde", "eta"),
     "update": ("learning_rate", "warmup_rounds", "decay_rounds", "final_frac"),
 }
-"""What the recipe of the embedded world is free to change without another preset being changed by it."""
+"""Keys that the recipe of the shapes world may change without changing another preset."""
 METHODS = {
     "g2rpo": ("flow", 0.7),
     "g2rpo-lambda1": ("flow", 0.7),
@@ -40,7 +40,7 @@ def preset(tmp_path, text):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
-    """Those of methods and comparisons hang on no default of params.yaml: they may say what it says.
+    """Those of methods and comparisons depend on no default of params.yaml: they may repeat it.
 
     A section of another family or method replaces the whole section, so it has every key.
     """
@@ -57,7 +57,7 @@ def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, path):
+def test_no_shipped_preset_depends_on_the_recipe_of_the_shapes_world(tmp_path, path):
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, keys in RECIPE.items():
@@ -85,7 +85,7 @@ def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, p
         ),
     ],
 )
-def test_faults_of_a_preset_are_told_in_its_own_words(tmp_path, text, message):
+def test_faults_of_a_preset_are_reported_in_its_own_words(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         load_params(preset(tmp_path, text))
 

@@ -56,7 +56,7 @@ def test_an_adapter_is_trained_where_lora_is_set():
     ("parallel", "lora", "shares"),
     [("auto", "", True), ("fsdp", "", True), ("ddp", "", False), ("auto", "adapter", False), ("ddp", "adapter", False)],
 )
-def test_all_weights_lie_in_shares_on_several_runners_unless_copies_are_asked_for(parallel, lora, shares):
+def test_all_weights_lie_in_shares_on_several_runners_unless_copies_are_set(parallel, lora, shares):
     how = [*RAY, f"placement.parallel={parallel}", *([] if lora else ["policy.lora=null"])]
     assert of_preset("tiny-flux", *how).learns_in_shares == shares
 

@@ -54,7 +54,7 @@ def test_the_keys_of_the_former_method_go():
     assert back == load()
 
 
-def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
+def test_a_method_by_set_without_its_keys_reports_each_missing_key():
     message = refusal("rollout.method=mix_grpo")
     for key in ("window_size", "window_stride", "window_interval", "window_schedule", "initial_noise"):
         assert f"rollout.{key}: required, got nothing. Add it" in message

@@ -1,4 +1,4 @@
-"""What all sections are: frozen, strict and complete."""
+"""All sections are frozen, strict and complete."""
 
 from typing import Annotated
 

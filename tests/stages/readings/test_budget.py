@@ -68,7 +68,7 @@ def test_a_budget_that_pays_for_no_round_is_refused():
 
 
 def test_a_share_of_the_steps_trains_so_much_less():
-    """12 branches of 5 steps from noises of their own, of which 3 train, 3 evaluations each; each walks 5 and 1."""
+    """12 branches of 5 steps from their own noises; 3 of the steps train, 3 evaluations each; each walks 5 and 1."""
     params = tiny_params(*DANCE, "rollout.initial_noise=own")
     assert method_evaluations(params, 0) == 12 * (5 + 1) + 12 * 3 * 3
 

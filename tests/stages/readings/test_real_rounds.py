@@ -1,4 +1,4 @@
-"""What is read of rounds that were really run: each evaluation that was told before, each number of its tables."""
+"""Readings of real rounds: each evaluation as computed in advance, each number of the tables."""
 
 import pytest
 from methods import DANCE, FLOW, G2RPO, METHODS, MIX
@@ -49,7 +49,7 @@ def counted(run, number):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_round_of_each_method_costs_what_was_told_before_it(of_method, method):
+def test_a_round_of_each_method_costs_what_was_computed_before_it(of_method, method):
     run, params, _ = of_method(method)
     assert [round_evaluations(params, number) for number in range(2)] == [counted(run, number) for number in range(2)]
 
@@ -57,7 +57,7 @@ def test_a_round_of_each_method_costs_what_was_told_before_it(of_method, method)
 @pytest.mark.parametrize(
     "option", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS]
 )
-def test_a_round_of_each_option_costs_what_was_told_before_it(option):
+def test_a_round_of_each_option_costs_what_was_computed_before_it(option):
     overrides = OPTIONS[option]
     few = () if "update.num_minibatches=4" in overrides else ("prompts.num_prompts=2",)
     run, params, resources = new_run(tiny_params(*overrides, *few))

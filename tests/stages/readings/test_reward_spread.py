@@ -17,7 +17,7 @@ from stages.readings.reward_spread import (
 
 
 def rewards(groups, *, run="a", first_round=0, step=0):
-    """A table of rewards: a prompt a group, which has a list of rewards for each granularity."""
+    """A table of rewards: one prompt per group, which has a list of rewards for each granularity."""
     rows = [
         {"round": first_round + number, "branch": branch, "granularity": granularity, "value": float(value)}
         for number, group in enumerate(groups)

@@ -7,8 +7,8 @@ from stages.disk.tables import ADVANTAGES, TRANSITIONS, arrow, read_shard, tenso
 from stages.readings.trace import trace_prompt
 
 
-def test_a_trace_of_a_round_by_hand_is_told_line_by_line(linked):
-    """Round 1 begins with w = 1: latents (1, 0), of which the branches are 0 and 2 g away at granularity g."""
+def test_a_trace_of_a_round_by_hand_is_reported_line_by_line(linked):
+    """Round 1 begins with w = 1: latents (1, 0); the branches are 0 and 2 g away at granularity g."""
     run = linked[0]
     std = {1: sqrt(2), 2: 2 * sqrt(2)}
     assert trace_prompt(run, 1, "p1").split("\n") == [
@@ -43,7 +43,7 @@ def rewritten(folder, table, change):
     write_shard(folder / table.name, 1, table, arrow(table, columns), stamp="1")
 
 
-def test_a_floor_a_clamp_and_a_step_that_is_not_trained_are_told(linked):
+def test_a_floor_a_clamp_and_a_step_that_is_not_trained_are_reported(linked):
     folder = linked[0].round_folder(0)
 
     def harsher(columns):
@@ -67,7 +67,7 @@ def test_branches_of_own_noises_have_no_anchor(linked):
     assert "anchor\n  none: each branch starts from its own noise\n" in trace_prompt(linked[0], 0, "p0")
 
 
-def test_a_round_that_is_not_finished_and_a_prompt_that_it_does_not_paint_are_refused(linked):
+def test_a_round_that_is_not_finished_and_a_prompt_that_it_does_not_have_are_refused(linked):
     run = linked[0]
     with pytest.raises(
         ValueError, match=f"A finished round, counted from 0, is required, got 3; run {run.key} has finished 0 to 2"
@@ -78,7 +78,7 @@ def test_a_round_that_is_not_finished_and_a_prompt_that_it_does_not_paint_are_re
 
 
 @pytest.mark.parametrize("table", ["transitions", "rewards"])
-def test_a_table_that_is_gone_is_told_with_what_makes_it_again(linked, table):
+def test_a_missing_table_is_reported_with_what_makes_it_again(linked, table):
     run = linked[0]
     (run.round_folder(0) / table / "part-00001.parquet").unlink()
     with pytest.raises(ValueError) as refused:

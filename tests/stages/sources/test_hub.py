@@ -71,7 +71,7 @@ def test_without_hub_and_copy_it_says_how_to_bring_one_by_folders(client):
     assert command in str(refused.value)
 
 
-def test_an_unknown_repository_is_told_with_its_key(client):
+def test_an_unknown_repository_is_reported_with_its_key(client):
     with serving(Hub("someone/model", FILES)) as server:
         client(server.url)
         with pytest.raises(ValueError, match=r"policy: the files of someone/typo at .* got an error of the hub"):

@@ -31,7 +31,7 @@ def test_a_rewards_digest_is_of_its_files_and_settings_and_not_of_the_place(tmp_
     assert reward_digest(moved, "hps") != reward_digest(here, "hps")
 
 
-def test_what_judges_otherwise_has_another_digest():
+def test_a_reward_that_scores_otherwise_has_another_digest():
     clip = random_model("clip-hps")
     weights = f"weights: {{path: {clip}, revision: null, file: HPS_v2.1_compressed.pt}}"
     package = tiny_latent_params(
@@ -46,7 +46,7 @@ def test_what_judges_otherwise_has_another_digest():
     assert len(set(digests)) == len(digests)
 
 
-def test_a_tokenizer_is_asked_for_without_the_weights_beside_it(tmp_path):
+def test_a_tokenizer_is_loaded_without_the_weights_beside_it(tmp_path):
     shutil.copytree(random_model("clip-hps"), tmp_path / "clip")
     weights = f"weights: {{path: {random_model('clip-hps')}, revision: null, file: HPS_v2.1_compressed.pt}}"
     clip = f"clip: {{path: {tmp_path / 'clip'}, revision: null}}"
@@ -83,7 +83,7 @@ def remote(url, **changes):
     return tiny_params(f"rewards.vlm={{{REMOTE.format(url=url)}, {more}}}")
 
 
-def test_the_shapes_worlds_judges_know_its_pictures_alone():
+def test_the_shapes_worlds_rewards_score_its_pictures_alone():
     check_names(tiny_params(), OF_WORLD)
     with pytest.raises(ValueError, match=r"one of judge_a, judge_b, rule_soft, rule_strict, clean_pixels, got beauty"):
         check_names(tiny_params(), ["hps", "judge_a", "beauty"])
@@ -106,7 +106,7 @@ def test_a_folder_of_hpsv2_must_be_made_first(tmp_path):
     check_rewards(params, ["hps"])
 
 
-def test_the_shapes_worlds_rewards_are_told_apart_by_name_and_weights():
+def test_the_shapes_worlds_rewards_differ_by_name_and_weights():
     assert len({reward_digest(tiny_params(), name) for name in OF_WORLD}) == len(OF_WORLD)
     assert reward_digest(tiny_params("run.seed=9"), "judge_a") == reward_digest(tiny_params(), "judge_a")
 

@@ -56,7 +56,7 @@ def test_a_child_begins_with_its_parents_first_rounds_and_says_why(family, whole
     assert tables(parent.path) == tables(whole.path)
 
 
-def test_a_child_that_goes_on_as_it_is_begun_again_stays_as_it_is(family):
+def test_a_child_that_continues_as_it_is_begun_again_stays_as_it_is(family):
     parent, child, params = family
     bring_to_the_end(child, child.params(), StagesByHand())
     about, before = child.about, tables(child.path)

@@ -69,7 +69,7 @@ def test_a_lock_that_does_not_say_names_nobody(tmp_path):
     assert str(last_holder(tmp_path)) == "process 123 of here"
 
 
-def test_a_folder_that_is_not_there_cannot_be_held(tmp_path):
+def test_a_folder_that_does_not_exist_cannot_be_held(tmp_path):
     with (
         pytest.raises(StoreWriteError, match=r"none/lock must be written, got: No such file"),
         locked(tmp_path / "none"),

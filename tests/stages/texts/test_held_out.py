@@ -26,7 +26,7 @@ def test_captions_are_spread_evenly_each_with_its_noises(params_with):
     assert len({*prompts.seeds}) == 6
 
 
-def test_the_noise_hangs_on_the_caption_and_not_on_run_place_or_number(params_with):
+def test_the_noise_depends_on_the_caption_and_not_on_run_place_or_number(params_with):
     all_of_them = held_out(params_with("evaluate.num_prompts=8", "run.seed=5"))
     some = held_out(params_with("evaluate.num_prompts=2"))
     own = held_out(tiny_params("evaluate.split=tuning", "evaluate.num_prompts=146"))

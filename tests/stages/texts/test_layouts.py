@@ -63,7 +63,7 @@ def test_two_layouts_of_one_split_are_refused_by_name(tmp_path):
         listed(tmp_path)
 
 
-def test_a_missing_split_is_refused_with_those_there_are(tmp_path):
+def test_a_missing_split_is_refused_with_the_existing_ones(tmp_path):
     written(tmp_path, "train.txt", "a cat")
     written(tmp_path, "data/test.csv", "text\na cat")
     written(tmp_path, "validation/rows.jsonl", lines(CATS))
