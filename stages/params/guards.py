@@ -32,7 +32,7 @@ class RatioParams(GuardParams):
     """The importance ratios of the first optimizer step differ from 1, their value if rollout and update agree."""
 
     gap: Positive
-    """Largest distance from 1."""
+    """Largest distance of the first step's importance ratios from 1."""
 
 
 class CollapseParams(GuardParams):
@@ -48,9 +48,9 @@ class ZeroSpreadParams(GuardParams):
     """In most groups all members have the same reward, so nothing can be learned from them."""
 
     frac: Share
-    """Share of such groups, in each of the last `rounds` rounds, at which the guard trips."""
+    """Share of groups with equal rewards, in each of the last `rounds` rounds, at which the guard trips."""
     rounds: Count
-    """Consecutive rounds."""
+    """Number of consecutive rounds."""
 
 
 class KlParams(GuardParams):

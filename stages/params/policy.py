@@ -15,7 +15,7 @@ class LoraParams(Section):
     rank: Count
     """Rank of the two matrices."""
     alpha: Count
-    """Their product is scaled by alpha / rank; some programs that load a LoRA assume alpha = rank."""
+    """The product of the matrices is scaled by alpha / rank; some programs that load a LoRA assume alpha = rank."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
     """Suffixes of the names of the linear layers to adapt."""
 

@@ -97,7 +97,7 @@ class RemoteParams(Section):
     model: str
     """Name of the model that must answer."""
     revision: str
-    """Its revision; a server with another revision is refused."""
+    """Revision of the model; a server with another one is refused."""
     batch: Annotated[Count, Effect.NONE]
     """Pictures per request."""
     retries: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]

@@ -60,7 +60,7 @@ class FileSource(Source):
     """One file of a folder, on this machine or on a model hub."""
 
     file: str
-    """Its name in the folder."""
+    """Name of the file in the folder."""
 
 
 def refuse_repeats(key: str, values: Sequence[object]) -> None:
