@@ -1,4 +1,4 @@
-"""Stage `complete`: every branch is finished by the ODE, once per granularity."""
+"""Stage `complete`: the ODE completes every branch, once per granularity."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from stages.engine.loaded_models import Resources
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the completions, a shard for each shard of transitions."""
+    """Write the completions, one shard per shard of transitions."""
     resources.encode(job.texts())
     for shard in job.pending_like("transitions", "completions", "diversity"):
         field = resources.field(job.inputs["behaviour_policy"], job.params.complete.micro_batch)
@@ -21,7 +21,7 @@ def run(job: Job, resources: Resources) -> None:
 
 
 def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
-    chosen = job.params.complete
+    settings = job.params.complete
     prompts, transitions = job.read("prompts", shard), _last_steps(job.read("transitions", shard))
     ids = prompts["prompt_id"].to_pylist()
     row_of = {name: row for row, name in enumerate(ids)}
@@ -34,17 +34,17 @@ def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int)
         rows=torch.tensor([row_of[name] for name in owners], device=device),
         starts=[step + 1 for step in transitions["step"].to_pylist()],
         sigmas=resources.sigmas(job.params.rollout.num_steps),
-        granularities=chosen.granularities,
-        rule=chosen.stride_rule,
+        granularities=settings.granularities,
+        rule=settings.stride_rule,
     )
-    each = len(chosen.granularities)
+    each = len(settings.granularities)
     completions = arrow(
         COMPLETIONS,
         {
             "prompt_id": [name for name in owners for _ in range(each)],
             "window": np.repeat(transitions["window"].to_numpy(), each),
             "branch": np.repeat(transitions["branch"].to_numpy(), each),
-            "granularity": np.tile(chosen.granularities, len(owners)),
+            "granularity": np.tile(settings.granularities, len(owners)),
             "evaluations": completed.evaluations.flatten().cpu().numpy(),
             "latents": completed.latents.flatten(0, 1).cpu().numpy(),
         },
@@ -58,7 +58,7 @@ def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int)
 
 
 def _diversity(completions: pa.Table, latents: torch.Tensor) -> pa.Table:
-    """Return the diversity of each group of completions, in the order of their first ones."""
+    """Return the diversity of each group of completions, in the order of their first rows."""
     keys = list(zip(*(completions[name].to_pylist() for name in DIVERSITY.key), strict=True))
     heads = list(dict.fromkeys(keys))
     number_of = {head: number for number, head in enumerate(heads)}

@@ -1,7 +1,7 @@
-"""Stage `evaluate`: held-out prompts with fixed noise, painted by the ODE and judged by every reward.
+"""Stage `evaluate`: sample held-out prompts from fixed noise by the ODE, and score them with every reward.
 
-The noise of a held-out prompt hangs on its caption alone, not on the run: so two runs, and two rounds of one
-run, paint from the same noise.
+The noise of a held-out prompt depends on its caption alone, not on the run; so two runs, and two rounds of one run,
+sample from the same noise.
 """
 
 from collections.abc import Sequence
@@ -24,33 +24,33 @@ from stages.texts.held_out import HeldOut, held_out
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the scores of the policy on the held-out prompts, and pictures of some captions, spread evenly."""
-    chosen = job.params.evaluate
+    """Write the scores of the policy on the held-out prompts, and the pictures of some captions, spread evenly."""
+    settings = job.params.evaluate
     prompts, parts = held_out(job.params), shard_parts(job.params)
     resources.encode(prompts.texts)
-    painted = dict[int, torch.Tensor]()
+    sampled = dict[int, torch.Tensor]()
     spent = dict[int, int]()
     resources.need("network")
     for shard in pending(job):
-        field = resources.field(job.inputs["policy"], chosen.micro_batch, averaged=True)
-        painted[shard] = _paint(field, resources, prompts, *parts[shard]).cpu()
+        field = resources.field(job.inputs["policy"], settings.micro_batch, averaged=True)
+        sampled[shard] = _sample(field, resources, prompts, *parts[shard]).cpu()
         spent[shard] = field.evaluations
     resources.need("decoder", "rewards")
-    for shard, latents in painted.items():
+    for shard, latents in sampled.items():
         num_steps, part = parts[shard]
         images = resources.decoder().decode(latents.to(resources.device))
-        told = [f"prompt {name}" for name in prompts.ids[part]]
-        rewards = [resources.reward(name) for name in chosen.rewards]
-        values = np.stack([judge(reward, images, prompts.texts[part], told) for reward in rewards], axis=1)
+        names = [f"prompt {name}" for name in prompts.ids[part]]
+        rewards = [resources.reward(name) for name in settings.rewards]
+        values = np.stack([judge(reward, images, prompts.texts[part], names) for reward in rewards], axis=1)
         kept = kept_rows(job.params, part)
         pictures = {row: to_uint8(images[row - part.start][None])[0].numpy() for row in kept}
         if pictures:
             _write_pictures(job, shard, num_steps, prompts, pictures)
-        rows = _scored(job, num_steps, prompts, part, values)
+        rows = _evaluation_rows(job, num_steps, prompts, part, values)
         write_shard(job.outputs["evaluations"], shard, EVALUATIONS, rows, stamp=job.stamp, evaluations=spent[shard])
 
 
-def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, num_steps: int, part: slice) -> torch.Tensor:
+def _sample(field: VelocityField, resources: Resources, prompts: HeldOut, num_steps: int, part: slice) -> torch.Tensor:
     start = noise(prompts.seeds[part], field.policy.latent_shape).to(field.policy.device)
     finished = complete(
         field,
@@ -65,7 +65,7 @@ def _paint(field: VelocityField, resources: Resources, prompts: HeldOut, num_ste
     return finished.latents[:, 0]
 
 
-def _scored(job: Job, num_steps: int, prompts: HeldOut, part: slice, values: np.ndarray[Any, Any]) -> pa.Table:
+def _evaluation_rows(job: Job, num_steps: int, prompts: HeldOut, part: slice, values: np.ndarray[Any, Any]) -> pa.Table:
     rewards, count = job.params.evaluate.rewards, len(values)
     columns = {
         "policy_round": [job.round_number] * len(rewards) * count,

@@ -1,4 +1,4 @@
-"""Stage `integrate`: one advantage a branch, from all granularities and rewards."""
+"""Stage `integrate`: one advantage per branch, from all granularities and rewards."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from stages.engine.rules import integration_rule
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the advantages, a shard for each shard of rewards; the floor of spreads is that of the whole round."""
+    """Write the advantages, one shard per shard of rewards; the floor of spreads is that of the whole round."""
     rule = integration_rule(job.params.integrate, job.params.complete.granularities)
     pending = job.pending_like("rewards", "advantages")
     if not pending:
@@ -31,7 +31,7 @@ def run(job: Job, resources: Resources) -> None:
 
 
 def _wide(rewards: pd.DataFrame) -> pd.DataFrame:
-    """Return the rewards with a row a branch and a column a (reward, granularity)."""
+    """Return the rewards with one row per branch and one column per (reward, granularity)."""
     return rewards.pivot(index=["prompt_id", "window", "branch"], columns=["reward", "granularity"], values="value")
 
 
@@ -42,13 +42,13 @@ def _groups(wide: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _values(group: pd.DataFrame) -> dict[Key, Tensor]:
-    """Return the rewards of one group by (reward, granularity), one a branch."""
+    """Return the rewards of one group by (reward, granularity), one per branch."""
     values = torch.from_numpy(group.to_numpy(copy=True))
     return {(reward, int(granularity)): values[:, column] for column, (reward, granularity) in enumerate(group.columns)}
 
 
 def _rows(group: pd.DataFrame, rule: IntegrationRule, floors: dict[Key, float]) -> list[dict[str, Any]]:
-    """Return the rows of one group: its branches, with every summand behind their advantages."""
+    """Return the rows of one group, one per branch, with every summand of its advantage."""
     added = summands(_values(group), rule, floors)
     integrated = integrate(added.values(), clamp=rule.clamp)
     standardised = torch.stack([summand.standardised for summand in added.values()], dim=1).tolist()

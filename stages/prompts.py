@@ -1,7 +1,7 @@
-"""Stage `prompts`: what a round is asked to paint, and from which noise it starts.
+"""Stage `prompts`: the prompts of a round, and the noise that each starts from.
 
-Each epoch visits every caption of the split once, in an order that hangs on the seed; the noise index of a
-prompt is its epoch, so a caption that comes again comes with another noise.
+Each epoch visits every caption of the split once, in an order that the seed determines. The noise index of a
+prompt is its epoch, so a repeated caption has another noise.
 """
 
 from g2rpo.positions import position_seed
@@ -13,19 +13,19 @@ from stages.texts.lists import full_list
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the prompts of the round, `prompts.shard_size` a shard."""
-    chosen = job.params.prompts
-    there, seed = full_list(job.params, chosen.split), job.params.run.seed
-    first = job.round_number * chosen.num_prompts
-    drawn = [draw(len(there.texts), first + slot, seed) for slot in range(chosen.num_prompts)]
-    parts = [drawn[i : i + chosen.shard_size] for i in range(0, len(drawn), chosen.shard_size)]
+    """Write the prompts of the round, `prompts.shard_size` per shard."""
+    settings = job.params.prompts
+    captions, seed = full_list(job.params, settings.split), job.params.run.seed
+    first = job.round_number * settings.num_prompts
+    drawn = [draw(len(captions.texts), first + slot, seed) for slot in range(settings.num_prompts)]
+    parts = [drawn[i : i + settings.shard_size] for i in range(0, len(drawn), settings.shard_size)]
     for shard in job.pending(range(len(parts)), "prompts"):
-        ids = [prompt_id(chosen.split, caption, noise) for caption, noise in parts[shard]]
+        ids = [prompt_id(settings.split, caption, noise) for caption, noise in parts[shard]]
         columns = {
             "prompt_id": ids,
-            "text": [there.texts[caption] for caption, _ in parts[shard]],
-            "split": [chosen.split] * len(ids),
-            "metadata": [there.metadata[caption] for caption, _ in parts[shard]],
+            "text": [captions.texts[caption] for caption, _ in parts[shard]],
+            "split": [settings.split] * len(ids),
+            "metadata": [captions.metadata[caption] for caption, _ in parts[shard]],
             "noise_seed": [position_seed("noise", seed, job.round_number, name) for name in ids],
         }
         write_shard(job.outputs["prompts"], shard, PROMPTS, arrow(PROMPTS, columns), stamp=job.stamp)

@@ -1,7 +1,7 @@
-"""Stage `rollout`: the windows of stochastic steps, and what the ODE does before them.
+"""Stage `rollout`: the windows of stochastic steps, and the ODE steps before them.
 
-A window is named by its first step. Where a group shares its initial noise, one ODE trajectory a prompt, the anchor,
-leads to its windows; else every branch comes its own way.
+The first step names a window. If a group shares its initial noise, one ODE trajectory per prompt, the anchor, leads
+to its windows; else each branch has its own trajectory.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from stages.engine.loaded_models import Resources
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write anchors and transitions, a shard for each shard of prompts."""
+    """Write anchors and transitions, one shard per shard of prompts."""
     resources.encode(job.texts())
     for shard in job.pending_like("prompts", "anchors", "transitions"):
         field = resources.field(job.inputs["behaviour_policy"], job.params.rollout.micro_batch)
@@ -32,7 +32,7 @@ def run(job: Job, resources: Resources) -> None:
 
 @dataclass(frozen=True)
 class _Branches:
-    """The branches of a shard, a row each: prompt, window, branch; a group's lie together. Example: (0, (2,), 7)."""
+    """The branches of a shard, one row each: prompt, window, branch; a group's are adjacent. Example: (0, (2,), 7)."""
 
     ids: list[str]
     seeds: list[int]
@@ -45,22 +45,22 @@ class _Branches:
         return position_seed("branch", self.seeds[prompt], window[0], number, step)
 
     def initial_seed(self, branch: int) -> int:
-        """Return the seed of the noise that a branch starts from where it shares none."""
+        """Return the seed of the noise that a branch starts from if its group shares none."""
         prompt, _, number = self.rows[branch]
         return position_seed("initial", self.seeds[prompt], number)
 
 
 def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
-    chosen, prompts = job.params.rollout, job.read("prompts", shard)
-    windows = chosen.windows(job.round_number, job.params.run.seed)
+    settings, prompts = job.params.rollout, job.read("prompts", shard)
+    windows = settings.windows(job.round_number, job.params.run.seed)
     ids = prompts["prompt_id"].to_pylist()
-    rows = [(p, w, b) for p in range(len(ids)) for w in windows for b in range(chosen.group_size)]
-    branches = _Branches(ids, prompts["noise_seed"].to_pylist(), chosen.group_size, rows)
-    sigmas, policy = resources.sigmas(chosen.num_steps), field.policy
+    rows = [(p, w, b) for p in range(len(ids)) for w in windows for b in range(settings.group_size)]
+    branches = _Branches(ids, prompts["noise_seed"].to_pylist(), settings.group_size, rows)
+    sigmas, policy = resources.sigmas(settings.num_steps), field.policy
     condition = resources.condition(prompts["text"].to_pylist())
     prompt = torch.tensor([p for p, _, _ in rows], device=policy.device)
     anchor, begin = None, [0] * len(rows)
-    if chosen.own_noise:
+    if settings.own_noise:
         initial = [branches.initial_seed(row) for row in range(len(rows))]
         start, velocity = noise(initial, policy.latent_shape).to(policy.device), None
     else:
@@ -79,8 +79,8 @@ def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int)
         windows=[window for _, window, _ in rows],
         draw=_drawing(branches, policy.latent_shape, policy.device),
         sigmas=sigmas,
-        sde=chosen.sde,
-        eta=chosen.eta,
+        sde=settings.sde,
+        eta=settings.eta,
     )
     anchors, transitions = _tables(branches, anchor, walked, sigmas.numpy())
     check_parents(anchors, ANCHORS, {"prompts": prompts})
@@ -103,7 +103,7 @@ def _drawing(
 def _tables(
     branches: _Branches, anchor: Anchor | None, walked: Walked, sigmas: np.ndarray
 ) -> tuple[pa.Table, pa.Table]:
-    """Return anchors and transitions; a group's steps lie together, step by step, in the order of its branches."""
+    """Return anchors and transitions; a group's rows are adjacent, step by step, in the order of its branches."""
     branch, step = walked.branch.tolist(), walked.step.tolist()
     places = sorted(range(len(branch)), key=lambda at: (branch[at] // branches.group_size, step[at], branch[at]))
     keys = [branches.rows[branch[at]] for at in places]
@@ -132,7 +132,7 @@ def _tables(
 def _anchors(
     branches: _Branches, anchor: Anchor | None, walked: Walked, own: list[int], sigmas: np.ndarray
 ) -> pa.Table:
-    """Return where steps leave from: the shared trajectories, and latents that are a branch's own."""
+    """Return the latents that steps start from: the shared trajectories, and the branches' own latents."""
     visited = range(0 if anchor is None else len(anchor.latents))
     keys = [branches.rows[branch] for branch in walked.branch[own].tolist()]
     shared = [] if anchor is None else [(anchor.latents, anchor.velocity)]

@@ -1,4 +1,4 @@
-"""Stage `score`: every completed picture before every trained reward, in the reward's own units."""
+"""Stage `score`: every trained reward scores every completed picture, in the reward's own units."""
 
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, write_shard
@@ -7,6 +7,6 @@ from stages.engine.scoring import scored
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the rewards, a shard for each shard of completions."""
+    """Write the rewards, one shard per shard of completions."""
     for shard in job.pending_like("completions", "rewards"):
         write_shard(job.outputs["rewards"], shard, REWARDS, scored(job, resources, shard), stamp=job.stamp)

@@ -1,6 +1,6 @@
 """Stage `update`: the optimizer steps of a round, from tables to the next policy.
 
-The old log-probabilities are computed by the update's own path and fixed before its first step changes a weight.
+The update computes the old log-probabilities itself, before its first step changes a weight.
 """
 
 from collections.abc import Iterator
@@ -34,28 +34,28 @@ _SITE = ["prompt_id", "origin", "step"]
 
 
 def run(job: Job, resources: Resources) -> None:
-    """Write the old log-probabilities, one row an optimizer step, and the policy that comes out.
+    """Write the old log-probabilities, one row per optimizer step, and the new policy.
 
-    The processes of a process group call this together; each learns from its share, and the first one writes.
+    The processes of a process group call this together; each trains on its share, and the first one writes.
     """
-    chosen, previous = job.params.update, job.inputs["previous_policy"]
+    settings, previous = job.params.update, job.inputs["previous_policy"]
     learning = resources.learning
-    process_group, field = learning.process_group, learning.field(previous, chosen.micro_batch)
-    base = resources.base_field(chosen.micro_batch)
+    process_group, field = learning.process_group, learning.field(previous, settings.micro_batch)
+    base = resources.base_field(settings.micro_batch)
     rule = update_rule(job.params, job.round_number, resources.sigmas(job.params.rollout.num_steps))
-    transitions = _trained(job)
+    transitions = _trained_transitions(job)
     sites = _sites(job, resources, field, transitions)
-    fixed = _rolled_out(transitions, sites) if rule.off_policy else old_log_probs(field, sites, rule)
-    trainer = learning.trainer(previous, optimizer_settings(chosen))
-    trainer.learning_rate = rate = learning_rate(chosen, job.round_number)
+    log_prob_old = _stored_log_probs(transitions, sites) if rule.off_policy else old_log_probs(field, sites, rule)
+    trainer = learning.trainer(previous, optimizer_settings(settings))
+    trainer.learning_rate = rate = learning_rate(settings, job.round_number)
     first_step = trainer.num_steps
-    reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=fixed, rule=rule))
-    fixed = process_group.joined(fixed)
-    gap = _gap(fixed, transitions, chosen)
+    reports = list(optimise(field, base, trainer, sites=sites, log_prob_old=log_prob_old, rule=rule))
+    log_prob_old = process_group.joined(log_prob_old)
+    gap = _gap(log_prob_old, transitions, settings)
     spent = sum(process_group.gathered([field.evaluations + base.evaluations]))
     if process_group.leads:
         columns = {name: transitions[name] for name in (*_BRANCH, "step")}
-        old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": fixed.cpu().numpy()})
+        old = arrow(OLD_LOG_PROBS, columns | {"log_prob_old": log_prob_old.cpu().numpy()})
         check_parents(old, OLD_LOG_PROBS, {"transitions": transitions})
         write_shard(job.outputs["old_log_probs"], 0, OLD_LOG_PROBS, old, stamp=job.stamp)
         updates = {name: [getattr(report, name) for report in reports] for name in vars(reports[0])}
@@ -70,8 +70,8 @@ def run(job: Job, resources: Resources) -> None:
     learning.trained(job.outputs["policy"])
 
 
-def _trained(job: Job) -> pa.Table:
-    """Return the transitions that the round is trained on: all, or of each branch a share of its steps."""
+def _trained_transitions(job: Job) -> pa.Table:
+    """Return the transitions that the round trains on: all, or a share of each branch's steps."""
     transitions, frac = read_table(job.inputs["transitions"]), job.params.update.train_frac
     if frac == 1:
         return transitions
@@ -87,7 +87,7 @@ def _trained(job: Job) -> pa.Table:
 
 
 def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa.Table) -> Sites:
-    """Return the sites that the transitions left, in their order, with the advantage of each branch."""
+    """Return the sites that the transitions start from, in their order, with the advantage of each branch."""
     advantages = read_table(job.inputs["advantages"])
     anchors = read_table(job.inputs["anchors"])
     prompts = read_table(job.inputs["prompts"])
@@ -96,11 +96,11 @@ def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa
     row_of_prompt = {name: row for row, name in enumerate(prompts["prompt_id"].to_pylist())}
     row_of_anchor = {key: row for row, key in enumerate(_zip(anchors, _SITE))}
     advantage_of = dict(zip(_zip(advantages, _BRANCH), advantages["advantage"].to_pylist(), strict=True))
-    left = list(_zip(transitions, _SITE))
-    heads = list(dict.fromkeys(left))
+    starts = list(_zip(transitions, _SITE))
+    heads = list(dict.fromkeys(starts))
     number_of = {head: number for number, head in enumerate(heads)}
-    site = [number_of[key] for key in left]
-    assert site == sorted(site), "What left one site lies together in transitions."
+    site = [number_of[key] for key in starts]
+    assert site == sorted(site), "The transitions from one site must be adjacent."
     device, latents = field.policy.device, tensor(anchors, "latents")
     advantage = [advantage_of[key] for key in _zip(transitions, _BRANCH)]
     return Sites(
@@ -114,8 +114,8 @@ def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa
     )
 
 
-def _rolled_out(transitions: pa.Table, sites: Sites) -> torch.Tensor:
-    """Return the log-probabilities under the policy that painted the round, an earlier one, as the rollout has them."""
+def _stored_log_probs(transitions: pa.Table, sites: Sites) -> torch.Tensor:
+    """Return the log-probabilities that the rollout stored, under the earlier policy that sampled the round."""
     return torch.from_numpy(transitions["log_prob"].to_numpy(zero_copy_only=False).copy()).to(sites.advantage)
 
 
@@ -123,12 +123,12 @@ def _zip(rows: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     return zip(*(rows[column].to_pylist() for column in columns), strict=True)
 
 
-def _gap(fixed: torch.Tensor, transitions: pa.Table, chosen: UpdateParams) -> float:
-    """Return the largest difference to the rollout's log-probabilities, refusing one that is too large."""
-    gap = float(np.abs(fixed.cpu().numpy() - transitions["log_prob"].to_numpy()).max())
-    if gap > chosen.max_log_prob_gap:
+def _gap(log_prob_old: torch.Tensor, transitions: pa.Table, settings: UpdateParams) -> float:
+    """Return the largest difference to the rollout's log-probabilities; refuse one that is too large."""
+    gap = float(np.abs(log_prob_old.cpu().numpy() - transitions["log_prob"].to_numpy()).max())
+    if gap > settings.max_log_prob_gap:
         raise ValueError(
-            f"Rollout and update must agree on log-probabilities to {chosen.max_log_prob_gap:g}, got a "
+            f"Rollout and update must agree on log-probabilities to {settings.max_log_prob_gap:g}, got a "
             f"difference of {gap:.2g}: the tables are of another policy, or the networks compute too coarsely. "
             "Run the round again from its rollout, or raise update.max_log_prob_gap for bfloat16."
         )

@@ -1,1 +1,1 @@
-"""What a stage is: the declared stages, a job for one, and who executes it."""
+"""The contract of a stage: the declared stages, a job, and its executor."""

@@ -1,4 +1,4 @@
-"""The stages by name: what each reads and writes, and which parameters it depends on."""
+"""The stages by name: the inputs, outputs and parameters of each."""
 
 import importlib
 from collections.abc import Callable
@@ -10,44 +10,45 @@ from stages.params.record import Params
 from stages.params.section import Effect
 
 Model = Literal["network", "base", "decoder", "rewards"]
-"""What a stage may compute with: the network that paints (and learns, unless that lies in shares), the base's own where
-all weights are trained, the autoencoder, the rewards."""
+"""The models of stages: the network that samples (and trains, unless the trained weights are sharded), a separate base
+if all weights are trained, the autoencoder, the rewards."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A declared stage; its code is `stages/<name>.py`, loaded when it is first run."""
+    """A declared stage; its code is `stages/<name>.py`, loaded at its first run."""
 
     name: str
     inputs: tuple[str, ...]
-    """Tables of the same round; `previous_policy`, that it trains on from; `behaviour_policy`, that paints it."""
+    """Tables of the same round; `previous_policy`, from which training continues; `behaviour_policy`, which samples."""
     outputs: tuple[str, ...]
     sections: tuple[str, ...]
-    """Sections of params.yaml that change what it writes, or a key of one, as `rollout.shift`."""
+    """Sections of params.yaml that change what it writes, or a single key, such as `rollout.shift`."""
     origins: tuple[Literal["prompts", "rewards"], ...] = ()
-    """What it reads that no stage wrote: the list of prompts, the rewards."""
+    """Inputs that no stage wrote: the list of prompts, the rewards."""
     models: tuple[Model, ...] = ()
-    """What it computes with; the rest may leave the device meanwhile."""
+    """The models that it needs; others may leave the device."""
     sharded: bool = True
-    """Whether it can be given some of its shards; the update learns from all at once."""
+    """Whether it can run on some of its shards; the update needs all at once."""
 
     def load(self) -> Callable[[Job, Any], None]:
         """Return `run(job, resources)` of the stage's module."""
         return importlib.import_module(f"stages.{self.name}").run  # noqa: TID251
 
     def parameters(self, params: Params, number: int) -> dict[str, Any]:
-        """Return what the stage's results of a round, or of a policy, depend on, as plain values.
+        """Return the parameters that the stage's results of a round, or of a policy, depend on, as plain values.
 
-        Of `update.halved_after` that is what has come: the rounds before are those of a run that lacks the rest.
+        Entries of `update.halved_after` after this round are dropped, so that a later halving does not invalidate
+        earlier rounds.
         """
-        found: dict[str, dict[str, Any]] = {}
+        sections: dict[str, dict[str, Any]] = {}
         for name in self.sections:
             section, dot, key = name.partition(".")
             values = getattr(params, section).without(Effect.NONE, Effect.CONTENTS)
-            found[section] = {key: values[key]} if dot else values
-        if halved := found.get("update", {}).get("halved_after"):
-            found["update"]["halved_after"] = [after for after in halved if after <= number]
-        return found
+            sections[section] = {key: values[key]} if dot else values
+        if halved := sections.get("update", {}).get("halved_after"):
+            sections["update"]["halved_after"] = [after for after in halved if after <= number]
+        return sections
 
 
 ROUND_STAGES = (
@@ -86,7 +87,7 @@ ROUND_STAGES = (
 )
 
 POLICY_INPUTS = ("previous_policy", "behaviour_policy", "policy")
-"""Inputs that are policies and no tables: what a round trains on from, what paints it, and what is evaluated."""
+"""Inputs that are policies, not tables: the one to train on from, the one that samples, the evaluated one."""
 
 EVALUATE = Stage(
     "evaluate",
@@ -94,7 +95,7 @@ EVALUATE = Stage(
     ("evaluations", "pictures"),
     ("resources", "policy", "rollout.shift", "evaluate"),
     ("prompts", "rewards"),
-    models=("network",),  # then decoder and rewards: it asks for them itself
+    models=("network",),  # later decoder and rewards, which it requests itself
     sharded=False,
 )
 

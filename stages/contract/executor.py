@@ -1,4 +1,4 @@
-"""Who does the work of stages: the loaded models of this process, or runners elsewhere."""
+"""Executors of stages: the loaded models of this process, or runners."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from stages.contract.job import Job
 
 @dataclass(frozen=True)
 class Spent:
-    """What a piece of work took."""
+    """CPU time and peak memory of a piece of work."""
 
     cpu_seconds: float
-    """Of all processes together."""
+    """Sum over all processes."""
     peak_bytes: int
-    """Most memory of one of them: of the device's own, or of the process on a CPU."""
+    """Largest peak memory of one process: of its GPU, or of the process itself on a CPU."""
 
     @classmethod
     def together(cls, parts: Sequence["Spent"]) -> "Spent":
-        """Return what several processes took."""
+        """Return the sum of CPU seconds and the largest peak of several processes."""
         return cls(sum(part.cpu_seconds for part in parts), max((part.peak_bytes for part in parts), default=0))
 
 
 class StageExecutor(Protocol):
-    """Does stages. What it computes comes out the same whoever it is, up to the last bits."""
+    """Executes stages. All executors compute the same results, up to the last bits."""
 
     @property
     def device(self) -> torch.device:
-        """What stages are computed on."""
+        """Device of the computation."""
         ...
 
     def do(self, stage: Stage, job: Job) -> Spent:
@@ -38,9 +38,9 @@ class StageExecutor(Protocol):
         ...
 
     def encode(self, texts: Sequence[str]) -> int:
-        """Keep the embeddings of texts that are not kept yet, and return how many there were."""
+        """Encode the texts that the cache of embeddings does not have, and return their number."""
         ...
 
     def close(self) -> None:
-        """Send home whoever works elsewhere."""
+        """End the executor's other processes."""
         ...

@@ -1,4 +1,4 @@
-"""What a stage is given and what it gives back: paths and small records, never tensors."""
+"""Inputs and outputs of a stage: paths and small records, never tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ class Job:
     outputs: Mapping[str, Path]
     """Folder of each table or policy that the stage writes."""
     stamp: str
-    """Digest of the inputs and of the parameters that matter here; shards carry it."""
+    """Digest of the stage's inputs and parameters; its shards carry it."""
     shards: Sequence[int] | None = None
-    """Shards to make; None is all. Several runners may share a round by taking some each."""
+    """Shards to make; None: all. Several runners may share a round, each with some of its shards."""
     force: bool = False
-    """Make shards again that are there already."""
+    """Make existing shards again."""
 
     def pending(self, numbers: Sequence[int], *tables: str) -> list[int]:
-        """Return those of the numbered shards that are asked for and not yet written from these inputs."""
-        asked = [n for n in numbers if self.shards is None or n in self.shards]
+        """Return the numbers of the requested shards that are not yet written from these inputs."""
+        requested = [n for n in numbers if self.shards is None or n in self.shards]
         if self.force:
-            return asked
-        return [n for n in asked if any(shard_stamp(self.outputs[t], n) != self.stamp for t in tables)]
+            return requested
+        return [n for n in requested if any(shard_stamp(self.outputs[t], n) != self.stamp for t in tables)]
 
     def pending_like(self, parent: str, *tables: str) -> list[int]:
-        """Return the pending shards of a stage that makes one shard from each of a parent table's."""
+        """Return the pending shards of a stage that makes one shard per shard of a parent table."""
         return self.pending(shard_numbers(self.inputs[parent]), *tables)
 
     def texts(self) -> list[str]:

@@ -1,1 +1,1 @@
-"""What lies on disk: the root of the store, whole files, tables, policies."""
+"""Files on disk: the root of the store, atomic writes, tables, policies."""

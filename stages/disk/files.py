@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and their digests."""
+"""Files that are either complete or absent, and their digests."""
 
 import contextlib
 import errno
@@ -14,30 +14,30 @@ from typing import Any
 
 
 class StoreWriteError(OSError):
-    """A file could not be written; the message names it and says what to do. What was there before is whole."""
+    """A file could not be written; the message names it and the remedy. The former file is intact."""
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Tell a failure of the disk in a person's words.
+    """Turn a failure of the disk into a plain message.
 
     Raises:
-        StoreWriteError: With the path, what the system said, and what to do.
+        StoreWriteError: With the path, the message of the system, and the remedy.
     """
     try:
         yield
     except StoreWriteError:
-        raise  # it names the very file
+        raise  # it names the file itself
     except OSError as error:
         raise StoreWriteError(
-            f"{path} must be written, got: {error.strerror or error}. Nothing that was finished is lost: make room "
-            "or make the folder writable, then give the same command again."
+            f"{path} must be written, got: {error.strerror or error}. Finished work is not lost: free some "
+            "space or make the folder writable, then run the same command again."
         ) from error
 
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Generator[Path]:
-    """Yield a temporary path beside `path`; at the end it is synced to disk and takes the name `path`.
+    """Yield a temporary path beside `path`; at the end it is synced to disk and renamed to `path`.
 
     If the block fails, `path` is as it was before and the temporary file is gone.
 
@@ -70,7 +70,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
         if path.is_file():
             raise NotADirectoryError("A folder is required, there is a file of this name")
         make_folder(path.parent)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a process that was killed here
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a killed process
             shutil.rmtree(left)
         try:
             temporary.mkdir()
@@ -90,7 +90,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents, so that they are there after a loss of power too.
+    """Make a folder and its parents, so that they survive a loss of power.
 
     Raises:
         StoreWriteError: If the disk is full or the folder above read-only.
@@ -102,7 +102,7 @@ def make_folder(path: Path) -> None:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Give a file another name in a folder that is made if need be; where there are no hard links, copy it."""
+    """Hard-link a file into a folder, which is made if it is missing; without hard links, copy it."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -111,7 +111,7 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process has left half written below a folder."""
+    """Remove half-written files of a killed process below a folder."""
     for path in list(folder.rglob(".*.tmp")):
         if path.is_dir():
             shutil.rmtree(path)
@@ -136,16 +136,16 @@ def read_json(path: Path) -> Any:
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object with a seal, the digest of all the rest, by which a later edit is found."""
+    """Write a JSON object with a seal, the digest of its other values, which reveals a later edit."""
     write_json(path, dict(value) | {"seal": value_digest(dict(value))})
 
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
-    """Return a sealed JSON object without its seal; None where there is none, or none that is as it was written."""
+    """Return a sealed JSON object without its seal; None if it is missing, damaged or edited."""
     try:
         value = read_json(path)
         seal = value.pop("seal")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):  # whatever lies there instead
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):  # missing, or something else
         return None
     return value if seal == value_digest(value) else None
 
@@ -158,7 +158,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FileState:
-    """A file as it was found; it is read again only when one of these has changed."""
+    """The state of a file; the file is read again only if one of these has changed."""
 
     path: Path
     size: int
@@ -169,8 +169,8 @@ class FileState:
     @classmethod
     def of(cls, path: Path) -> "FileState":
         """Return the state of a file now."""
-        found = path.stat()
-        return cls(path.absolute(), found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+        stat = path.stat()
+        return cls(path.absolute(), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def value_digest(value: Any) -> str:

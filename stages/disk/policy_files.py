@@ -1,4 +1,4 @@
-"""A policy on disk, written and read: safetensors and JSON, nothing that unpickles; its files: policy_state.py."""
+"""Write and read a policy: safetensors and JSON, nothing that unpickles. Its files: policy_state.py."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,21 +14,21 @@ from stages.disk.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyS
 
 
 def write_policy(folder: Path, trainer: Trainer, *, leads: bool = True) -> None:
-    """Store what the trainer holds, the whole folder or nothing of it.
+    """Store the trainer's weights and state, the whole folder or nothing.
 
-    What lies in shares becomes whole, so that any number of processes can read it: all that hold some must call this,
-    and the one that `leads` writes.
+    Sharded tensors are stored whole, so that any number of processes can read them: all processes with shards must
+    call this, and the one that `leads` writes.
     """
-    held = {WEIGHTS: trainer.weights, OPTIMIZER: trainer.state}
+    contents = {WEIGHTS: trainer.weights, OPTIMIZER: trainer.state}
     if trainer.settings.ema_decay is not None:
-        held[AVERAGE] = trainer.evaluation_weights
+        contents[AVERAGE] = trainer.evaluation_weights
     if not leads:
-        for tensors in held.values():
+        for tensors in contents.values():
             for tensor in tensors().values():
                 whole(tensor)
         return
     with atomic_folder(folder) as temporary:
-        for name, tensors in held.items():
+        for name, tensors in contents.items():
             _save(temporary / name, tensors())
         files = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
         state = PolicyState(state_digest(trainer.num_steps, files), trainer.num_steps, files)
@@ -36,10 +36,10 @@ def write_policy(folder: Path, trainer: Trainer, *, leads: bool = True) -> None:
 
 
 def read_weights(folder: Path, *, averaged: bool) -> dict[str, Tensor]:
-    """Return the weights that are trained, or those that are judged: the average where one is kept.
+    """Return the trained weights, or with `averaged` those for evaluation: the average, if one is stored.
 
     Raises:
-        ValueError: If they are not there any more.
+        ValueError: If the file is missing or damaged.
     """
     return _load(folder, AVERAGE if averaged and policy_state(folder).has_average else WEIGHTS)
 
@@ -48,7 +48,7 @@ def read_optimizer(folder: Path) -> dict[str, Tensor]:
     """Return the trainer's tensors by name.
 
     Raises:
-        ValueError: If they are not there any more.
+        ValueError: If the file is missing or damaged.
     """
     return _load(folder, OPTIMIZER)
 
@@ -58,12 +58,12 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
     if not (folder / name).is_file():
         raise ValueError(
             f"The policy's {name} is required, got none in {folder}: it was pruned or lost. Take a later round "
-            "(`retention.rounds` says how many keep theirs), or give `g2rpo repair` with the run's key if it was lost."
+            "(`retention.rounds` says how many keep theirs), or run `g2rpo repair --run KEY` if it was lost."
         )
     if file_digest(folder / name) != digest:
         raise ValueError(
-            f"{folder / name} must be as it was written, got a damaged or edited file. Give `g2rpo repair` with the "
-            "run's key: it makes what is damaged anew."
+            f"{folder / name} must be as it was written, got a damaged or edited file. Run `g2rpo repair --run "
+            "KEY`: it rebuilds damaged files."
         )
     return load_file(folder / name)
 

@@ -1,11 +1,11 @@
-"""What a stored policy says of itself, without loading it.
+"""The state of a stored policy, without loading its weights.
 
-    policy/state.json               digest of all that follows, optimizer steps taken
+    policy/state.json               digest of the other files, number of optimizer steps
     policy/weights.safetensors      the trained weights by name, fp32
-    policy/average.safetensors      their average, where one is kept
+    policy/average.safetensors      their average, if one is kept
     policy/optimizer.safetensors    moments (and average) of the trainer
 
-The base policy is such a folder with state.json alone: it names the weights that a model family ships.
+The folder of the base policy has state.json alone, which names the weights that a model family ships.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ WEIGHTS, AVERAGE, OPTIMIZER = "weights.safetensors", "average.safetensors", "opt
 
 @dataclass(frozen=True)
 class PolicyState:
-    """What state.json says. Example: digest "9b…", num_steps 12 after twelve optimizer steps."""
+    """The content of state.json. Example: digest "9b…", num_steps 12 after twelve optimizer steps."""
 
     digest: str
     num_steps: int
@@ -29,7 +29,7 @@ class PolicyState:
 
     @property
     def is_base(self) -> bool:
-        """Whether these are the weights that the family ships, or those at `policy.path`."""
+        """Whether this is the base: the weights that the family ships, or those at `policy.path`."""
         return not self.files
 
     @property
@@ -53,8 +53,8 @@ def policy_state(folder: Path) -> PolicyState:
         state = None
     if state is None or not (state.is_base or state.digest == state_digest(state.num_steps, state.files)):
         raise ValueError(
-            f"{path} must be as it was written, got a damaged or edited file. Give `g2rpo repair` with the run's key: "
-            "it makes what is damaged anew."
+            f"{path} must be as it was written, got a damaged or edited file. Run `g2rpo repair --run KEY`: it "
+            "rebuilds damaged files."
         )
     return state
 
@@ -76,5 +76,5 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def write_base(folder: Path, digest: str) -> None:
-    """Store the base policy: its digest, and that no step has been taken."""
+    """Store the base policy: its digest, with zero optimizer steps."""
     write_json(folder / STATE, {"digest": digest, "num_steps": 0, "files": {}})

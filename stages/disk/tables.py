@@ -1,7 +1,7 @@
 """Every Parquet table of a round: columns, key and foreign keys, declared once; read, write, check.
 
 A table is a folder of shards, `part-00000.parquet` and so on. A shard holds whole groups of prompts, is
-written at once or not at all, and carries a stamp: the digest of all that it was made from.
+written completely or not at all, and carries a stamp: the digest of its inputs and parameters.
 """
 
 import re
@@ -32,7 +32,7 @@ class Table:
     columns: Mapping[str, pa.DataType | str]
     key: tuple[str, ...]
     parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Foreign keys: parent table -> the columns that must be found in it."""
+    """Foreign keys: parent table -> the columns that must match one of its rows."""
 
 
 _SUMMAND = pa.struct(
@@ -45,7 +45,7 @@ _PROMPT = {"prompt_id": pa.string()}
 _BRANCH = _PROMPT | {"window": pa.int32(), "branch": pa.int32()}
 SHARED = -1
 _ORIGIN = {"origin": pa.int32()}
-"""The branch whose own latents they are; SHARED where they are the group's."""
+"""The branch that the latents belong to; SHARED if they belong to the group."""
 _LEVELS = {"sigma": pa.float64(), "sigma_next": pa.float64()}
 
 TEXTS = Table(
@@ -54,14 +54,14 @@ TEXTS = Table(
     key=("id",),
 )
 """A list of prompts, one row per record. Metadata is a JSON object, `{}` for none; an empty negative text or source
-picture is none. No family reads the last two yet."""
+picture means none. No family reads the last two yet."""
 
 EMBEDDINGS = Table(
     "embeddings",
     dict.fromkeys(("name", "text", "dtype"), pa.string()) | {"shape": pa.list_(pa.int32()), "values": pa.binary()},
     key=("name",),
 )
-"""What the text encoders say of one text: the bytes of each tensor of its condition."""
+"""The output of the text encoders for one text: the bytes of each tensor of its condition."""
 
 PROMPTS = Table(
     "prompts",
@@ -97,7 +97,7 @@ DIVERSITY = Table(
     key=("prompt_id", "window", "granularity"),
     parents={"completions": ("prompt_id", "window", "granularity")},
 )
-"""How far the pictures of a group lie apart, in latent units; it stays when the latents are let go."""
+"""How far apart the pictures of a group lie, in latent units; it stays when the latents are pruned."""
 REWARDS = Table(
     "rewards",
     _BRANCH | {"granularity": pa.int32(), "reward": pa.string(), "value": pa.float64()},
@@ -110,8 +110,8 @@ ADVANTAGES = Table(
     key=("prompt_id", "window", "branch"),
     parents={"rewards": ("prompt_id", "window", "branch")},
 )
-"""An advantage is the sum of weight times standardised, within the clamp; standardised is (value - group_mean) /
-divisor, and floored tells where the divisor is no group's own spread."""
+"""An advantage is the sum of weight times standardised, clamped; standardised is (value - group_mean) / divisor;
+floored is true if the divisor is not the group's own spread."""
 OLD_LOG_PROBS = Table(
     "old_log_probs",
     _BRANCH | {"step": pa.int32(), "log_prob_old": pa.float32()},
@@ -163,13 +163,13 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def shard_numbers(folder: Path) -> list[int]:
-    """Return the numbers of the shards that are there, ascending."""
+    """Return the numbers of the existing shards, ascending."""
     names = (_SHARD.fullmatch(path.name) for path in folder.glob("part-*.parquet"))
     return sorted(int(name[1]) for name in names if name)
 
 
 def arrow(table: Table, columns: Mapping[str, Any]) -> pa.Table:
-    """Return columns as an Arrow table of the declared types; tensors are NumPy arrays, a row each.
+    """Return columns as an Arrow table of the declared types; a tensor column is a NumPy array, shape (rows, ...).
 
     Raises:
         ValueError: If columns are missing or unknown, differ in length, hold nulls or repeat a key.
@@ -181,20 +181,20 @@ def arrow(table: Table, columns: Mapping[str, Any]) -> pa.Table:
         name: _tensor_array(columns[name]) if kind == TENSOR else pa.array(columns[name], type=kind)
         for name, kind in table.columns.items()
     }
-    made = pa.table(arrays)
-    for name in made.column_names:
-        if made[name].null_count:
-            raise ValueError(f"Table {table.name} holds no nulls, got {made[name].null_count} in {name}.")
-    if len(_keys(made, table.key)) < made.num_rows:
+    rows = pa.table(arrays)
+    for name in rows.column_names:
+        if rows[name].null_count:
+            raise ValueError(f"Table {table.name} holds no nulls, got {rows[name].null_count} in {name}.")
+    if len(_keys(rows, table.key)) < rows.num_rows:
         raise ValueError(f"Table {table.name} holds each key {table.key} once, got one twice.")
-    return made
+    return rows
 
 
 def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]) -> None:
-    """Refuse rows that point to nothing: each foreign key must be found in the parent given for it.
+    """Refuse rows without a parent: each foreign key must match a row of its parent table.
 
     Raises:
-        ValueError: With the table, the parent and a key that has no row there.
+        ValueError: With the table, the parent and a key without a row there.
     """
     for name, columns in table.parents.items():
         if name in parents:
@@ -202,10 +202,10 @@ def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]
 
 
 def check_found(child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]) -> None:
-    """Refuse a child row whose values in the columns no parent row has.
+    """Refuse a child row whose values in the columns match no parent row.
 
     Raises:
-        ValueError: With both names and a key that has no row.
+        ValueError: With both names and a key without a row.
     """
     orphans = _keys(child, columns) - _keys(parent, columns)
     if orphans:
@@ -216,7 +216,7 @@ def check_found(child_name: str, child: pa.Table, parent_name: str, parent: pa.T
 
 
 def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp: str, evaluations: int = 0) -> None:
-    """Write one shard, whole or not at all, uncompressed, stamped with what it was made from and what it cost."""
+    """Write one shard, whole or not at all, uncompressed, with its stamp and its transformer evaluations."""
     stamped = rows.replace_schema_metadata({_STAMP: stamp.encode(), _EVALUATIONS: str(evaluations).encode()})
     scalars = [name for name, kind in table.columns.items() if kind == pa.string()]
     with atomic(shard_path(folder, shard)) as temporary:
@@ -230,7 +230,7 @@ def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp
 
 
 def shard_stamp(folder: Path, shard: int) -> str | None:
-    """Return the stamp of a shard, or None where there is no whole shard."""
+    """Return the stamp of a shard; None if there is no complete shard."""
     try:
         return _metadata(folder, shard).get(_STAMP, b"").decode()
     except (OSError, pa.ArrowException, UnicodeDecodeError):
@@ -250,7 +250,7 @@ def read_shard(folder: Path, shard: int) -> pa.Table:
     """Return one shard.
 
     Raises:
-        ValueError: If it is not there, or its bytes are not those that were written.
+        ValueError: If it is missing or damaged.
     """
     path = shard_path(folder, shard)
     if not path.is_file():
@@ -259,8 +259,8 @@ def read_shard(folder: Path, shard: int) -> pa.Table:
         return pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(
-            f"{path} must be as it was written, got a damaged file: {error}. Give `g2rpo repair` with the run's key: "
-            "it makes what is damaged anew."
+            f"{path} must be as it was written, got a damaged file: {error}. Run `g2rpo repair --run KEY`: it "
+            "rebuilds damaged files."
         ) from error
 
 
@@ -274,7 +274,7 @@ def read_table(folder: Path) -> pa.Table:
     if not numbers:
         raise ValueError(
             f"Table {folder.name} is required, got no shard in {folder}. Run its stage; "
-            "with --force, for a round whose latents retention has let go."
+            "with --force, for a round whose latents were pruned."
         )
     return pa.concat_tables([read_shard(folder, number) for number in numbers])
 

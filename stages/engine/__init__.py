@@ -1,1 +1,1 @@
-"""What carries a stage out: loaded models, embeddings, policies that are sampled and trained."""
+"""Execution of stages: loaded models, embeddings, and the policies for sampling and training."""

@@ -1,7 +1,7 @@
-"""What the text encoders say of each prompt, computed once and kept: `$G2RPO_HOME/embeddings`, a file a text.
+"""The output of the text encoders for each prompt, computed once: `$G2RPO_HOME/embeddings` has one file per text.
 
-Only the prompts that are drawn are encoded: all 104 thousand of HPDv2 would take 435 GB for FLUX.1. The encoders
-are loaded when a text is missing, and freed again.
+Only drawn prompts are encoded: all 104 thousand of HPDv2 would take 435 GB for FLUX.1. The encoders are loaded if a
+text is missing, and freed afterwards.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Embeddings:
     """The conditions of texts by one base model's encoders.
 
     Args:
-        folder: Of the cache of these encoders; None encodes anew each time, where that costs nothing.
+        folder: Cache of these encoders; None: encode anew each time, if that costs nothing.
     """
 
     def __init__(self, base: Pretrained, compute: Compute, folder: Path | None) -> None:
@@ -33,7 +33,7 @@ class Embeddings:
         self._held = lru_cache(maxsize=_HELD)(self._read)
 
     def condition(self, texts: Sequence[str]) -> Condition:
-        """Return the condition of texts on the device, a row a text, with what all share of a negative prompt.
+        """Return the condition of texts on the device, one row per text, with the negative prompt that all share.
 
         Raises:
             ValueError: If the model cannot read a text.
@@ -44,15 +44,15 @@ class Embeddings:
         return Condition(self._rows(texts), shared)
 
     def encode(self, texts: Sequence[str]) -> int:
-        """Encode the texts that are not kept yet, free the encoders, and return how many there were.
+        """Encode the texts that the cache does not have, free the encoders, and return the number of these texts.
 
-        One text a call of the encoders: so an embedding does not depend on the texts beside it.
+        The encoders get one text per call, so an embedding does not depend on other texts.
         """
         if self._folder is None:
             return 0
         negative = self._base.negative_text
-        wanted = [*texts] if negative is None else [*texts, negative]
-        missing = [text for text in dict.fromkeys(wanted) if not self._path(text).is_file()]
+        required = [*texts] if negative is None else [*texts, negative]
+        missing = [text for text in dict.fromkeys(required) if not self._path(text).is_file()]
         if missing:
             encoder = self._base.load_encoder(self._compute)
             for text in missing:
@@ -75,20 +75,22 @@ class Embeddings:
         return self._folder / digest[:2] / digest[2:] / "part-00000.parquet"
 
     def _write(self, text: str, condition: Condition) -> None:
-        rows = [(name, held.cpu()) for name, held in condition.tensors.items()]
+        rows = [(name, tensor.cpu()) for name, tensor in condition.tensors.items()]
         columns = {
             "name": [name for name, _ in rows],
             "text": [text] * len(rows),
-            "dtype": [str(held.dtype).removeprefix("torch.") for _, held in rows],
-            "shape": [list(held.shape) for _, held in rows],
-            "values": [held.view(_AS_INTEGERS.get(held.dtype, held.dtype)).numpy().tobytes() for _, held in rows],
+            "dtype": [str(tensor.dtype).removeprefix("torch.") for _, tensor in rows],
+            "shape": [list(tensor.shape) for _, tensor in rows],
+            "values": [
+                tensor.view(_AS_INTEGERS.get(tensor.dtype, tensor.dtype)).numpy().tobytes() for _, tensor in rows
+            ],
         }
         write_shard(self._path(text).parent, 0, EMBEDDINGS, arrow(EMBEDDINGS, columns), stamp=value_digest(text))
 
     def _read(self, text: str) -> dict[str, Tensor]:
         try:
             rows = read_shard(self._path(text).parent, 0).to_pylist()
-        except ValueError:  # damaged: what is kept here can be made again
+        except ValueError:  # damaged: encode the text again
             self._path(text).unlink()
             self.encode([text])
             rows = read_shard(self._path(text).parent, 0).to_pylist()

@@ -1,6 +1,6 @@
-"""Run one stage of one round of a run: skip what is done, refuse what cannot be, leave a manifest.
+"""Run one stage of one round: skip it if it is done, refuse missing inputs, write a manifest.
 
-A stage is done when its manifest is there and names the inputs and parameters that it would have now.
+A stage is done if its manifest exists and names its current inputs and parameters.
 """
 
 import time
@@ -23,17 +23,17 @@ from stages.store.run import WRITER, Run
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a stage call. Example: rollout of round 7, 0.1 s, 32 evaluations, not skipped."""
+    """The result of a stage call. Example: rollout of round 7, 0.1 s, 32 evaluations, not skipped."""
 
     stage: str
     manifest: dict[str, Any] | None
-    """None while shards are still missing."""
+    """None while shards are missing."""
     skipped: bool
 
     def told(self, number: int) -> str:
-        """Return a line for a person, as `score of round 7 done in 0.10 s: rewards 192 rows; 0 evaluations`."""
+        """Return a line for a person, such as `score of round 7 done in 0.10 s: rewards 192 rows; 0 evaluations`."""
         if self.manifest is None:
-            return f"{self.stage} of round {number}: the asked shards are there, others are still missing."
+            return f"{self.stage} of round {number}: the requested shards are done, others are still missing."
         rows = ", ".join(f"{table} {out['rows']} rows" for table, out in self.manifest["outputs"].items())
         state = "was done already" if self.skipped else f"done in {self.manifest['seconds']:.2f} s"
         return f"{self.stage} of round {number} {state}: {rows}; {self.manifest['evaluations']} evaluations"
@@ -49,12 +49,12 @@ def run_stage(
     shards: Sequence[int] | None = None,
     force: bool = False,
 ) -> Done:
-    """Run a stage of a round, or of a policy, or find that it has been run.
+    """Run a stage of a round, or of a policy, unless it is done.
 
     Args:
-        executor: Who does it.
-        shards: Shards to make; None is all. The manifest is written once every shard is there.
-        force: Make shards again that are there already; the same inputs give the same tables.
+        executor: Executes the stage.
+        shards: Shards to make; None: all. The manifest is written once every shard exists.
+        force: Make existing shards again; the same inputs give the same tables.
 
     Raises:
         ValueError: If an input is missing, or the stage refuses its input.
@@ -74,7 +74,7 @@ def execute(
     shards: Sequence[int] | None = None,
     force: bool = False,
 ) -> Done:
-    """Run a stage on given input folders, writing its tables and its manifest into one folder."""
+    """Run a stage on given input folders; write its tables and its manifest into one folder."""
     digests = _digests(stage, inputs, params)
     _require_shards(stage, inputs, shards)
     parameters = stage.parameters(params, number)
@@ -83,7 +83,7 @@ def execute(
     if done and not force:
         return Done(stage.name, done, skipped=True)
     outputs = {name: folder / name for name in stage.outputs}
-    manifest_path(folder, stage).unlink(missing_ok=True)  # from here until it is whole again, the stage is not done
+    manifest_path(folder, stage).unlink(missing_ok=True)  # the stage is not done until it is complete again
     sweep(folder)
     _drop_stale(outputs.values(), stamp)
     began = time.perf_counter()
@@ -107,7 +107,7 @@ def execute(
 
 
 def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
-    """Whether a stage has been run from the present inputs and parameters; not if a policy it reads is gone."""
+    """Whether a stage is done with its current inputs and parameters; not if a policy that it reads is gone."""
     inputs = run.inputs(stage, number)
     if any(name in POLICY_INPUTS and not (path / STATE).is_file() for name, path in inputs.items()):
         return False
@@ -117,18 +117,18 @@ def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
 
 
 def _finished(folder: Path, stage: Stage, stamp: str) -> dict[str, Any] | None:
-    """Return the manifest of a stage that has been run with this stamp and whose files are there."""
+    """Return the manifest of a stage if it has this stamp and all its files exist."""
     manifest = read_manifest(folder, stage)
     return manifest if manifest and manifest["stamp"] == stamp and all_there(manifest, folder) else None
 
 
 def _digests(stage: Stage, inputs: dict[str, Path], params: Params) -> dict[str, str]:
-    """Return the digest of all that a stage reads, by name."""
+    """Return the digest of each input of a stage, by name."""
     return {name: _input_digest(stage, name, path) for name, path in inputs.items()} | stage_origins(stage, params)
 
 
 def _input_digest(stage: Stage, name: str, path: Path) -> str:
-    """Return the digest of an input, as the manifest of the stage that wrote it has it."""
+    """Return the digest of an input, from the manifest of the stage that wrote it."""
     if name in POLICY_INPUTS:
         return policy_state(path).digest
     writer = WRITER[name]
@@ -142,7 +142,7 @@ def _input_digest(stage: Stage, name: str, path: Path) -> str:
 
 
 def _require_shards(stage: Stage, inputs: dict[str, Path], shards: Sequence[int] | None) -> None:
-    """Refuse shards that there are not, before anything is touched."""
+    """Refuse shards that do not exist, before anything changes."""
     if shards is None:
         return
     if not stage.sharded:
@@ -150,16 +150,16 @@ def _require_shards(stage: Stage, inputs: dict[str, Path], shards: Sequence[int]
     numbers = _shards(stage, inputs)
     unknown = sorted(set(shards) - set(numbers))
     if unknown:
-        raise ValueError(f"This round has the shards {numbers}, got {unknown}. Ask for shards that it has.")
+        raise ValueError(f"This round has the shards {numbers}, got {unknown}. Name shards that it has.")
 
 
 def _shards(stage: Stage, inputs: dict[str, Path]) -> list[int]:
-    """Return the shards of a sharded stage, one for each of its first input table's."""
+    """Return the shards of a sharded stage, one per shard of its first input table."""
     return shard_numbers(inputs[next(name for name in stage.inputs if name not in POLICY_INPUTS)])
 
 
 def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stamp: str) -> bool:
-    """Whether every shard of a sharded stage is there, made from the present inputs."""
+    """Whether every shard of a sharded stage exists and has this stamp."""
     if not stage.sharded:
         return True
     return all(shard_stamp(path, n) == stamp for n in _shards(stage, inputs) for path in outputs.values())

@@ -1,7 +1,7 @@
 """The loaded models of this process, shared by the stages that run in it: the only shared state.
 
-Weights are taken from disk only when they are not those already held, told apart by digest; so the stages of
-a round, and the rounds of a run, load a model once. What a stage does not need may leave the device meanwhile.
+Weights are read from disk only if their digest differs from that of the loaded ones; so the stages of a round, and
+the rounds of a run, load a model once. Models that a stage does not need may leave the device.
 """
 
 import time
@@ -34,28 +34,28 @@ from stages.sources.rewards import load_reward
 
 
 class Resources:
-    """Models on one device, loaded when first asked for.
+    """Models on one device, loaded at their first use.
 
     Raises:
-        ValueError: If the device that params.yaml asks for is not there, or the base model.
+        ValueError: If the device or the base model of params.yaml does not exist.
     """
 
     def __init__(self, params: Params) -> None:
-        chosen = params.resources
-        self.device = chosen_device(chosen.device)
-        self.dtype = getattr(torch, chosen.dtype)
-        torch.set_num_threads(chosen.threads)
+        settings = params.resources
+        self.device = chosen_device(settings.device)
+        self.dtype = getattr(torch, settings.dtype)
+        torch.set_num_threads(settings.threads)
         self._params = params
         self._base_model = base_model(params)
         self._compute = Compute(
             device=self.device,
             dtype=self.dtype,
-            decode_batch=chosen.decode_batch,
-            gradient_checkpointing=chosen.gradient_checkpointing,
-            attention=chosen.attention,
-            compile=chosen.compile,
-            quantise=chosen.quantise,
-            trained=not params.learns_in_shares,  # else others are
+            decode_batch=settings.decode_batch,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            attention=settings.attention,
+            compile=settings.compile,
+            quantise=settings.quantise,
+            trained=not params.learns_in_shares,  # else a separate network is trained
         )
         self._embeddings = Embeddings(self._base_model, self._compute, self._embeddings_folder())
         self._network: HeldPolicy | None = None
@@ -66,12 +66,12 @@ class Resources:
         self.learn_with(ALONE)
 
     def sigmas(self, num_steps: int) -> Tensor:
-        """Return the schedule of a number of steps, shape (num_steps + 1,), with the shift that params.yaml says."""
+        """Return the schedule of a number of steps, shape (num_steps + 1,), with the shift of params.yaml."""
         shift = self._params.rollout.shift
         return shifted_sigmas(num_steps, self._base_model.shift if shift == "model" else shift)
 
     def condition(self, texts: Sequence[str]) -> Condition:
-        """Return the condition of texts, a row a text, on the device.
+        """Return the condition of texts, one row per text, on the device.
 
         Raises:
             ValueError: If the model cannot read a text.
@@ -79,47 +79,47 @@ class Resources:
         return self._embeddings.condition(texts)
 
     def encode(self, texts: Sequence[str]) -> int:
-        """Keep the embeddings of texts that are not kept yet, and return how many there were."""
+        """Encode the texts that the cache does not have, and return their number."""
         return self._embeddings.encode(texts)
 
     def field(self, folder: Path, micro_batch: int, *, averaged: bool = False) -> VelocityField:
-        """Return the velocity field of a stored policy; `averaged` gives the weights that are judged."""
+        """Return the velocity field of a stored policy; `averaged` gives the weights for evaluation."""
         return VelocityField(self.policy(folder, averaged=averaged), micro_batch, self.dtype)
 
     def base_field(self, micro_batch: int) -> VelocityField:
-        """Return the velocity field of the base: the policy with its adapter off, else a network of its own."""
+        """Return the velocity field of the base: the policy with its adapter off, else a separate network."""
         if self._params.adapted:
-            return VelocityField(self._held().policy, micro_batch, self.dtype, base=True)
+            return VelocityField(self._loaded_policy().policy, micro_batch, self.dtype, base=True)
         if self._base is None:
             self._base = self._load_base()
             self._base.module.requires_grad_(False)
         return VelocityField(self._base, micro_batch, self.dtype)
 
     def policy(self, folder: Path, *, averaged: bool = False) -> Policy:
-        """Return the network that paints, with the weights of a stored policy in it."""
-        return self._held().hold(folder, averaged=averaged)
+        """Return the network for sampling, with the weights of a stored policy."""
+        return self._loaded_policy().hold(folder, averaged=averaged)
 
     def learn_with(self, process_group: ProcessGroup) -> None:
-        """Learn as one of a process group's processes from now on."""
-        networks = Networks(self._held, lambda: self._network, self._load_apart, self.dtype)
+        """Train as one process of a process group from now on."""
+        networks = Networks(self._loaded_policy, lambda: self._network, self._load_for_shards, self.dtype)
         self.learning = Learning(networks, process_group, in_shares=self._params.learns_in_shares)
 
     def reward(self, name: str) -> Reward:
         """Return a reward by name.
 
         Raises:
-            ValueError: If its files are not those of such a reward.
+            ValueError: If its files do not fit such a reward.
         """
         if name not in self._rewards:
             self._rewards[name] = load_reward(self._params, name, self.device)
         return self._rewards[name]
 
     def decoder(self) -> Policy:
-        """Return a policy whose `decode` is wanted, whatever its weights."""
-        return self._held().policy
+        """Return a policy for its `decode`, whatever its weights."""
+        return self._loaded_policy().policy
 
     def do(self, stage: Stage, job: Job) -> Spent:
-        """Do the work of a stage in this process, what it does not need being moved away where that is asked for."""
+        """Execute a stage in this process; if `resources.between_stages` is offload, other models leave the device."""
         began = time.process_time()
         self.need(*stage.models)
         begin_peak(self.device)
@@ -127,37 +127,37 @@ class Resources:
         return Spent(time.process_time() - began, peak_bytes(self.device))
 
     def close(self) -> None:
-        """Nobody is elsewhere."""
+        """Do nothing: there are no other processes."""
 
     def need(self, *models: Model) -> None:
-        """Have these models on the device, and no others where `resources.between_stages` is offload."""
-        learning_alone = "base" in models and self._params.learns_in_shares  # beside the shares, which stay
-        self._needed = tuple(model for model in models if not (learning_alone and model == "network"))
+        """Move these models to the device, and all others off it if `resources.between_stages` is offload."""
+        trains_shards = "base" in models and self._params.learns_in_shares  # the shards stay on the device
+        self._needed = tuple(model for model in models if not (trains_shards and model == "network"))
         self._place()
 
     def _place(self) -> None:
         if self._params.resources.between_stages == "keep":
             return
-        painting = None if self._network is None else self._network.policy
+        policy = None if self._network is None else self._network.policy
         groups: dict[Model, list[torch.nn.Module | None]] = {
-            "network": [None if painting is None else painting.module],
+            "network": [None if policy is None else policy.module],
             "base": [None if self._base is None else self._base.module],
-            "decoder": [None if painting is None else painting.decoder],
+            "decoder": [None if policy is None else policy.decoder],
             "rewards": [reward.module for reward in self._rewards.values()],
         }
-        for moved in (False, True):  # first away, then in
+        for moved in (False, True):  # first off the device, then onto it
             for name, modules in groups.items():
                 if (name in self._needed) is moved:
                     for module in filter(None, modules):
                         torch.nn.Module.to(module, self.device if moved else "cpu")
             if self._compute.device.type == "cuda":
-                torch.cuda.empty_cache()  # other processes on the card, as hpsv2's, may then have it
+                torch.cuda.empty_cache()  # for other processes on the GPU, such as hpsv2's
 
-    def _held(self) -> HeldPolicy:
+    def _loaded_policy(self) -> HeldPolicy:
         if self._network is None:
             needed = self._needed
-            self.need("network", "decoder")  # they are loaded onto the device: a stage that goes on may hold rewards
-            self._network = HeldPolicy(self._load_base(), self._first_weights)
+            self.need("network", "decoder")  # loads onto the device, where a running stage may hold rewards
+            self._network = HeldPolicy(self._load_base(), self._initial_weights)
             self._needed = needed
             if self._network.policy.adapted:
                 named = self._network.policy.module.named_parameters()
@@ -165,12 +165,12 @@ class Resources:
             self._place()
         return self._network
 
-    def _load_apart(self) -> HeldPolicy:
+    def _load_for_shards(self) -> HeldPolicy:
         compute = replace(self._compute, device=torch.device("cpu"), compile=False, trained=True)
-        return HeldPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._first_weights)
+        return HeldPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._initial_weights)
 
-    def _first_weights(self) -> dict[str, Tensor]:
-        """Return what a run starts from: of an adapter its first weights, else the base's."""
+    def _initial_weights(self) -> dict[str, Tensor]:
+        """Return the weights that a run starts from: an adapter's initial weights, else the base's."""
         if self._initial is not None:
             return self._initial
         aside = replace(self._compute, device=torch.device("cpu"), attention="native", compile=False, trained=True)
@@ -181,10 +181,10 @@ class Resources:
         return self._base_model.load_policy(self._compute, seed=self._params.run.seed)
 
     def _embeddings_folder(self) -> Path | None:
-        """Return where the embeddings of these encoders are kept, told apart by all that changes a number of them."""
+        """Return the folder of these encoders' embeddings, named by a digest of everything that changes them."""
         digest = encoder_digest(self._params)
         if digest is None:
             return None
-        chosen, settings = self._params.resources, dict(self._base_model.encoder_settings)
-        by = [self._params.policy.family, digest, settings, chosen.dtype, chosen.threads, self.device.type]
-        return store_root() / "embeddings" / value_digest(by)[:16]
+        resources, settings = self._params.resources, dict(self._base_model.encoder_settings)
+        parts = [self._params.policy.family, digest, settings, resources.dtype, resources.threads, self.device.type]
+        return store_root() / "embeddings" / value_digest(parts)[:16]

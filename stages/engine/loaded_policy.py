@@ -1,4 +1,4 @@
-"""A loaded network, and which stored policy's weights are in it."""
+"""A loaded network, and the stored policy whose weights it has."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,43 +15,43 @@ _AS_LOADED = "as loaded"
 
 
 class HeldPolicy:
-    """Weights are taken from disk only when they are not those already held, told apart by digest.
+    """A network that reads weights from disk only if their digest differs from that of its own.
 
     Args:
-        policy: As it was loaded: the base.
-        first: What a run starts from, by name: of an adapter its first weights, else the base's.
+        policy: The network as loaded: the base.
+        first: The weights that a run starts from, by name: an adapter's initial weights, else the base's.
     """
 
     def __init__(self, policy: Policy, first: Callable[[], Mapping[str, Tensor]]) -> None:
         self.policy = policy
         self._first = first
-        self._held: str | None = _AS_LOADED
+        self._current: str | None = _AS_LOADED
 
     def hold(self, folder: Path, *, averaged: bool = False) -> Policy:
-        """Return the network with the weights of a stored policy in it; `averaged` gives those that are judged."""
+        """Return the network with the weights of a stored policy; `averaged` gives those for evaluation."""
         state = policy_state(folder)
-        wanted = f"{state.digest} averaged" if averaged and state.has_average else state.digest
-        if state.is_base and self._held == _AS_LOADED:
-            self._held = wanted
-        if self._held != wanted:
-            self._held = None
+        required = f"{state.digest} averaged" if averaged and state.has_average else state.digest
+        if state.is_base and self._current == _AS_LOADED:
+            self._current = required
+        if self._current != required:
+            self._current = None
             weights = self._first() if state.is_base else read_weights(folder, averaged=averaged)
             self._copy(weights.items())
-            self._held = wanted
+            self._current = required
         return self.policy
 
     def take(self, weights: Iterable[tuple[str, Tensor]], folder: Path) -> None:
-        """Take the weights of a stored policy from whoever holds them, one after another."""
+        """Copy the weights of a stored policy from an iterable, one after another."""
         self._copy(weights)
         self.is_now(folder)
 
     def changes(self) -> None:
-        """Take note that the weights are being trained: what is held has no name for the time being."""
-        self._held = None
+        """Note that training changes the weights: for now they belong to no stored policy."""
+        self._current = None
 
     def is_now(self, folder: Path) -> None:
-        """Take note that the weights held are those of this stored policy."""
-        self._held = policy_state(folder).digest
+        """Note that the weights are now those of this stored policy."""
+        self._current = policy_state(folder).digest
 
     @torch.no_grad()
     def _copy(self, weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -1,4 +1,4 @@
-"""The most memory that a stage takes: on a GPU what torch allocates there, else of the process."""
+"""The peak memory of a stage: on a GPU what torch allocates there, else that of the process."""
 
 import resource
 from pathlib import Path
@@ -10,7 +10,7 @@ _PEAK = "VmHWM:"
 
 
 def begin_peak(device: torch.device) -> None:
-    """Begin to watch, where the system lets the process begin anew."""
+    """Start a measurement, if the system can reset the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -21,7 +21,7 @@ def begin_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Return the most bytes since `begin_peak`; on the CPU, where that could not begin, since the process began."""
+    """Return the peak in bytes since `begin_peak`; on a CPU whose system cannot reset it, since the process began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.is_file():

@@ -1,4 +1,4 @@
-"""What the parameters ask of the method, as the method's own records."""
+"""The parameters as records of the method."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from stages.params.update import UpdateParams
 
 
 def update_rule(params: Params, round_number: int, sigmas: torch.Tensor) -> UpdateRule:
-    """Return how a round is turned into optimizer steps, on a schedule."""
+    """Return the rule by which a round becomes optimizer steps, on a schedule."""
     return UpdateRule(
         sigmas=sigmas,
         sde=params.rollout.sde,
@@ -25,12 +25,12 @@ def update_rule(params: Params, round_number: int, sigmas: torch.Tensor) -> Upda
         num_minibatches=params.update.num_minibatches,
         num_epochs=params.update.num_epochs,
         micro_batch=params.update.micro_batch,
-        off_policy=params.placement.staleness > 0 and round_number > 0,  # the first is rolled out by the base
+        off_policy=params.placement.staleness > 0 and round_number > 0,  # the base samples the first round
     )
 
 
 def learning_rate(chosen: UpdateParams, round_number: int) -> float:
-    """Return the learning rate of a round, halved for each of `halved_after` that has come."""
+    """Return the learning rate of a round, halved for each entry of `halved_after` up to this round."""
     halvings = sum(after <= round_number for after in chosen.halved_after)
     return 0.5**halvings * scheduled(
         chosen.learning_rate,
@@ -42,7 +42,7 @@ def learning_rate(chosen: UpdateParams, round_number: int) -> float:
 
 
 def optimizer_settings(chosen: UpdateParams) -> OptimizerSettings:
-    """Return the optimizer that params.yaml asks for."""
+    """Return the optimizer settings of params.yaml."""
     return OptimizerSettings(
         learning_rate=chosen.learning_rate,
         betas=chosen.betas,
@@ -53,7 +53,7 @@ def optimizer_settings(chosen: UpdateParams) -> OptimizerSettings:
 
 
 def integration_rule(chosen: IntegrateParams, granularities: Sequence[int]) -> IntegrationRule:
-    """Return how the rewards of a group become its advantages, at these granularities."""
+    """Return the rule by which the rewards of a group become its advantages, at these granularities."""
     weights = chosen.granularity_weights or (1.0,) * len(granularities)
     return IntegrationRule(
         reward_weights=chosen.reward_weights,

@@ -1,4 +1,4 @@
-"""The rewards of one shard of completions, by whoever has loaded the rewards."""
+"""The rewards of one shard of completions, in the process that has loaded the rewards."""
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +23,8 @@ def scored(job: Job, resources: Resources, shard: int) -> pa.Table:
     for start in range(0, len(ids), size):
         images = decoder.decode(latents[start : start + size].to(decoder.device))
         for column, reward in enumerate(rewards):
-            judged = [_told(completions, row) for row in range(start, start + len(images))]
-            values[start : start + size, column] = judge(reward, images, texts[start : start + size], judged)
+            names = [_picture_name(completions, row) for row in range(start, start + len(images))]
+            values[start : start + size, column] = judge(reward, images, texts[start : start + size], names)
     each = len(rewards)
     repeated = {name: np.repeat(completions[name].to_numpy(), each) for name in ("window", "branch", "granularity")}
     columns = {
@@ -37,7 +37,7 @@ def scored(job: Job, resources: Resources, shard: int) -> pa.Table:
     return table
 
 
-def _told(completions: pa.Table, row: int) -> str:
-    """Return which picture a row is. Example: `prompt train-0042-000, window 2, branch 7, granularity 1`."""
+def _picture_name(completions: pa.Table, row: int) -> str:
+    """Return the name of a row's picture. Example: `prompt train-0042-000, window 2, branch 7, granularity 1`."""
     key = {name: completions[name][row].as_py() for name in ("prompt_id", "window", "branch", "granularity")}
     return ", ".join(f"{name.removesuffix('_id')} {value}" for name, value in key.items())

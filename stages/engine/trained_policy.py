@@ -1,4 +1,4 @@
-"""The policy that is being trained, with its trainer: in this process alone, or as one of a process group's."""
+"""The policy that is trained, and its trainer: in this process alone, or as one process of a group."""
 
 from collections import deque
 from collections.abc import Callable
@@ -19,25 +19,25 @@ from stages.engine.loaded_policy import HeldPolicy
 
 @dataclass(frozen=True)
 class Networks:
-    """Where the network that learns comes from."""
+    """Sources of the network that is trained."""
 
     painting: Callable[[], HeldPolicy]
-    """The one that also paints."""
+    """The network that also samples."""
     painted: Callable[[], HeldPolicy | None]
-    """That one if it has been loaded."""
+    """That network, if it is loaded."""
     apart: Callable[[], HeldPolicy]
-    """Another, on the CPU, to be cut into shares."""
+    """Another network, on the CPU, to be sharded."""
     dtype: torch.dtype
-    """What they compute in."""
+    """Dtype of their computation."""
 
 
 class Learning:
     """Keeps network and trainer from round to round.
 
     Args:
-        networks: Where the network comes from.
-        process_group: The processes that learn together.
-        in_shares: Whether they train one network in shares, beside those that paint; else copies.
+        networks: Sources of the network.
+        process_group: The processes that train together.
+        in_shares: Whether they shard one network, beside the copies for sampling; else each trains a copy.
     """
 
     def __init__(self, networks: Networks, process_group: ProcessGroup, *, in_shares: bool) -> None:
@@ -46,42 +46,42 @@ class Learning:
         self._network: HeldPolicy | None = None
         self._team = Team()
         self._trainer: Trainer | None = None
-        self._trainer_held: str | None = None
+        self._trainer_digest: str | None = None
 
     def field(self, folder: Path, micro_batch: int) -> VelocityField:
         """Return the velocity field, with gradient, of a stored policy."""
-        policy = self._held().hold(folder)
+        policy = self._trained_policy().hold(folder)
         return VelocityField(policy, micro_batch, self._networks.dtype, team=self._team)
 
     def trainer(self, folder: Path, settings: OptimizerSettings) -> Trainer:
-        """Return a trainer that goes on from a stored policy; call `trained` once the next one is stored."""
-        held, state = self._held(), policy_state(folder)
+        """Return a trainer that continues from a stored policy; call `trained` once the next one is stored."""
+        held, state = self._trained_policy(), policy_state(folder)
         policy = held.hold(folder)
-        if self._trainer is None or self._trainer_held != state.digest:
+        if self._trainer is None or self._trainer_digest != state.digest:
             self._trainer = Trainer(policy.module, settings)
             if not state.is_base:
                 self._trainer.load_state(read_optimizer(folder), state.num_steps)
         held.changes()
-        self._trainer_held = None
+        self._trainer_digest = None
         return self._trainer
 
     def trained(self, folder: Path) -> None:
-        """Take note that the weights and moments held are now those of this stored policy."""
-        self._held().is_now(folder)
-        self._trainer_held = policy_state(folder).digest
-        painting = self._networks.painted()
-        if self._in_shares and any(self.process_group.gathered([painting is not None])):
-            self._show(painting, folder)
+        """Note that weights and moments are now those of this stored policy."""
+        self._trained_policy().is_now(folder)
+        self._trainer_digest = policy_state(folder).digest
+        sampling = self._networks.painted()
+        if self._in_shares and any(self.process_group.gathered([sampling is not None])):
+            self._copy_to_sampling(sampling, folder)
 
-    def _show(self, painting: HeldPolicy | None, folder: Path) -> None:
-        """Give the copies that paint what lies in shares, sooner than they would have it from disk; all take part."""
-        named = ((name, whole(p.detach())) for name, p in self._held().policy.module.named_parameters())
-        if painting:
-            painting.take(named, folder)
+    def _copy_to_sampling(self, sampling: HeldPolicy | None, folder: Path) -> None:
+        """Copy the sharded weights to the copies for sampling, faster than from disk; all processes take part."""
+        named = ((name, whole(p.detach())) for name, p in self._trained_policy().policy.module.named_parameters())
+        if sampling:
+            sampling.take(named, folder)
         else:
             deque(named, maxlen=0)
 
-    def _held(self) -> HeldPolicy:
+    def _trained_policy(self) -> HeldPolicy:
         if self._network is None:
             self._network = self._networks.apart() if self._in_shares else self._networks.painting()
             if self._in_shares:

@@ -1,1 +1,1 @@
-"""The parameters as frozen, strict records: a file a section, the whole record, the file they come from."""
+"""The parameters as frozen, strict records: one file per section, the whole record, the file they come from."""

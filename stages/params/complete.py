@@ -8,14 +8,14 @@ from stages.params.section import Count, Section, refuse_repeats
 
 
 class CompleteParams(Section):
-    """Stage `complete`: each branch is finished by the ODE once per granularity."""
+    """Stage `complete`: the ODE completes each branch, once per granularity."""
 
     granularities: Annotated[tuple[Count, ...], Field(min_length=1)]
     """Lambda, the strides in steps; {1,2,3} in the paper, {1,2} in its script."""
     stride_rule: Literal["fine_first", "even", "published", "from_clean"]
     """Which indices a stride visits; see g2rpo/strides.py."""
     micro_batch: Count
-    """Rows a call of the network."""
+    """Rows per call of the network."""
 
     @model_validator(mode="after")
     def _granularities_differ(self) -> Self:

@@ -8,7 +8,7 @@ from stages.params.section import Count, Effect, Section, refuse_repeats
 
 
 class EvaluateParams(Section):
-    """Stage `evaluate`: held-out prompts, fixed noise, the ODE. It never changes what is learned."""
+    """Stage `evaluate`: held-out prompts, sampled by the ODE from fixed noise. It does not affect training."""
 
     every: Annotated[Count, Effect.NONE]
     """Rounds between evaluations; the base and the last round are always evaluated."""
@@ -17,17 +17,17 @@ class EvaluateParams(Section):
     num_prompts: Count
     """Captions, spread evenly over the split; at most its size."""
     num_noises: Count
-    """Noises a caption."""
+    """Noises per caption."""
     num_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
     """Numbers of inference steps to evaluate at."""
     rewards: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Rewards to report, those never trained on included."""
+    """Rewards to report, including held-out rewards."""
     choose_by: Annotated[str, Effect.NONE]
-    """Which of `rewards` says which round is the best: the one with its highest mean at the first of `num_steps`."""
+    """One of `rewards`; the best round has its highest mean at the first of `num_steps`."""
     num_pictures: Count
-    """Captions whose pictures are kept, each with its first noise."""
+    """Captions whose pictures the store keeps, each with its first noise."""
     micro_batch: Count
-    """Rows a call of the network, and pictures a call of a reward."""
+    """Rows per call of the network, and pictures per call of a reward."""
 
     @model_validator(mode="after")
     def _one_reward_chooses(self) -> Self:
@@ -36,6 +36,6 @@ class EvaluateParams(Section):
         if self.choose_by not in self.rewards:
             raise ValueError(
                 f"evaluate.choose_by: one of evaluate.rewards is required, {', '.join(self.rewards)}, got "
-                f"{self.choose_by}. Name the one that tells best, if possible one that is not trained on."
+                f"{self.choose_by}. Choose the most reliable one, if possible a held-out reward."
             )
         return self

@@ -1,4 +1,4 @@
-"""Reading params.yaml and its overrides, with every fault told in the words of the file."""
+"""Read params.yaml and its overrides; errors use the words of the file."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -14,25 +14,25 @@ from stages.params.section import Section
 from stages.params.yaml import read_extending, with_floats
 
 _TAGS = ("family", "kind", "method")
-"""Keys that say which of several records a section is."""
+"""Keys that select the record of a section that has several."""
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
-    """Return the parameters of a file with `section.key=value` overrides, checked.
+    """Return the checked parameters of a file with `section.key=value` overrides.
 
-    A preset is a file that says `extends: ../params.yaml` and only what it has otherwise: a key takes the place of
-    that of the file it extends, and a section of another family or method, or a whole mapping, that of the whole.
+    A preset is a file with `extends: ../params.yaml` and the keys that differ. Its keys replace those of the extended
+    file; a section of another family or method replaces the whole section, a mapping the whole mapping.
 
     Args:
         path: The YAML file.
-        overrides: Values in YAML, as `complete.granularities=[1,2]`.
+        overrides: Values in YAML, such as `complete.granularities=[1,2]`.
 
     Raises:
-        ValueError: If the file or an override is not valid; every fault is named with its key, what is
-            required, what was got and what to do.
+        ValueError: If the file or an override is not valid; with key, required value, given value and remedy of each
+            fault.
     """
     *presets, lowest = (tree for _, tree in read_extending(path, "A parameter file", "--params FILE"))
-    tree = reduce(_laid_over, reversed(presets), lowest)
+    tree = reduce(_merge, reversed(presets), lowest)
     for override in overrides:
         _override(tree, override)
     return parse_params(tree)
@@ -43,8 +43,8 @@ def written(params: Params) -> str:
     return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
 
 
-def _laid_over(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
-    """Return a tree with a preset's keys in the place of its own."""
+def _merge(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree in which the keys of a preset replace the tree's own."""
     merged = dict(tree)
     for section, keys in preset.items():
         below = merged.get(section)
@@ -56,12 +56,12 @@ def _laid_over(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_kind(below: dict[str, Any], keys: dict[str, Any]) -> bool:
-    """Whether keys can be laid over others: they name no other family of models, and no other method."""
+    """Whether keys belong to the same record as those below: they name no other family, kind or method."""
     return all(keys.get(tag) in (None, below.get(tag)) for tag in _TAGS)
 
 
 def parse_params(tree: dict[str, Any]) -> Params:
-    """Return the checked parameters of a plain tree, as read from YAML or JSON.
+    """Return the checked parameters of a plain tree, as YAML or JSON gives it.
 
     Raises:
         ValueError: As `load_params`.
@@ -74,14 +74,14 @@ def parse_params(tree: dict[str, Any]) -> Params:
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value` in the tree; unknown keys are left for the check to name.
+    """Set one `section.key=value` in the tree; the later check refuses unknown keys.
 
-    With another family or method the keys go that only the former had.
+    Another family or method removes the keys that only the former one had.
     """
     key, equals, value = override.partition("=")
     section, dot, name = key.partition(".")
     if not (equals and dot and name):
-        raise ValueError(f"An override has the form section.key=value, got {override!r}. As --set run.rounds=10.")
+        raise ValueError(f"An override has the form section.key=value, got {override!r}. Example: --set run.rounds=10.")
     *inner, last = name.split(".")
     try:
         at = tree.setdefault(section, {})
@@ -89,13 +89,13 @@ def _override(tree: dict[str, Any], override: str) -> None:
             at = at.setdefault(part, {})
         at[last] = yaml.safe_load(value)
         if last in _TAGS and not inner:
-            tree[section] = _known_to(section, at)
+            tree[section] = _known_keys(section, at)
     except (yaml.YAMLError, AttributeError, TypeError) as error:
         raise ValueError(f"The override {override!r} could not be applied: {error}. Check key and value.") from None
 
 
-def _known_to(section: str, keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys of a section that the record which its tag names has; all of them if there is no such record."""
+def _known_keys(section: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a section that exist in the record of its tag; all of them if there is no such record."""
     field = Params.model_fields.get(section)
     kinds = _flat(field.annotation) if field else []
     for kind in kinds:
@@ -112,7 +112,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _fault(fault: Any) -> str:
-    """Return one line of pydantic's findings: key, required, got, do."""
+    """Return a fault that pydantic found as one line: key, required, got, do."""
     key, section = _place(fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = ", ".join(section.model_fields)
@@ -122,8 +122,8 @@ def _fault(fault: Any) -> str:
     if fault["type"].startswith("union_tag"):
         by = fault["ctx"]["discriminator"].strip("'")
         got = fault["input"].get(by) if isinstance(fault["input"], dict) else fault["input"]
-        wanted = fault["ctx"].get("expected_tags") or "a name"
-        return f"{key}.{by}: one of {wanted} is required, got {got!r}. Change it."
+        expected = fault["ctx"].get("expected_tags") or "a name"
+        return f"{key}.{by}: one of {expected} is required, got {got!r}. Change it."
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if fault["type"] == "string_pattern_mismatch":
@@ -133,7 +133,7 @@ def _fault(fault: Any) -> str:
 
 
 def _place(location: Sequence[Any]) -> tuple[str, Any]:
-    """Return the key of a fault, and the record in which it lies; pydantic names a union's member in between."""
+    """Return the key of a fault, and its record; pydantic's location also names the member of a union."""
     key = list[str]()
     here: Any = Params
     record: Any = Params
@@ -154,7 +154,7 @@ def _place(location: Sequence[Any]) -> tuple[str, Any]:
 
 
 def _flat(annotation: Any) -> list[Any]:
-    """Return the members of a union, else the type itself; `Annotated` is looked through."""
+    """Return the members of a union, else the type itself, without `Annotated`."""
     if get_origin(annotation) is Annotated:
         return _flat(get_args(annotation)[0])
     return list(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else [annotation]

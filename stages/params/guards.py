@@ -1,4 +1,4 @@
-"""The section `guards` of params.yaml: what ends a run, or warns, before GPU hours are wasted. It changes no number."""
+"""The section `guards` of params.yaml: checks that end a run, or warn, before it wastes GPU hours."""
 
 from typing import Annotated, Literal
 
@@ -8,107 +8,109 @@ from stages.params.section import Count, Positive, Section
 
 Severity = Literal["ignore", "warn", "stop"]
 Action = Literal["ignore", "warn", "stop", "rollback"]
-"""`ignore`: the guard is off. `warn`: it is told once. `stop`: the run ends, its best round is judged and exported.
-`rollback`: a child run goes on from the best round with half the learning rate."""
+"""`ignore`: the guard is off. `warn`: it warns once. `stop`: the run ends; its best round is evaluated and exported.
+`rollback`: a child run continues from the best round with half the learning rate."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class GuardParams(Section):
-    """A guard whose only setting is what it does."""
+    """A guard whose only setting is its action."""
 
     action: Action
-    """What follows when it trips."""
+    """What happens when it trips."""
 
 
 class ExplodingParams(GuardParams):
-    """The gradient's norm leaves the range it has had."""
+    """The gradient norm is far above that of earlier rounds."""
 
     times: Annotated[float, Field(gt=1, allow_inf_nan=False)]
-    """Times the median of the earlier rounds."""
+    """Largest gradient norm, in multiples of its median over the earlier rounds."""
 
 
 class RatioParams(GuardParams):
-    """The importance ratio of the first optimizer step, which is 1 where rollout and update agree, is off."""
+    """The importance ratios of the first optimizer step differ from 1, their value if rollout and update agree."""
 
     gap: Positive
-    """Largest distance from 1."""
+    """Largest distance of the first step's importance ratios from 1."""
 
 
 class CollapseParams(GuardParams):
-    """A reward that is trained on has fallen since the run began."""
+    """A trained reward has fallen since the run began."""
 
     spreads: Positive
-    """Mean of the last 10 rounds below that of the first 10, in units of the reward's spread within groups."""
+    """Largest fall of the mean, first 10 rounds to last 10, in units of the reward's spread within groups."""
     standard_errors: Positive
-    """On the held-out prompts below the base, in standard errors of the paired difference."""
+    """Largest distance below the base on the held-out prompts, in standard errors of the paired difference."""
 
 
 class ZeroSpreadParams(GuardParams):
-    """Groups whose members all have one reward, of which nothing can be learned."""
+    """In most groups all members have the same reward, so nothing can be learned from them."""
 
     frac: Share
-    """Their share in each of the last `rounds` rounds."""
+    """Share of groups with equal rewards, in each of the last `rounds` rounds, at which the guard trips."""
     rounds: Count
-    """Rounds in a row."""
+    """Number of consecutive rounds."""
 
 
 class KlParams(GuardParams):
-    """The policy has gone far from its base."""
+    """The policy is far from its base."""
 
     most: Positive
-    """Largest KL to the base, in nats per latent element, the mean of a round."""
+    """Largest KL to the base, in nats per latent element, as the mean over a round."""
 
 
 class ClipFracParams(GuardParams):
-    """Most ratios are clipped: steps are too large, or too many on the same round."""
+    """Most ratios are clipped: the optimizer steps are too large, or too many per round."""
 
     most: Share
-    """Largest share of clipped ratios, the mean of a round."""
+    """Largest share of clipped ratios, as the mean over a round."""
 
 
 class HackingParams(GuardParams):
-    """Rewards that are not trained on fall from their best while the trained one stands above the base."""
+    """Held-out rewards fall from their best while a trained reward is above the base."""
 
     standard_errors: Positive
-    """The fall since the best round, in standard errors of the paired difference on the held-out prompts; and"""
+    """Largest fall of the held-out rewards since the best round, in standard errors of the paired difference on the
+    held-out prompts. The guard trips if the fall exceeds both this and `frac`."""
     frac: Positive
-    """as a share of what they had gained by then over the base; over 1 they lie below it."""
+    """Largest fall since the best round, as a share of the gain over the base at that round; a fall of more than 1 ends
+    below the base."""
 
 
 class DiversityParams(GuardParams):
-    """The pictures of a group come to look alike."""
+    """The pictures of a group become alike."""
 
     frac: Positive
-    """Mean diversity of the last 10 rounds, as a share of that of the first 10, below which it trips."""
+    """Least mean diversity of the last 10 rounds, as a share of that of the first 10."""
 
 
 class DiskParams(Section):
     """The disk of the store is nearly full."""
 
     action: Severity
-    """What follows when it trips."""
+    """What happens when it trips."""
     free_gb: Positive
     """Least free space, in 10^9 bytes."""
 
 
 class TimeParams(Section):
-    """The run has computed for as long as it may."""
+    """The run has used up its computing time."""
 
     action: Severity
-    """What follows when it trips."""
+    """What happens when it trips."""
     hours: Positive | None
-    """Hours of its rounds' stages, sessions all together; null: no limit."""
+    """Hours that the stages of its rounds may take, summed over all sessions; null: no limit."""
 
 
 class GuardsParams(Section):
-    """What is looked at before the first round of a session and after each."""
+    """Checks before the first round of a session and after each round."""
 
     max_rollbacks: Annotated[int, Field(ge=0)]
-    """Rollbacks one after another, after which `rollback` is `stop`."""
+    """Consecutive rollbacks, after which `rollback` acts as `stop`."""
     non_finite: GuardParams
-    """A number is NaN or infinite. A stage that cannot go on for it ends the run in any case: with `ignore` and
-    `warn` as an error."""
+    """A number is NaN or infinite. If a stage fails because of it, the run ends whatever the action: with `ignore` and
+    `warn` by an error."""
     exploding: ExplodingParams
     ratio: RatioParams
     reward_collapse: CollapseParams

@@ -9,30 +9,31 @@ from stages.params.section import NotNegative, Positive, Section
 
 
 class IntegrateParams(Section):
-    """Stage `integrate`: one advantage a branch from all granularities and rewards."""
+    """Stage `integrate`: one advantage per branch, from all granularities and rewards."""
 
     reward_weights: dict[str, NotNegative]
     """Weight of each trained reward."""
     granularity_weights: Annotated[tuple[NotNegative, ...], Field(min_length=1)] | None
-    """Weight of each of complete.granularities, in their order; null is 1 each."""
+    """Weight of each of complete.granularities, in their order; null: 1 each."""
     fusion: Literal["sum", "mean"]
-    """`sum` over rewards and granularities, as in the paper, or `mean`, weighted."""
+    """`sum`: sum over rewards and granularities, as in the paper. `mean`: their weighted mean."""
     normalise: Literal["each", "mixed"]
-    """`each`: every reward is standardised within its group, then summed. `mixed`: rewards are summed in their own
-    units, each times its weight, then standardised; so a reward of small spread counts for little."""
+    """`each`: standardise each reward within its group, then sum. `mixed`: sum the rewards in their own units, each
+    times its weight, then standardise; so a reward of small spread has little influence."""
     std_floor_frac: NotNegative
-    """Least spread that a group is divided by, as a share of the pooled spread of the round's groups; 0 is no floor.
-    At 1 groups below the pooled spread are divided by it, from about 2 on nearly all; the mean stays the group's."""
+    """Smallest divisor of a group, as a share of the pooled spread of the round's groups; 0: no floor. At 1, groups
+    below the pooled spread are divided by it; from about 2 on, nearly all groups are divided by the floor. The mean
+    stays the group's own."""
     clamp: Positive
     """Largest magnitude of an advantage; 5 in the paper."""
     std_eps: Positive
     """Added to the spread of a group, in the units of the reward."""
 
     def check(self, rewards: Sequence[str], granularities: Sequence[int]) -> None:
-        """Refuse weights that are not those of the trained rewards and the granularities.
+        """Refuse weights that do not match the trained rewards and the granularities.
 
         Raises:
-            ValueError: With the key, what is required, what was got and what to do.
+            ValueError: With the key, the required and the given value, and the remedy.
         """
         if set(self.reward_weights) != set(rewards):
             raise ValueError(

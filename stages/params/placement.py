@@ -9,40 +9,42 @@ from stages.params.section import Count, Effect, NotNegative, Section
 
 
 class ScorersParams(Section):
-    """Runners that do nothing but judge pictures, so that reward models may live on cheaper cards."""
+    """Runners that only score pictures, so that reward models can run on cheaper GPUs."""
 
     num_runners: Count
     """Ray actors."""
     gpus_per_runner: Annotated[float, Field(ge=0, le=1)]
-    """GPUs of each; a share of one lets several live on it, 0 judges on CPUs."""
+    """GPUs per runner; a fraction lets several runners share a GPU, 0 scores on CPUs."""
     resource: str | None
-    """Name of a Ray resource that the nodes meant have, as in `ray start --resources '{"l4": 4}'`; null: any node."""
+    """Name of a Ray resource that the nodes must have, as in `ray start --resources '{"l4": 4}'`; null: any node."""
 
 
 class PlacementParams(Section):
-    """Where the stages run. It changes no number, but for `staleness`."""
+    """Where the stages run. Only `staleness` changes numbers."""
 
     runner: Annotated[Literal["local", "ray"], Effect.NONE]
-    """`local`: all in the process of the flow, on one device. `ray`: by actors of a Ray cluster."""
+    """`local`: in the flow's process, on one device. `ray`: in actors of a Ray cluster."""
     address: Annotated[str | None, Effect.NONE]
-    """Of the cluster, as `auto` within one; null takes RAY_ADDRESS, else starts one on this machine for the run."""
+    """Address of the cluster, such as `auto` on one of its nodes; null: RAY_ADDRESS, else a cluster on this machine for
+    the run."""
     num_runners: Annotated[Count, Effect.NONE]
-    """Ray actors, each with models of its own."""
+    """Ray actors, each with its own models."""
     gpus_per_runner: Annotated[Literal[0, 1], Effect.NONE]
-    """GPUs of each; 0 computes on CPUs."""
+    """GPUs per runner; 0 computes on CPUs."""
     cpus_per_runner: Annotated[NotNegative, Effect.NONE]
-    """CPUs of each, as Ray counts them; torch takes `resources.threads`."""
+    """CPUs per runner, as Ray counts them; torch uses `resources.threads`."""
     scorers: Annotated[ScorersParams | None, Effect.NONE]
-    """Who judges the pictures of stage `score`; null: the runners do."""
+    """Separate runners for stage `score`; null: the other runners score too."""
     update_runners: Annotated[Count | None, Effect.NONE]
-    """How many of the runners take the optimizer steps; null: all."""
+    """Number of runners that take the optimizer steps; null: all."""
     parallel: Annotated[Literal["auto", "ddp", "fsdp"], Effect.NONE]
-    """How they do: `ddp` trains copies, `fsdp` weights in shares; `auto` copies of adapters, shares of all weights."""
+    """How several runners train: `ddp` as copies, `fsdp` with sharded weights; `auto`: copies for adapters, shards for
+    all weights."""
     max_restarts: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]
-    """Runners lost in a run after each of which another is started; one more and the stage ends."""
+    """Lost runners that a run replaces; one more, and the stage ends."""
     staleness: Literal[0, 1]
-    """1: each round is rolled out by the policy of the round before, while that one updates, and the ratio is taken
-    against its stored log-probabilities. The paper has 0."""
+    """1: the policy of the round before samples each round, while that policy updates; the importance ratio uses the
+    log-probabilities that the rollout stored. 0 in the paper."""
 
     @property
     def num_updating(self) -> int:
@@ -51,7 +53,7 @@ class PlacementParams(Section):
 
     @property
     def num_devices(self) -> int:
-        """Devices that a run takes: cards, or runners on CPUs; shares of a card are rounded up together."""
+        """Devices that a run needs: GPUs, or runners on CPUs; the sum of all fractions of a GPU is rounded up."""
         if self.runner == "local":
             return 1
         if self.scorers is None:
@@ -69,7 +71,7 @@ class PlacementParams(Section):
             )
         if self.staleness and (self.runner == "local" or updating == self.num_runners):
             raise ValueError(
-                "placement.staleness: 0 is required where nobody is left to roll out while others update, got 1. Set "
+                "placement.staleness: 0 is required if no runner is left to sample during the update, got 1. Set "
                 "placement.runner to ray and placement.update_runners below placement.num_runners, or staleness to 0."
             )
         return self

@@ -1,4 +1,4 @@
-"""The section `policy` of params.yaml: the model that is aligned, one record a model family."""
+"""The section `policy` of params.yaml: the model that is aligned, one record per model family."""
 
 from typing import Annotated, Literal
 
@@ -13,20 +13,20 @@ class LoraParams(Section):
     """A low-rank adapter, trained in place of the weights."""
 
     rank: Count
-    """Of the two matrices."""
+    """Rank of the two matrices."""
     alpha: Count
-    """Their product is scaled by alpha / rank; some programs that load a LoRA take them for equal."""
+    """The product of the matrices is scaled by alpha / rank; some programs that load a LoRA assume alpha = rank."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Ends of the names of the linear layers that are adapted."""
+    """Suffixes of the names of the linear layers to adapt."""
 
 
 class ShapesParams(Section):
-    """The embedded world's Flux transformer."""
+    """The FLUX transformer of the shapes world."""
 
     family: Literal["shapes"]
-    """The embedded world."""
+    """The shapes world."""
     path: Annotated[str | None, Effect.CONTENTS]
-    """Folder of other base weights; null takes the shipped ones."""
+    """Folder of other base weights; null: the shipped weights."""
 
 
 class Flux1Params(Source):
@@ -35,11 +35,11 @@ class Flux1Params(Source):
     family: Literal["flux1"]
     """FLUX.1 by Black Forest Labs."""
     height: Pixels
-    """Of a picture; 720 in the paper."""
+    """Height of a picture in pixels; 720 in the paper."""
     width: Pixels
-    """Of a picture; 720 in the paper."""
+    """Width of a picture in pixels; 720 in the paper."""
     guidance: Positive | None
-    """The scale that the dev model is told, 3.5 in the paper; null for schnell."""
+    """Guidance scale, an input of the dev model, 3.5 in the paper; null for schnell."""
     max_sequence_length: Annotated[int, Field(ge=1, le=512)]
     """Tokens of the T5 encoder: 512 for dev, at most 256 for schnell."""
     lora: LoraParams | None
@@ -52,13 +52,13 @@ class StableDiffusion3Params(Source):
     family: Literal["sd3"]
     """Stable Diffusion 3 and 3.5 by Stability AI."""
     height: Pixels
-    """Of a picture."""
+    """Height of a picture in pixels."""
     width: Pixels
-    """Of a picture."""
+    """Width of a picture in pixels."""
     guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    """Scale of the classifier-free guidance; 1 is none, and half the cost."""
+    """Scale of the classifier-free guidance; 1: no guidance, at half the cost."""
     negative_prompt: str
-    """What guidance leads away from; the empty text as published."""
+    """Text that guidance leads away from; empty as published."""
     max_sequence_length: Annotated[int, Field(ge=1, le=512)]
     """Tokens of the T5 encoder, 256 as published."""
     lora: LoraParams | None

@@ -6,13 +6,13 @@ from stages.params.section import Count, Effect, Section
 
 
 class PromptsParams(Section):
-    """Stage `prompts`: what a round is asked to paint."""
+    """Stage `prompts`: the prompts of a round."""
 
     split: Literal["train", "tuning", "test", "all"]
-    """Captions to draw from: each once an epoch, in an order that the seed decides."""
+    """Captions to draw from: each once per epoch, in an order that the seed determines."""
     path: Annotated[str | None, Effect.CONTENTS]
-    """Folder of prompt lists, one for each split, in a layout of docs/prompts.md; null takes the family's own."""
+    """Folder of prompt lists, one for each split, in a layout of docs/prompts.md; null: the family's own."""
     num_prompts: Count
-    """Prompts a round."""
+    """Prompts per round."""
     shard_size: Count
-    """Prompts a shard; the shard is the unit of placement, retry and resume."""
+    """Prompts per shard; the shard is the unit of placement, retry and resume."""

@@ -1,6 +1,6 @@
-"""The parameters as one frozen, strict record: a section lies in the file of its name.
+"""The parameters as one frozen, strict record; the file of each section has its name.
 
-No default stands here: what params.yaml does not say is an error, and so is what it says too much.
+No key has a default here: a missing key is an error, and so is an unknown one.
 """
 
 from typing import Annotated, Self
@@ -35,8 +35,8 @@ class Params(Section):
     placement: PlacementParams
     policy: PolicyParams
     rewards: Annotated[dict[str, RewardParams], Effect.CONTENTS]
-    """Settings of rewards by the name that `score.rewards` and `evaluate.rewards` give them; those that
-    the model's family brings along need none."""
+    """Settings of rewards, by the names that `score.rewards` and `evaluate.rewards` use; the rewards of the model's
+    family need none."""
     prompts: PromptsParams
     rollout: RolloutParams
     complete: CompleteParams
@@ -60,13 +60,14 @@ class Params(Section):
 
     @property
     def learns_in_shares(self) -> bool:
-        """Whether the weights that are trained lie in shares on several runners, beside a copy on each that paints."""
-        asked = self.placement
-        return asked.num_updating > 1 and (asked.parallel == "fsdp" or (asked.parallel == "auto" and not self.adapted))
+        """Whether several runners shard the trained weights, beside a whole copy on each for sampling."""
+        placement = self.placement
+        sharded = placement.parallel == "fsdp" or (placement.parallel == "auto" and not self.adapted)
+        return placement.num_updating > 1 and sharded
 
     @property
     def adapted(self) -> bool:
-        """Whether an adapter is trained, and no other weights."""
+        """Whether only an adapter is trained."""
         return getattr(self.policy, "lora", None) is not None
 
     def _check_update(self) -> None:
@@ -92,38 +93,38 @@ class Params(Section):
         if len(paths) < len(complete.granularities):
             raise ValueError(
                 "complete.granularities: granularities that reach the picture by different steps are required, got "
-                f"{list(complete.granularities)}, of which some are the same from step {rollout.earliest_end + 1} of "
-                f"{rollout.num_steps}. Name fewer, as [1]."
+                f"{list(complete.granularities)}: some take the same steps from step {rollout.earliest_end + 1} of "
+                f"{rollout.num_steps}. Name fewer, such as [1]."
             )
 
     def _check_splits(self) -> None:
         if self.report.split == self.evaluate.split:
             raise ValueError(
-                "report.split: captions other than those of evaluate.split are required, so that what is reported was "
-                f"not used for choosing; got {self.report.split} twice. Change one."
+                "report.split: a split other than evaluate.split is required, since evaluate.split selects the best "
+                f"round; got {self.report.split} for both. Change one."
             )
 
     def _check_placement(self) -> None:
-        asked, device = self.placement, self.resources.device
-        if asked.runner == "ray" and device != "auto" and (device == "cuda") != bool(asked.gpus_per_runner):
+        placement, device = self.placement, self.resources.device
+        if placement.runner == "ray" and device != "auto" and (device == "cuda") != bool(placement.gpus_per_runner):
             raise ValueError(
                 "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got "
-                f"{asked.gpus_per_runner} with {device}. Change one, or set resources.device to auto."
+                f"{placement.gpus_per_runner} with {device}. Change one, or set resources.device to auto."
             )
-        if asked.parallel == "fsdp" and self.adapted:
+        if placement.parallel == "fsdp" and self.adapted:
             raise ValueError(
-                "placement.parallel: ddp or auto is required where an adapter is trained, got fsdp: shares are for a "
-                "network of which all weights are. Change it, or set policy.lora to null."
+                "placement.parallel: ddp or auto is required to train an adapter, got fsdp, which is for training all "
+                "weights. Change it, or set policy.lora to null."
             )
         if self.resources.quantise and not self.adapted:
             raise ValueError(
-                "resources.quantise: a policy of which only an adapter is trained is required, since quantised weights "
-                f"cannot be; got {self.resources.quantise} with a {self.policy.family} policy without policy.lora. "
+                "resources.quantise: a policy with an adapter is required, since quantised weights cannot be trained; "
+                f"got {self.resources.quantise} with a {self.policy.family} policy without policy.lora. "
                 "Set policy.lora, or resources.quantise to null."
             )
 
 
 def for_report(params: Params) -> Params:
-    """Return the parameters by which the stage `evaluate` makes the final evaluation."""
+    """Return the parameters with which stage `evaluate` makes the final evaluation."""
     report = {f"evaluate.{name}": value for name, value in params.report.model_dump().items() if value is not None}
     return params.with_values(report)

@@ -8,16 +8,16 @@ from stages.params.section import Count, Section, refuse_repeats
 
 
 class ReportParams(Section):
-    """The final evaluation of base and aligned policy, otherwise as `evaluate` says."""
+    """The final evaluation of base and aligned policy; all other settings are those of `evaluate`."""
 
     split: Literal["train", "tuning", "test", "all"]
-    """Captions never used for learning or choosing."""
+    """Captions never used for training or for choosing a round."""
     num_prompts: Count
     """Captions, spread evenly over the split; at most its size."""
     num_noises: Count
-    """Noises a caption."""
+    """Noises per caption."""
     num_steps: Annotated[tuple[Count, ...], Field(min_length=1)] | None
-    """Numbers of inference steps to evaluate at; null takes those of `evaluate`."""
+    """Numbers of inference steps to evaluate at; null: those of `evaluate`."""
 
     @model_validator(mode="after")
     def _steps_differ(self) -> Self:

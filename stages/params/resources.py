@@ -9,20 +9,21 @@ class ResourcesParams(Section):
     """What the stages compute on."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], Effect.NONE]
-    """`auto` takes CUDA where there is one."""
+    """`auto`: CUDA if available, else the CPU."""
     dtype: Literal["float32", "bfloat16"]
-    """What the networks compute in; weights, latents and log-probabilities stay in float32."""
+    """Dtype of the networks' computation; weights, latents and log-probabilities stay in float32."""
     threads: Count
     """CPU threads of torch. It changes the last bits of float32 results."""
     decode_batch: Count
-    """Latents a call of the autoencoder; all at once is what runs out of memory first."""
+    """Latents per call of the autoencoder; decoding all at once is the first to run out of memory."""
     gradient_checkpointing: bool
-    """Whether a block's activations are computed again in the backward pass: less memory, a third more time there."""
+    """Whether the backward pass recomputes each block's activations: less memory, a third more time there."""
     attention: str
-    """Attention backend of diffusers, as `native`, `flash` or `_native_cudnn`."""
+    """Attention backend of diffusers, such as `native`, `flash` or `_native_cudnn`."""
     compile: bool
     """Whether `torch.compile` compiles the repeated blocks of the transformer."""
     quantise: Literal["int8"] | None
-    """What frozen weights are held in where an adapter is trained: 8 bits, half of bfloat16; null as they compute."""
+    """Storage of the frozen weights if an adapter is trained: `int8` takes half the memory of bfloat16; null: the dtype
+    of the computation."""
     between_stages: Annotated[Literal["keep", "offload"], Effect.NONE]
-    """What becomes of models that a stage does not need: they stay, or move to the CPU's memory."""
+    """Models that a stage does not need: `keep` leaves them on the device, `offload` moves them to the CPU's memory."""

@@ -1,11 +1,11 @@
-"""The section `retention` of params.yaml: what stays of finished rounds."""
+"""The section `retention` of params.yaml: what a run keeps of its finished rounds."""
 
 from stages.params.section import Count, Section
 
 
 class RetentionParams(Section):
-    """What stays of the rounds that are done. Prompts, rewards, advantages, updates and metrics stay for ever."""
+    """What a run keeps of its finished rounds. It always keeps prompts, rewards, advantages, updates and metrics."""
 
     rounds: Count | None
-    """The last rounds whose latents and policy stay; null keeps those of all. Policies that `evaluate.every` judges
-    stay for ever."""
+    """Last rounds that keep their latents and policy; null: all rounds. Policies that `evaluate.every` evaluates are
+    always kept."""

@@ -1,4 +1,4 @@
-"""The section `rewards` of params.yaml: what the rewards are that need weights or a server, one record a kind."""
+"""The section `rewards` of params.yaml: rewards that need weights or a server, one record per kind."""
 
 from typing import Annotated, Literal, Self
 
@@ -13,14 +13,15 @@ class HpsParams(Section):
     kind: Literal["hps"]
     """Human Preference Score."""
     backend: Literal["clip", "hpsv2"]
-    """clip: converted to transformers, in this process. hpsv2: the published package, in its own folder and process."""
+    """`clip`: converted to transformers, in this process. `hpsv2`: the published package, in its own folder and
+    process."""
     weights: FileSource
     """The checkpoint, HPS_v2.1_compressed.pt of xswu/HPSv2."""
     clip: ConfigSource | None
-    """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K; for the backend clip,
-    else null."""
+    """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K, for the backend
+    `clip`; else null."""
     folder: Annotated[str | None, Effect.NONE]
-    """Folder that `g2rpo setup hps` made; for the backend hpsv2, else null."""
+    """Folder that `g2rpo setup hps` made, for the backend `hpsv2`; else null."""
 
     @model_validator(mode="after")
     def _backend_has_what_it_needs(self) -> Self:
@@ -34,7 +35,7 @@ class HpsParams(Section):
 
 
 class ClipScoreParams(Section):
-    """Cosine of picture and text as a CLIP model sees them, in [-1, 1]."""
+    """Cosine similarity of picture and text in a CLIP model, in [-1, 1]."""
 
     kind: Literal["clip_score"]
     """CLIP score."""
@@ -43,7 +44,7 @@ class ClipScoreParams(Section):
 
 
 class PickScoreParams(Section):
-    """PickScore, arXiv:2305.01569: about 18 to 24; the paper's tables have it divided by 100."""
+    """PickScore, arXiv:2305.01569: about 18 to 24; the paper's tables divide it by 100."""
 
     kind: Literal["pick_score"]
     """PickScore."""
@@ -63,7 +64,7 @@ class ImageRewardParams(Section):
     config: FileSource
     """med_config.json."""
     tokenizer: ConfigSource
-    """That of bert-base-uncased."""
+    """Tokenizer of bert-base-uncased."""
 
 
 class AestheticParams(Section):
@@ -83,28 +84,28 @@ class JpegParams(Section):
     kind: Literal["jpeg"]
     """JPEG compressibility."""
     quality: Annotated[int, Field(ge=1, le=95)]
-    """Of the JPEG; 95 in the paper."""
+    """Quality of the JPEG; 95 in the paper."""
 
 
 class RemoteParams(Section):
-    """A scorer behind HTTP, as `g2rpo serve-reward` serves one: docs/remote-reward.md."""
+    """A scorer behind HTTP, such as `g2rpo serve-reward`: docs/remote-reward.md."""
 
     kind: Literal["remote"]
     """A scorer behind HTTP."""
     url: Annotated[str, Effect.NONE]
-    """Of the server, as http://127.0.0.1:8000."""
+    """Address of the server, such as http://127.0.0.1:8000."""
     model: str
-    """The model that must answer."""
+    """Name of the model that must answer."""
     revision: str
-    """Its revision; a server with another is refused."""
+    """Revision of the model; a server with another one is refused."""
     batch: Annotated[Count, Effect.NONE]
-    """Pictures a request."""
+    """Pictures per request."""
     retries: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]
-    """Of a request that failed for a passing reason."""
+    """Further attempts after a request fails for a temporary reason."""
     timeout: Annotated[Positive, Effect.NONE]
-    """Seconds a request, in all."""
+    """Seconds per attempt, from the connection to the last byte of the reply."""
     token_env: Annotated[str | None, Effect.NONE]
-    """Environment variable that holds the bearer token; null sends none."""
+    """Environment variable that holds the bearer token; null: no token."""
 
 
 RewardParams = Annotated[

@@ -1,4 +1,4 @@
-"""The section `rollout` of params.yaml: the stochastic steps of a round, one record a method."""
+"""The section `rollout` of params.yaml: the stochastic steps of a round, one record per method."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,22 +11,22 @@ Step = Annotated[int, Field(ge=0)]
 
 
 class _RolloutParams(Section):
-    """What the rollouts of all methods have."""
+    """The keys that all methods share."""
 
     num_steps: Annotated[int, Field(ge=2)]
     """T, steps of the trajectory."""
     shift: Positive | Literal["model"]
-    """s of the schedule s t / (1 + (s - 1) t); 1 is even, 3 is the papers'; `model` takes the base model's own."""
+    """s of the schedule s t / (1 + (s - 1) t); 1: even steps, 3 in the papers; `model`: the base model's own."""
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     """The steps that may be stochastic; each below num_steps - 1, so that the ODE removes their noise."""
     group_size: Annotated[int, Field(ge=2)]
-    """G, branches of one prompt that are compared with each other."""
+    """G, branches of one prompt that form a group and are compared with each other."""
     sde: Literal["flow", "dance", "cps"]
-    """Whose stochastic step; see g2rpo/sde.py."""
+    """Law of a stochastic step; see g2rpo/sde.py."""
     eta: Positive
     """Noise scale of the step: 0.7 with `flow`, 0.3 with `dance`; at most 1 with `cps`."""
     micro_batch: Count
-    """Rows a call of the network."""
+    """Rows per call of the network."""
 
     def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
         """Return the windows of a round: which steps are stochastic, and trained, together."""
@@ -34,12 +34,12 @@ class _RolloutParams(Section):
 
     @property
     def own_noise(self) -> bool:
-        """Whether each branch of a group starts from a noise of its own."""
+        """Whether each branch of a group starts from its own noise."""
         return False
 
     @property
     def earliest_end(self) -> int:
-        """The earliest step with which a window of any round ends."""
+        """The earliest last step of a window, over all rounds."""
         return max(self.steps)
 
     @model_validator(mode="after")
@@ -57,24 +57,24 @@ class _RolloutParams(Section):
 
 
 class G2rpoParams(_RolloutParams):
-    """G²RPO (arXiv:2510.01982): from each of the steps branches leave the prompt's one ODE trajectory."""
+    """G²RPO (arXiv:2510.01982): at each of the steps, branches leave the single ODE trajectory of the prompt."""
 
     method: Literal["g2rpo"]
-    """One window of one step for each of `steps`, which are M."""
+    """One window of one step for each of `steps`, which is M."""
     steps_a_round: Count | None
-    """Steps of M that a round branches at, drawn anew for each; null takes all."""
+    """Number of steps of M at which a round branches, drawn anew for each round; null: all."""
     step_weights: tuple[Positive, ...] | None
-    """Weight of each of `steps` in that draw, as the spread that `g2rpo signal` finds there; null draws evenly."""
+    """Weight of each of `steps` in that draw, such as the spread that `g2rpo signal` reports there; null: uniform."""
 
     def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
-        """Return a window of one step for each of M, or for each that is drawn."""
+        """Return a window of one step for each step of M, or for each drawn step."""
         count = self.steps_a_round or len(self.steps)
         drawn = drawn_steps(self.steps, count=count, weights=self.step_weights, round_number=round_number, seed=seed)
         return one_step_windows(drawn)
 
     @property
     def earliest_end(self) -> int:
-        """The earliest step with which a window of any round ends."""
+        """The earliest last step of a window, over all rounds."""
         return min(self.steps)
 
     @model_validator(mode="after")
@@ -86,42 +86,42 @@ class G2rpoParams(_RolloutParams):
             )
         if self.step_weights is not None and len(self.step_weights) != len(self.steps):
             raise ValueError(
-                f"rollout.step_weights: one for each of the {len(self.steps)} steps of rollout.steps is required, got "
-                f"{len(self.step_weights)}. Give as many, or null."
+                f"rollout.step_weights: one weight for each of the {len(self.steps)} steps of rollout.steps is "
+                f"required, got {len(self.step_weights)}. Name as many, or set null."
             )
         if self.step_weights is not None and self.steps_a_round is None:
             raise ValueError(
-                "rollout.step_weights: null is required where rollout.steps_a_round is null, since nothing is drawn; "
-                f"got {list(self.step_weights)}. Say how many steps a round draws, or set null."
+                "rollout.step_weights: null is required if rollout.steps_a_round is null, since no steps are drawn; "
+                f"got {list(self.step_weights)}. Set rollout.steps_a_round, or set rollout.step_weights to null."
             )
         return self
 
 
 class _TrajectoryParams(_RolloutParams):
-    """Methods of one window a round."""
+    """Methods with one window per round."""
 
     initial_noise: Literal["shared", "own"]
-    """Whether the branches of a group start from one noise or each from its own."""
+    """Whether the branches of a group start from the same noise, or each from its own."""
 
     @property
     def own_noise(self) -> bool:
-        """Whether each branch of a group starts from a noise of its own."""
+        """Whether each branch of a group starts from its own noise."""
         return self.initial_noise == "own"
 
 
 class MixGrpoParams(_TrajectoryParams):
-    """MixGRPO (arXiv:2507.21802): one window slides over the steps as rounds go by."""
+    """MixGRPO (arXiv:2507.21802): one window slides over the steps from round to round."""
 
     method: Literal["mix_grpo"]
-    """One window of `window_size` steps of `steps`."""
+    """One window of `window_size` of `steps`."""
     window_size: Count
     """w, stochastic steps; 4 of 25 in the paper."""
     window_stride: Count
     """s, steps by which the window moves; 1 in the paper."""
     window_interval: Count
-    """tau, rounds before it moves; 25 in the paper."""
+    """tau, rounds between two moves; 25 in the paper."""
     window_schedule: Literal["progressive", "random"]
-    """`progressive`: from noise to picture and back to the start; `random`: any place."""
+    """`progressive`: from noise to picture and back to the start; `random`: any position."""
 
     def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:
         """Return the window of a round."""
@@ -137,7 +137,7 @@ class MixGrpoParams(_TrajectoryParams):
 
     @property
     def earliest_end(self) -> int:
-        """The earliest step with which a window of any round ends."""
+        """The earliest last step of a window, over all rounds."""
         return sorted(self.steps)[self.window_size - 1]
 
     @model_validator(mode="after")

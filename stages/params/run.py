@@ -1,4 +1,4 @@
-"""The section `run` of params.yaml: what tells a run from its repetition."""
+"""The section `run` of params.yaml: its seed and its length."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from stages.params.section import Count, Effect, Section
 
 
 class RunParams(Section):
-    """What makes one run another than its repetition."""
+    """Seed and length of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    """Every noise and every draw of prompts hangs on it."""
+    """Determines every noise and every draw of prompts."""
     rounds: Annotated[Count, Effect.NONE]
-    """Rounds to reach. More rounds continue the same run."""
+    """Number of rounds. More rounds continue the same run."""

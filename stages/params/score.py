@@ -1,4 +1,4 @@
-"""The section `score` of params.yaml: the rewards that are trained on."""
+"""The section `score` of params.yaml: the trained rewards."""
 
 from typing import Annotated, Self
 
@@ -8,12 +8,12 @@ from stages.params.section import Count, Section, refuse_repeats
 
 
 class ScoreParams(Section):
-    """Stage `score`: every completed picture before every trained reward."""
+    """Stage `score`: every trained reward scores every completed picture."""
 
     rewards: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of the rewards that are trained on."""
+    """Names of the trained rewards."""
     micro_batch: Count
-    """Pictures a call of a reward."""
+    """Pictures per call of a reward."""
 
     @model_validator(mode="after")
     def _rewards_differ(self) -> Self:

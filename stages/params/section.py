@@ -1,4 +1,4 @@
-"""What every section of params.yaml is: frozen and strict, with the ranges and the effects of its keys."""
+"""The base of every section of params.yaml: frozen and strict; with the ranges and the effects of keys."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -13,14 +13,14 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Effect(Enum):
-    """What a key has an effect on, where it is not on what a run learns; a key without one names another run.
+    """What a key affects, if not training. A key without an effect affects training: another value is another run.
 
     Example: `rounds: Annotated[Count, Effect.NONE]`.
     """
 
     NONE = "changes no number"
-    CONTENTS = "what it names is digested, wherever that lies"
-    EVALUATION = "changes what is evaluated, and nothing that is learned"
+    CONTENTS = "the contents of what it names count, not the path"
+    EVALUATION = "changes evaluation, not training"
 
 
 class Section(BaseModel):
@@ -30,16 +30,16 @@ class Section(BaseModel):
 
     @classmethod
     def effect_of(cls, key: str) -> Effect | None:
-        """Return the effect that is written on a field; None where it changes what is learned."""
+        """Return the effect that marks a field; None if the field affects training."""
         return next((mark for mark in cls.model_fields[key].metadata if isinstance(mark, Effect)), None)
 
     @classmethod
     def keys_with(cls, *effects: Effect) -> set[str]:
-        """Return the keys that have one of these effects."""
+        """Return the keys with one of these effects."""
         return {key for key in cls.model_fields if cls.effect_of(key) in effects}
 
     def without(self, *effects: Effect) -> dict[str, Any]:
-        """Return the section as JSON, without the keys that have one of these effects."""
+        """Return the section as JSON, without the keys with one of these effects."""
         return self.model_dump(mode="json", exclude=self.keys_with(*effects))
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
@@ -57,30 +57,30 @@ class Section(BaseModel):
 
 
 class Source(Section):
-    """A folder of files, here or on a model hub."""
+    """A folder of files, on this machine or on a model hub."""
 
     path: Annotated[str, Effect.CONTENTS]
-    """A folder, or a hub id as `owner/name`."""
+    """A folder, or a hub id such as `owner/name`."""
     revision: Annotated[Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None, Effect.CONTENTS]
-    """The commit of a hub id, 40 hex digits, so that nobody else's push changes a run; null for a folder."""
+    """The commit of a hub id, 40 hex digits, so that a push to the hub does not change a run; null for a folder."""
 
 
 class ConfigSource(Source):
-    """A folder of which configuration and tokenizer are read, and no weights."""
+    """A folder from which only configuration and tokenizer are read, no weights."""
 
 
 class FileSource(Source):
-    """One file of such a folder."""
+    """One file of a folder, on this machine or on a model hub."""
 
     file: str
-    """Its name in the folder."""
+    """Name of the file in the folder."""
 
 
 def refuse_repeats(key: str, values: Sequence[object]) -> None:
     """Refuse a list that names a value twice.
 
     Raises:
-        ValueError: With its key and values.
+        ValueError: With the key and the values.
     """
     if len({repr(value) for value in values}) < len(values):  # a value may be a list
         raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")

@@ -11,40 +11,41 @@ class UpdateParams(Section):
     """Stage `update`: the optimizer steps of a round."""
 
     learning_rate: Positive
-    """Of AdamW, at its highest; 2e-6 for FLUX in the paper."""
+    """Peak learning rate of AdamW; 2e-6 for FLUX in the paper."""
     warmup_rounds: Annotated[int, Field(ge=0)]
-    """Rounds over which the learning rate rises to it, linearly."""
+    """Rounds over which the learning rate rises linearly to `learning_rate`."""
     decay_rounds: Count | None
-    """Rounds over which it then falls, linearly, to `final_frac` of it; null keeps it."""
+    """Rounds over which it then falls linearly to `final_frac` of `learning_rate`; null: it stays constant."""
     final_frac: Annotated[float, Field(ge=0, le=1)]
-    """Share of the learning rate that is left after the fall; it says nothing where there is none."""
+    """Share of `learning_rate` after the decay; without effect if `decay_rounds` is null."""
     halved_after: tuple[Annotated[int, Field(ge=0)], ...]
-    """Rounds, in rising order, after each of which the learning rate is halved; one named twice quarters it. A run
-    that a guard rolls back goes on as the run with its best round added here."""
+    """Rounds, in rising order, after each of which the learning rate is halved; a round named twice quarters it. If a
+    guard rolls a run back, the child run has the best round added here."""
     betas: tuple[Fraction, Fraction]
-    """Of AdamW."""
+    """Betas of AdamW."""
     weight_decay: NotNegative
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     max_grad_norm: Positive
-    """The gradient's global norm is cut to this."""
+    """The global norm of the gradient is clipped to this."""
     clip_range: Positive
-    """c of PPO-clip; 1e-4 in the paper, since log-probabilities are means over elements."""
+    """epsilon of PPO's clip; 1e-4 in the paper, since log-probabilities are means over latent elements."""
     train_frac: Annotated[float, Field(gt=0, le=1)]
-    """Share of a branch's stochastic steps that are trained, drawn anew for each branch; 0.6 in DanceGRPO, else 1."""
+    """Share of a branch's stochastic steps to train, drawn anew for each branch; 0.6 in DanceGRPO, else 1."""
     cadence: Literal["iteration", "step"]
-    """One optimizer step a pass over the round, or one for each stochastic step k."""
+    """`iteration`: one optimizer step per pass over the round. `step`: one for each stochastic step k."""
     num_minibatches: Count
-    """Optimizer steps of a pass at cadence `iteration`, each over as many prompts: a divisor of prompts.num_prompts."""
+    """Optimizer steps per pass at cadence `iteration`, each over equally many prompts: a divisor of
+    `prompts.num_prompts`."""
     num_epochs: Count
     """Passes over the round."""
     kl_weight: NotNegative
     """beta of the KL to the base policy; 0 in the paper."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
-    """Average of the weights by which the policy is judged; null keeps none."""
+    """Decay of the moving average of the weights, with which the policy is evaluated; null: no average."""
     micro_batch: Count
-    """Sites (prompt, step) a forward and backward."""
+    """Sites (prompt, step) per forward and backward pass."""
     max_log_prob_gap: Positive
-    """Largest difference allowed between the rollout's log-probabilities and the update's own."""
+    """Largest allowed difference between the rollout's log-probabilities and the update's own."""
 
     @model_validator(mode="after")
     def _halvings_rise(self) -> Self:

@@ -1,4 +1,4 @@
-"""YAML files of parameters and plans: read as mappings, along the files that they extend."""
+"""Read YAML files of parameters and plans, and the files that they extend, as mappings."""
 
 import re
 from pathlib import Path
@@ -11,19 +11,19 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds, as YAML 1.1 reads it; see `with_floats`.
+    """Return the mapping in a YAML file, as YAML 1.1 reads it; see `with_floats`.
 
     Args:
         path: The file.
-        what: What it is called in an error, as "A plan".
-        given_by: What names it, as "--plan FILE".
+        what: Its name in an error, such as "A plan".
+        given_by: The option that names it, such as "--plan FILE".
 
     Raises:
-        ValueError: If there is no such file, or it holds something else.
+        ValueError: If the file does not exist, or holds no mapping.
     """
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise ValueError(f"{what} is required, got {path}, which {found}. Correct {given_by}.")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ValueError(f"{what} is required, got {path}, which {problem}. Correct {given_by}.")
     try:
         tree = yaml.load(path.read_text(), Loader=_LOADER)
     except yaml.YAMLError as error:
@@ -34,28 +34,30 @@ def read_mapping(path: Path, what: str, given_by: str) -> dict[str, Any]:
 
 
 def read_extending(path: Path, what: str, given_by: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Return a file and those that it extends, each with its mapping; the one that extends none is at the end.
+    """Return a file and the files that it extends, each with its mapping; the last one extends none.
 
     Raises:
-        ValueError: As `read_mapping`, of each file, and if they extend each other in a circle.
+        ValueError: As `read_mapping` for each file, and if the files extend each other in a circle.
     """
     files = list[tuple[Path, dict[str, Any]]]()
     while True:
         if path.resolve() in (file.resolve() for file, _ in files):
-            raise ValueError(f"{given_by}: files that end somewhere are required, got a circle at {path}. Break it.")
+            raise ValueError(f"{given_by}: files that form no circle are required, got one at {path}. Break it.")
         tree = read_mapping(path, what, given_by)
         extended = tree.pop("extends", None)
         files.append((path, tree))
         if extended is None:
             return files
         if not isinstance(extended, str):
-            raise ValueError(f"extends: the name of a file is required, got {extended!r} in {path}. As ../params.yaml.")
+            raise ValueError(
+                f"extends: a file name is required, got {extended!r} in {path}. Name one, as ../params.yaml."
+            )
         given_by = f"extends in {path}"
         path = path.parent / extended
 
 
 def with_floats(value: Any) -> Any:
-    """Return a tree with numbers like 1e-4, which YAML 1.1 reads as text, as floats."""
+    """Return a tree in which numbers such as 1e-4, which YAML 1.1 reads as text, are floats."""
     if isinstance(value, dict):
         return {key: with_floats(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The best round of a run, chosen on the tuning captions, so that the test captions are left for the report."""
+"""The best round of a run, selected on the tuning captions, so that the test captions stay unused until the report."""
 
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.policy_state import missing_files
@@ -9,25 +9,25 @@ from stages.store.run import Run
 
 
 def judged_alike(run: Run, params: Params) -> list[int]:
-    """Return the policy rounds that have been judged during the run as it evaluates now, in order."""
-    split, asked = params.evaluate.split, EVALUATE.parameters(params, 0)
+    """Return the policy rounds that were evaluated during the run with its current parameters, in order."""
+    split, parameters = params.evaluate.split, EVALUATE.parameters(params, 0)
     reached = min(run.num_finished, params.run.rounds)
-    there = [number for number, of in whole_evaluations(run) if of == split and number <= reached]
-    manifests = {n: read_manifest(run.evaluation_folder(n, split), EVALUATE) for n in there}
-    return [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == asked]
+    evaluated = [number for number, other in whole_evaluations(run) if other == split and number <= reached]
+    manifests = {n: read_manifest(run.evaluation_folder(n, split), EVALUATE) for n in evaluated}
+    return [n for n, manifest in manifests.items() if manifest and manifest["parameters"] == parameters]
 
 
 def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
-    """Return the means of the evaluations made during the run as it evaluates now, by policy round."""
+    """Return the means of the evaluations during the run with its current parameters, by policy round."""
     folders = {n: run.evaluation_folder(n, params.evaluate.split) for n in judged_alike(run, params)}
     return {n: evaluation_metrics(folder) for n, folder in folders.items()}
 
 
 def best_round(run: Run, params: Params, *, below: int | None = None) -> int:
-    """Return the policy round, 0 is the base, of the highest mean of `evaluate.choose_by` on `evaluate.split`.
+    """Return the policy round with the highest mean of `evaluate.choose_by` on `evaluate.split`; 0 is the base.
 
-    Of equal ones the earliest; 0 where no evaluation has been made as it is asked for now. A policy that has been
-    let go is passed over.
+    Of equal rounds the earliest; 0 if there is no evaluation with the current parameters. Pruned policies are
+    skipped.
 
     Args:
         below: Only rounds before this one count; None: all.
@@ -36,7 +36,7 @@ def best_round(run: Run, params: Params, *, below: int | None = None) -> int:
 
 
 def best_trained_round(run: Run, params: Params) -> int:
-    """Return the best policy round that is not the base; the last where none of them has been judged."""
+    """Return the best policy round except the base; the last round if none of them was evaluated."""
     last = min(run.num_finished, params.run.rounds)
     return _best(run, params, range(1, run.num_finished + 1)) or last
 

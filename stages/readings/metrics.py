@@ -16,11 +16,11 @@ from stages.store.run import Run
 def round_metrics(run: Run, number: int) -> dict[str, float]:
     """Return the metrics of a round whose stages are done.
 
-    `diversity/*` is how far the pictures of a group lie apart, the mean over groups, in latent units. `reward/*` is
+    `diversity/*` is how far apart the pictures of a group lie, the mean over groups, in latent units. `reward/*` is
     in the reward's own units: its mean, and its spread, the mean over groups of the std within a group, by
     granularity and by step. `update/*` are means over the round's optimizer steps, `ratio_min` and `ratio_max` the
-    extremes, `first_ratio_gap` how far those of the first step lie from 1. `seconds/*` are wall time by stage,
-    `peak_bytes/*` the most memory of the device; they alone differ when a round is repeated.
+    extremes, `first_ratio_gap` the largest distance of the first step's ratios from 1. `seconds/*` are wall times by
+    stage, `peak_bytes/*` the peak memory of the device; these and `cpu_seconds` differ if a round is repeated.
     """
     folder = run.round_folder(number)
     manifests = {stage.name: finished_manifest(folder, stage) for stage in ROUND_STAGES}
@@ -47,7 +47,7 @@ def finished_manifest(folder: Path, stage: Stage) -> dict[str, Any]:
     """
     manifest = read_manifest(folder, stage)
     if manifest is None:
-        raise ValueError(f"Stage {stage.name} must be done in {folder}, got no whole manifest. Run it.")
+        raise ValueError(f"Stage {stage.name} must be done in {folder}, got no complete manifest. Run it.")
     return manifest
 
 
@@ -76,9 +76,9 @@ def _diversity(diversity: pd.DataFrame) -> dict[str, float]:
 
 
 def _first_ratio_gap(updates: pd.DataFrame) -> float:
-    """Return how far the importance ratios of the first optimizer step lie from 1, where the policy is the rollout's.
+    """Return the largest distance from 1 of the first optimizer step's importance ratios, under the rollout's policy.
 
-    The update's own log-probabilities are fixed before that step, so the rollout's are asked too.
+    The update computes the old log-probabilities itself, so their gap to the rollout's counts too.
     """
     first = {name: float(updates[name].to_numpy()[0]) for name in ("ratio_min", "ratio_max", "log_prob_gap")}
     return max(1 - first["ratio_min"], first["ratio_max"] - 1, math.expm1(first["log_prob_gap"]))

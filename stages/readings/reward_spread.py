@@ -1,8 +1,8 @@
-"""What stored rewards say of the signal: its spread by step and granularity, and how far granularities agree.
+"""The spread of stored rewards by step and granularity, and how far granularities agree.
 
-A group is the branches of one prompt at one window; a window goes by its first step, so every method is read alike.
-Every figure is a function of sums over groups, and its interval comes from leaving one unit out at a time: a run where
-a setting has at least three, else a prompt of a round (whose groups share their noise and are never parted).
+A group is the branches of one prompt at one window; the first step names the window, for every method.
+Every figure is a function of sums over groups, and its interval comes from leaving out one unit at a time: a run if a
+setting has at least three, else a prompt of a round (whose groups share their noise and stay together).
 
 Sources: ranks, C. Spearman, 1904; the jackknife, J. W. Tukey, 1958.
 """
@@ -19,12 +19,12 @@ from stages.disk.tables import read_table
 from stages.store.run import Run
 
 ALL = "all"
-"""In a column of keys: all of them together."""
+"""In a key column: all values together."""
 
 GROUP = ["setting", "run", "seed", "round", "prompt_id", "step", "reward"]
-"""What names a group, with the setting and the run that it comes from."""
+"""The columns that name a group, with its setting and its run."""
 
-_LEAST_RUNS = 3  # an interval over fewer runs would say nothing
+_LEAST_RUNS = 3  # an interval over fewer runs has no meaning
 _CONFIDENCE = 0.95
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -36,11 +36,11 @@ def stored_rewards(run: Run, setting: str) -> pd.DataFrame:
     """Return the rewards of a run's finished rounds: the columns of GROUP, branch, granularity and value.
 
     Args:
-        run: A run of the store; retention keeps its rewards for ever.
-        setting: What the run is counted to. Runs of one setting differ in their seed alone.
+        run: A run of the store; retention never removes its rewards.
+        setting: The setting of the run. Runs of one setting differ only in their seed.
 
     Raises:
-        ValueError: If no round is finished, or rewards are gone.
+        ValueError: If no round is finished, or rewards are missing.
     """
     if run.num_finished == 0:
         raise ValueError(f"A run with a finished round is required, got none in {run.key}. Train it.")
@@ -55,12 +55,12 @@ def stored_rewards(run: Run, setting: str) -> pd.DataFrame:
 def group_spreads(rewards: pd.DataFrame) -> pd.DataFrame:
     """Return each group's spread and mean at each granularity, in the reward's units.
 
-    `spread` is the sample std, which the advantage divides by, exactly 0 where all rewards are equal (`zero`).
+    `spread` is the sample std, by which the advantage divides; it is exactly 0 if all rewards are equal (`zero`).
     Example: rewards (1, 2, 6) have mean 3 and spread sqrt(7).
     """
     values = rewards.groupby([*GROUP, "granularity"], sort=False)["value"]
-    found = pd.DataFrame(values.agg(spread="std", mean="mean")).reset_index()
-    return found.assign(zero=(found["spread"].to_numpy() == 0).astype(float), groups=1.0)
+    spreads = pd.DataFrame(values.agg(spread="std", mean="mean")).reset_index()
+    return spreads.assign(zero=(spreads["spread"].to_numpy() == 0).astype(float), groups=1.0)
 
 
 def group_agreements(rewards: pd.DataFrame) -> pd.DataFrame:
@@ -68,14 +68,15 @@ def group_agreements(rewards: pd.DataFrame) -> pd.DataFrame:
 
         rho = cov(rank x, rank y) / (std(rank x) std(rank y)),
 
-    with the average rank for ties; where one side is all equal rho is undefined: 0 here, and `defined` 0. Further the
-    sums behind the variance that two granularities share: `xy`, `xx`, `yy` of the values about their group's means.
+    with the average rank for ties; if all values of one side are equal, rho is undefined: 0 here, and `defined` 0.
+    `xy`, `xx`, `yy`, of the values about their group's means, are the sums behind the variance that two granularities
+    share.
     Example: (1, 2, 6) and (2, 1, 3) have rho = 0.5, xy = 4, xx = 14, yy = 2.
     """
-    made = [pd.DataFrame(columns=[*GROUP, "granularity", "coarser", "rho", "defined", "xy", "xx", "yy", "groups"])]
+    tables = [pd.DataFrame(columns=[*GROUP, "granularity", "coarser", "rho", "defined", "xy", "xx", "yy", "groups"])]
     for setting in rewards["setting"].unique():
-        chosen = rewards[rewards["setting"].to_numpy() == setting]
-        wide = chosen.pivot(index=[*GROUP, "branch"], columns="granularity", values="value").sort_index()
+        selected = rewards[rewards["setting"].to_numpy() == setting]
+        wide = selected.pivot(index=[*GROUP, "branch"], columns="granularity", values="value").sort_index()
         groups = wide.groupby(level=GROUP)
         owner, names = groups.ngroup().to_numpy(), wide.index.droplevel("branch").unique().to_frame(index=False)
         values, ranks = wide.to_numpy(), pd.DataFrame(groups.rank()).to_numpy()
@@ -86,8 +87,8 @@ def group_agreements(rewards: pd.DataFrame) -> pd.DataFrame:
             of_ranks = np.sqrt(np.where(defined, ranked["xx"] * ranked["yy"], 1.0))
             rho = np.where(defined, ranked["xy"], 0.0) / of_ranks
             pair = {"granularity": granularities[x], "coarser": granularities[y], "rho": rho}
-            made.append(names.assign(**pair, defined=defined.astype(float), **sums, groups=1.0))
-    return pd.concat(made[1:] or made, ignore_index=True)
+            tables.append(names.assign(**pair, defined=defined.astype(float), **sums, groups=1.0))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def _products(x: Values, y: Values, owner: np.ndarray[Any, Any]) -> dict[str, Values]:
@@ -98,12 +99,12 @@ def _products(x: Values, y: Values, owner: np.ndarray[Any, Any]) -> dict[str, Va
 
 
 def _sums(owner: np.ndarray[Any, Any], values: Values) -> Values:
-    """Return the sum of the values of each owner, who are numbered from 0."""
+    """Return the sum of the values of each owner; owners are numbered from 0."""
     return np.bincount(owner, weights=values).astype(np.float64)
 
 
 def spread_table(rewards: pd.DataFrame, phases: int) -> pd.DataFrame:
-    """Return the mean spread of groups with its interval, a row a cell; cells: see `summary`.
+    """Return the mean spread of groups with its interval, one row per cell; cells: see `summary`.
 
     `mean` is the reward itself, `zero_spread_frac` the share of groups whose rewards are all equal.
     """
@@ -120,10 +121,10 @@ def spread_table(rewards: pd.DataFrame, phases: int) -> pd.DataFrame:
 
 
 def agreement_table(rewards: pd.DataFrame, phases: int) -> pd.DataFrame:
-    """Return how granularities agree within groups, with intervals, a row a cell and pair; cells: see `summary`.
+    """Return how granularities agree within groups, with intervals, one row per cell and pair; cells: see `summary`.
 
     `spearman` is the mean of the groups' rank correlations, over the groups that have one; `undefined_frac` is the
-    share of those that have none. `shared_variance` is the share of the variance within groups at one granularity
+    share of the groups without one. `shared_variance` is the share of the variance within groups at one granularity
     that a line through the rewards at the other explains, one slope for all groups of the cell:
 
         (sum xy)^2 / (sum xx  sum yy).
@@ -150,16 +151,16 @@ def summary(
     with_interval: Mapping[str, Statistic],
     plain: Mapping[str, Statistic],
 ) -> pd.DataFrame:
-    """Return figures of cells of groups, with 95 % intervals `NAME_low` and `NAME_high`, NaN where there is one unit.
+    """Return figures of cells of groups, with 95 % intervals `NAME_low` and `NAME_high`, NaN if there is one unit.
 
     A cell is a run or all runs of a setting, the whole run or one of its phases (`first_round` to `last_round`), a
-    step or all steps, and the rest of the keys. `interval_over` says what the units of its interval are, `units` how
-    many there are.
+    step or all steps, and the rest of the keys. `interval_over` names the units of its interval, `units` is their
+    number.
 
     Args:
-        groups: A row a group, with the columns of GROUP, the keys and the sums that the statistics read.
+        groups: One row per group, with the columns of GROUP, the keys and the sums that the statistics read.
         keys: Columns that name a cell within a run, `step` among them.
-        phases: Equal parts that the rounds of a setting's longest run are cut into, at least 1.
+        phases: Number of equal parts of the rounds of a setting's longest run, at least 1.
         with_interval: Figures by name.
         plain: Figures without an interval.
 
@@ -199,20 +200,20 @@ def _cells(
         for values, places in _places(groups, columns).items():
             cell = {"run": ALL, "seed": ALL, "step": ALL} | dict(zip(columns, values, strict=True))
             for first_round, last_round in _ranges(int(last[values[:1]]) + 1, phases):
-                chosen = places[(rounds[places] >= first_round) & (rounds[places] <= last_round)]
-                if len(chosen):
-                    yield cell | {"first_round": first_round, "last_round": last_round}, chosen
+                selected = places[(rounds[places] >= first_round) & (rounds[places] <= last_round)]
+                if len(selected):
+                    yield cell | {"first_round": first_round, "last_round": last_round}, selected
 
 
 def _places(groups: pd.DataFrame, columns: list[str]) -> dict[tuple[Any, ...], np.ndarray[Any, Any]]:
     """Return the places of the rows that share the values of some columns, by these values."""
     numbers = _numbers(groups, columns)
-    found = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1]) if len(groups) else []
-    return {tuple(groups[name].iloc[places[0]] for name in columns): places for places in found}
+    parts = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1]) if len(groups) else []
+    return {tuple(groups[name].iloc[places[0]] for name in columns): places for places in parts}
 
 
 def _numbers(groups: pd.DataFrame, columns: list[str]) -> np.ndarray[Any, Any]:
-    """Return for each row the number of its values in some columns."""
+    """Return the group number of each row; rows with equal values in some columns form a group."""
     return groups.groupby(columns, sort=False).ngroup().to_numpy(dtype=np.int64)
 
 
@@ -232,7 +233,7 @@ def jackknife_half_width(sums: Mapping[str, Values], statistic: Statistic) -> fl
 
         t(n - 1) sqrt( (n - 1) / n  sum_i (f_-i - mean f_-)^2 ),    f_-i: the figure without unit i.
 
-    For a mean of one value a unit it is the t interval of that mean. NaN with one unit, or where the figure hangs on
+    For a mean of one value per unit it is the t interval of that mean. NaN with one unit, or if the figure depends on
     a single one.
     Example: values (1, 2, 6), f their mean: t(2) = 4.303 times sqrt(7 / 3) is 6.572.
 

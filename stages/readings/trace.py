@@ -1,4 +1,4 @@
-"""One prompt's way through a round, read from its tables: every number of a report can be followed."""
+"""One prompt's path through a round, read from its tables: it traces every number of a report."""
 
 from typing import Any
 
@@ -17,20 +17,20 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
     """
     folder = run.round_folder(number)
     if number >= run.num_finished:
-        there = f"has finished 0 to {run.num_finished - 1}" if run.num_finished else "has finished none yet"
-        raise ValueError(f"A finished round, counted from 0, is required, got {number}; run {run.key} {there}.")
+        finished = f"has finished 0 to {run.num_finished - 1}" if run.num_finished else "has finished none yet"
+        raise ValueError(f"A finished round, counted from 0, is required, got {number}; run {run.key} {finished}.")
     _require_tables(run, number)
     prompts = read_table(folder / "prompts")
     prompt = where(prompts, prompt_id=prompt_id)
     if prompt.num_rows == 0:
         names = ", ".join(prompts["prompt_id"].to_pylist())
-        raise ValueError(f"Round {number} paints the prompts {names}, got {prompt_id!r}.")
+        raise ValueError(f"Round {number} has the prompts {names}, got {prompt_id!r}.")
     anchors = where(read_table(folder / "anchors"), prompt_id=prompt_id, origin=SHARED)
     windows = where(read_table(folder / "transitions"), prompt_id=prompt_id)["window"].to_pylist()
     row = prompt.to_pylist()[0]
     lines = [f"{prompt_id}: {row['text']!r} ({row['split']}), noise seed {row['noise_seed']}", "", "anchor"]
     if not anchors.num_rows:
-        lines.append("  none: each branch starts from a noise of its own")
+        lines.append("  none: each branch starts from its own noise")
     norms = tensor(anchors, "latents").reshape(anchors.num_rows, -1).std(axis=1) if anchors.num_rows else ()
     for step, norm in zip(anchors.select(["step", "sigma", "sigma_next"]).to_pylist(), norms, strict=True):
         lines.append(
@@ -42,37 +42,37 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
 
 
 def _require_tables(run: Run, number: int) -> None:
-    """Refuse a round of which a table is gone, with the command that makes it again."""
+    """Refuse a round without one of its tables; name the command that rebuilds it."""
     folder = run.round_folder(number)
     for stage in ROUND_STAGES:
         tables = [name for name in stage.outputs if name in TABLES]
-        gone = missing_outputs(finished_manifest(folder, stage), folder, tables)
-        if gone:
+        missing = missing_outputs(finished_manifest(folder, stage), folder, tables)
+        if missing:
             raise ValueError(
-                f"Every table of round {number} is required, got no {gone[0]}: it was let go or lost. "
-                f"`g2rpo stage complete --run {run.key} --round {number} --force` makes latents again, "
-                f"`g2rpo train --run {run.key}` what was lost."
+                f"Every table of round {number} is required, got no {missing[0]}: it was pruned or lost. "
+                f"`g2rpo stage complete --run {run.key} --round {number} --force` rebuilds latents, "
+                f"`g2rpo train --run {run.key}` lost files."
             )
 
 
 def _window(run: Run, number: int, prompt_id: str, window: int) -> list[str]:
-    """Return the lines of one window: a line a branch, under the groups that they were compared in."""
+    """Return the lines of one window: its groups, then one line per branch."""
     folder = run.round_folder(number)
 
     def rows(table: str) -> list[dict[str, Any]]:
-        chosen = where(read_table(folder / table), prompt_id=prompt_id, window=window)
+        selected = where(read_table(folder / table), prompt_id=prompt_id, window=window)
         plain = [name for name, kind in TABLES[table].columns.items() if kind != TENSOR]
-        return chosen.select(plain).to_pylist()
+        return selected.select(plain).to_pylist()
 
     transitions = rows("transitions")
     rewards = {(r["branch"], r["reward"], r["granularity"]): r["value"] for r in rows("rewards")}
     old = {(r["branch"], r["step"]): r["log_prob_old"] for r in rows("old_log_probs")}
     advantages = {r["branch"]: r for r in rows("advantages")}
-    paid = sum(r["evaluations"] for r in rows("completions"))
+    evaluations = sum(r["evaluations"] for r in rows("completions"))
     first = next(iter(advantages.values()))
     steps = sorted({t["step"] for t in transitions})
     of = f"step {window}" if len(steps) == 1 else f"steps {', '.join(map(str, steps))}"
-    lines = ["", f"branches of {of}: {len(advantages)}, completed with {paid} evaluations"]
+    lines = ["", f"branches of {of}: {len(advantages)}, completed with {evaluations} evaluations"]
     for s in first["summands"]:
         kind = f"{s['reward']} at granularity {s['granularity']}"
         floored = " (a floor)" if s["floored"] else ""
@@ -103,6 +103,6 @@ def _step(transition: dict[str, Any], old: float | None) -> str:
 def _update(run: Run, number: int) -> list[str]:
     lines = ["update"]
     for row in read_table(run.round_folder(number) / "updates").to_pylist():
-        told = ", ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "optimizer_step")
-        lines.append(f"  optimizer step {row['optimizer_step']}: {told}")
+        values = ", ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "optimizer_step")
+        lines.append(f"  optimizer step {row['optimizer_step']}: {values}")
     return lines

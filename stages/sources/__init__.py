@@ -1,1 +1,1 @@
-"""What a run has not made itself: base models, rewards, the hub, the device."""
+"""The external inputs of a run, base models and rewards; the hub and the device."""

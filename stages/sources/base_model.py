@@ -1,4 +1,4 @@
-"""The base model that params.yaml names: its folder, its digests, and its halves."""
+"""The base model that params.yaml names: its folder, its digests, and the object that loads it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def base_folder(params: Params) -> Path:
-    """Return the folder of the base model, downloaded if it lies on a hub.
+    """Return the folder of the base model, downloaded if it is on a hub.
 
     Raises:
         ValueError: If there is none.
@@ -27,10 +27,10 @@ def base_folder(params: Params) -> Path:
 
 
 def base_model(params: Params) -> "Pretrained":
-    """Return the base model, of which nothing is loaded yet.
+    """Return the base model; nothing of it is loaded yet.
 
     Raises:
-        ValueError: If the folder holds none of this family, or it does not fit the section `policy`.
+        ValueError: If the folder holds no model of this family, or it does not fit the section `policy`.
     """
     settings = params.policy.model_dump(exclude=params.policy.keys_with(Effect.CONTENTS) | {"family"})
     if settings.get("lora"):
@@ -50,6 +50,6 @@ def policy_digest(params: Params) -> str:
 
 
 def encoder_digest(params: Params) -> str | None:
-    """Return the digest of the text encoders; None where embeddings are not worth a cache."""
+    """Return the digest of the text encoders; None if embeddings are not worth a cache."""
     patterns = FAMILIES[params.policy.family].encoder_files
     return files_digest(base_folder(params), patterns, key="policy.path") if patterns else None

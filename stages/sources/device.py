@@ -1,4 +1,4 @@
-"""What the networks compute on."""
+"""The device of the computation."""
 
 import torch
 
@@ -6,22 +6,22 @@ from stages.params.record import Params
 
 
 def chosen_device(wanted: str) -> torch.device:
-    """Return the device that params.yaml asks for; `auto` takes CUDA where there is one.
+    """Return the device that params.yaml names; `auto`: CUDA if available, else the CPU.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If it is not available.
     """
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
         raise ValueError("resources.device: cuda needs a CUDA device, got none. Set it to auto or cpu.")
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
 
 
 def run_device(params: Params) -> torch.device:
     """Return the device of a run: this process's, or that of its runners, which this machine need not have.
 
     Raises:
-        ValueError: If it is not there.
+        ValueError: If it is not available.
     """
     if params.placement.runner == "local":
         return chosen_device(params.resources.device)

@@ -1,4 +1,4 @@
-"""Files of a model, here or on a model hub: found, downloaded, and told apart by digest."""
+"""Files of a model, on this machine or on a model hub: search, download and digests."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,16 +8,16 @@ from stages.disk.files import FileState, file_digest, value_digest, write_text
 from stages.disk.root import store_root
 from stages.params.section import FileSource, Source
 
-_TWICE = ["*.fp16.*"]  # variants of weights that are there in full
-_LARGE = 64 * 2**20  # bytes from which on a digest is kept, since to read the file again takes long
+_TWICE = ["*.fp16.*"]  # variants of weights that also exist in full precision
+_LARGE = 64 * 2**20  # bytes from which on the store keeps a digest, since reading the file takes long
 
 
 def local_folder(source: Source, patterns: Sequence[str], *, key: str) -> Path:
-    """Return the folder of a source; what a hub has is downloaded once, at its revision.
+    """Return the folder of a source; files on a hub are downloaded once, at their revision.
 
     Args:
-        patterns: Of the files that are needed.
-        key: Where params.yaml names the source, for the error.
+        patterns: Patterns of the required files.
+        key: Key of the source in params.yaml, for errors.
 
     Raises:
         ValueError: If there is no such folder, the hub cannot be reached or refuses, or the revision is missing.
@@ -26,7 +26,7 @@ def local_folder(source: Source, patterns: Sequence[str], *, key: str) -> Path:
         if source.revision is not None:
             raise ValueError(
                 f"{key}.revision: null is required for a folder, got {source.revision} for {source.path}. A folder is "
-                "told apart by the digest of its files."
+                "identified by the digest of its files."
             )
         return Path(source.path)
     if source.path.count("/") != 1 or source.path.startswith((".", "/", "~")):
@@ -43,7 +43,7 @@ def local_folder(source: Source, patterns: Sequence[str], *, key: str) -> Path:
 
 
 def local_file(source: FileSource, *, key: str) -> Path:
-    """Return the file of a source, downloaded where it lies on a hub.
+    """Return the file of a source, downloaded if it is on a hub.
 
     Raises:
         ValueError: As `local_folder`, or if the folder has no such file.
@@ -57,10 +57,10 @@ def local_file(source: FileSource, *, key: str) -> Path:
 
 
 def files_digest(folder: Path, patterns: Sequence[str], *, key: str) -> str:
-    """Return the digest of the files of a folder that match, whatever the folder is called.
+    """Return the digest of the matching files of a folder, whatever its name.
 
     Raises:
-        ValueError: If it holds none.
+        ValueError: If no file matches.
     """
     files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     if not files:
@@ -71,7 +71,7 @@ def files_digest(folder: Path, patterns: Sequence[str], *, key: str) -> str:
 
 
 def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, computed once for each state of it; that of a large file is kept in the store."""
+    """Return the SHA-256 of a file, computed once for each state of it; the store keeps that of a large file."""
     return _digest(FileState.of(path))
 
 
@@ -91,27 +91,27 @@ def _snapshot(repository: str, revision: str, patterns: tuple[str, ...], key: st
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 
-    told = f"{key}: the files of {repository} at {revision} are required"
+    required = f"{key}: the files of {repository} at {revision} are required"
     needed = list(patterns)
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=needed, ignore_patterns=_TWICE))
     except GatedRepoError as error:
         raise ValueError(
-            f"{told}, got a refusal: the model asks that its licence be accepted. Accept it on the hub's page of the "
-            "model, then give your token by `hf auth login` or HF_TOKEN."
+            f"{required}, got a refusal: the model requires that you accept its licence. Accept it on the hub's page "
+            "of the model, then give your token by `hf auth login` or HF_TOKEN."
         ) from error
     except LocalEntryNotFoundError as error:
         raise ValueError(
-            f"{told}, got no answer from the hub and no copy in its cache. Go online; or download it elsewhere by `hf "
+            f"{required}, got no answer from the hub and no copy in its cache. Go online; or download it by `hf "
             f"download {repository} --revision {revision} {' '.join(f'--include {p!r}' for p in _folders(patterns))} "
             f"--local-dir DIR`, and give {key} the path DIR and the revision null."
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ValueError(
-            f"{told}, got an error of the hub: {error}. Correct path and revision, or try again."
+            f"{required}, got an error of the hub: {error}. Correct path and revision, or try again."
         ) from error
 
 
 def _folders(patterns: Sequence[str]) -> list[str]:
-    """Return patterns for a person: a folder in place of the kinds of files in it."""
+    """Return patterns for a message: a folder in place of the kinds of files in it."""
     return list(dict.fromkeys(f"{pattern.split('/')[0]}/*" if "/" in pattern else pattern for pattern in patterns))

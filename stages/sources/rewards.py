@@ -1,4 +1,4 @@
-"""The rewards that params.yaml names: whether they can be had, their digests, and how they are loaded."""
+"""The rewards that params.yaml names: checks, digests and loading."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -22,12 +22,12 @@ _MODEL_FILES = ("*.safetensors", "*.bin", *_CONFIG_FILES)
 
 
 def check_names(params: Params, names: Collection[str]) -> None:
-    """Refuse names that no reward has that can judge this model; those of a world know its pictures alone.
+    """Refuse names without a reward for this model; the rewards of a world score only its pictures.
 
     Raises:
-        ValueError: With the names that there are.
+        ValueError: With the known names.
     """
-    own = _of_world(params)
+    own = _world_rewards(params)
     known = [*own, *params.rewards]
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -44,10 +44,10 @@ def check_names(params: Params, names: Collection[str]) -> None:
 
 
 def check_rewards(params: Params, names: Collection[str]) -> None:
-    """Refuse rewards that cannot be had, before anything is computed: files are downloaded, a remote one must answer.
+    """Refuse unavailable rewards before anything is computed: files are downloaded, a remote reward must answer.
 
     Raises:
-        ValueError: With what is missing.
+        ValueError: With the missing file or server.
     """
     check_names(params, names)
     for name in sorted(names):
@@ -56,7 +56,7 @@ def check_rewards(params: Params, names: Collection[str]) -> None:
         if isinstance(settings, HpsParams) and settings.folder and not (Path(settings.folder) / "hpsv2").is_dir():
             raise ValueError(
                 f"rewards.{name}.folder: a folder that `g2rpo setup hps` made is required, got {settings.folder}, "
-                f"which is none. Give `g2rpo setup hps --folder {settings.folder}` first."
+                f"which is none. Run `g2rpo setup hps --folder {settings.folder}` first."
             )
         if isinstance(settings, RemoteParams):
             remote: Any = load_reward(params, name, None)
@@ -64,12 +64,12 @@ def check_rewards(params: Params, names: Collection[str]) -> None:
 
 
 def reward_digest(params: Params, name: str) -> str:
-    """Return the digest of what a reward judges by: its settings and the contents of its files, not where they lie.
+    """Return the digest of a reward: its settings and the contents of its files, not their paths.
 
     Raises:
-        ValueError: If a file is not there.
+        ValueError: If a file is missing.
     """
-    if name in (own := _of_world(params)):
+    if name in (own := _world_rewards(params)):
         weights = own[name]
         return value_digest({"reward": name, "weights": weights and weights_digest(weights)})
     settings = params.rewards[name]
@@ -89,14 +89,14 @@ def load_reward(params: Params, name: str, device: "torch.device | None") -> "Re
     """Return a reward.
 
     Raises:
-        ValueError: If its files are not those of such a reward.
+        ValueError: If its files do not fit such a reward.
     """
     import torch
 
     from g2rpo.rewards.kinds import load, load_of_world
 
     device = device or torch.device("cpu")
-    if name in _of_world(params):
+    if name in _world_rewards(params):
         return load_of_world(params.policy.family, name, device)
     settings = params.rewards[name]
     values: dict[str, Any] = {
@@ -107,8 +107,8 @@ def load_reward(params: Params, name: str, device: "torch.device | None") -> "Re
     return load(settings.kind, name, device, **values)
 
 
-def _of_world(params: Params) -> Mapping[str, Path | None]:
-    """Return the rewards that the family brings along, with their weights."""
+def _world_rewards(params: Params) -> Mapping[str, Path | None]:
+    """Return the rewards of the family's own world, with their weights."""
     world = FAMILIES[params.policy.family].world
     return world.rewards if world else {}
 

@@ -1,1 +1,1 @@
-"""Runs and their rounds: what names, locks, describes, moves and keeps them."""
+"""Runs and their rounds: names, locks, manifests, transfer and retention."""

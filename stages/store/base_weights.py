@@ -1,4 +1,4 @@
-"""The base weights that a run began with."""
+"""The base weights of a run."""
 
 from stages.params.record import Params
 from stages.sources.base_model import policy_digest
@@ -6,10 +6,10 @@ from stages.store.run import Run
 
 
 def require_base(run: Run, params: Params) -> None:
-    """Refuse base weights that are not those that the run began with.
+    """Refuse base weights other than those that the run began with.
 
     Raises:
-        ValueError: With where they are looked for.
+        ValueError: With the place where they are required.
     """
     if policy_digest(params) != run.fingerprint.values["origins.policy"]:
         raise ValueError(

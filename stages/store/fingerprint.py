@@ -1,4 +1,4 @@
-"""What names a run: everything that changes its numbers, and nothing else."""
+"""The fingerprint of a run: everything that changes its numbers, and nothing else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from stages.params.section import Effect
 from stages.store.input_digests import run_origins
 
 ALGORITHM_VERSION = 6
-"""Raised when the same parameters would give other numbers, or other files."""
+"""Increased when the same parameters would give other numbers, or other files."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a run's numbers come from, as `section.key` and `origins.name`; its digest is the run's key.
+    """The inputs of a run's numbers, as `section.key` and `origins.name`; its digest is the run's key.
 
     Example: `values["rollout.eta"] == 0.7`, `values["origins.policy"] == "9f…"`.
     """
@@ -26,11 +26,11 @@ class Fingerprint:
     def of(cls, params: Params, device: str) -> "Fingerprint":
         """Return the fingerprint of parameters on a kind of device, "cpu" or "cuda".
 
-        Left out are the number of rounds, evaluation, retention and tracking; of weights, rewards and prompts what
-        they are counts, not where they lie.
+        It excludes the number of rounds, evaluation, retention and tracking. For weights, rewards and prompts the
+        contents count, not the path.
 
         Raises:
-            ValueError: If base weights or prompts are not there.
+            ValueError: If base weights or prompts are missing.
         """
         learned = [section for section in Params.model_fields if params.effect_of(section) is None]
         tree = {section: getattr(params, section).without(*Effect) for section in learned}
@@ -44,7 +44,7 @@ class Fingerprint:
         return value_digest(dict(self.values))[:16]
 
     def differences(self, other: "Fingerprint") -> list[str]:
-        """Return a line for each value in which the other differs, as `update.learning_rate: 0.0001, got 0.001`."""
+        """Return a line for each value that differs in the other, such as `update.learning_rate: 0.0001, got 0.001`."""
         missing = "nothing"
         return [
             f"{name}: {self.values.get(name, missing)}, got {other.values.get(name, missing)}"

@@ -1,4 +1,4 @@
-"""Digests of what a run is made from and has not made itself: base weights, rewards, lists of prompts."""
+"""Digests of a run's external inputs: base weights, rewards, lists of prompts."""
 
 from stages.contract.declared_stages import Stage
 from stages.params.record import Params
@@ -8,7 +8,7 @@ from stages.texts.lists import list_digest
 
 
 def stage_origins(stage: Stage, params: Params) -> dict[str, str]:
-    """Return the digests of what a stage reads beside tables and policies, by name.
+    """Return the digests of a stage's inputs beside tables and policies, by name.
 
     Example: for `score`, `{"rewards/judge_a": "9f…"}`; for `prompts`, `{"prompts/train": "03…"}`.
     """
@@ -19,7 +19,7 @@ def stage_origins(stage: Stage, params: Params) -> dict[str, str]:
 
 
 def run_origins(params: Params) -> dict[str, str]:
-    """Return the digests of all that the numbers of a run's rounds come from, by name."""
+    """Return the digests of the external inputs of a run's rounds, by name."""
     return {
         "policy": policy_digest(params),
         f"prompts/{params.prompts.split}": list_digest(params, params.prompts.split),

@@ -1,4 +1,4 @@
-"""Who holds a run: a lock in its folder, which dies with its holder."""
+"""The lock of a run: a file in its folder, locked until its holder's process ends."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from stages.disk.files import sweep, writing
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a run, or has held it."""
+    """A process that holds a run, or held it."""
 
     pid: int
     host: str
@@ -24,9 +24,9 @@ class Holder:
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Hold the run in a folder for this process, so that nobody else writes to it.
+    """Hold the run in a folder for this process, so that no other process writes to it.
 
-    What a killed holder has left half written is removed.
+    Half-written files of a killed holder are removed.
 
     Raises:
         ValueError: If another process holds it; with that process's id and machine.
@@ -52,7 +52,7 @@ def locked(folder: Path) -> Generator[None]:
 
 
 def held_by(folder: Path) -> Holder | None:
-    """Return who holds the run in a folder, or None if nobody does."""
+    """Return the holder of the run in a folder; None if it is free."""
     path = folder / "lock"
     if not path.is_file():
         return None
@@ -65,7 +65,7 @@ def held_by(folder: Path) -> Holder | None:
 
 
 def last_holder(folder: Path) -> Holder | None:
-    """Return who holds the run in a folder or was the last to hold it; None if its lock does not say."""
+    """Return the present or last holder of the run in a folder; None if its lock names none."""
     path = folder / "lock"
-    said = path.read_text().split() if path.is_file() else []
-    return Holder(int(said[0]), said[1]) if len(said) == 2 else None
+    fields = path.read_text().split() if path.is_file() else []
+    return Holder(int(fields[0]), fields[1]) if len(fields) == 2 else None

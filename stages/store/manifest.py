@@ -1,4 +1,4 @@
-"""The manifest of a finished stage: what it was made from, what it made, what it cost. Its seal finds an edit.
+"""The manifest of a finished stage: inputs, outputs and cost. Its seal reveals an edit.
 
 A manifest names the digests of its inputs, the stage's parameters, and the digest of every file written; the inputs
 of one stage are the outputs of another, so that manifests chain from round to round back to the base policy.
@@ -17,7 +17,7 @@ from stages.disk.tables import shard_numbers, shard_path
 
 LATENTS = ("anchors", "transitions", "completions")
 PRUNABLE = frozenset((*LATENTS, "policy"))
-"""Outputs of a round that retention may let go of."""
+"""Outputs of a round that retention may prune."""
 
 
 def manifest_path(folder: Path, stage: Stage) -> Path:
@@ -26,7 +26,7 @@ def manifest_path(folder: Path, stage: Stage) -> Path:
 
 
 def stamp_of(stage: Stage, number: int, inputs: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
-    """Return the digest of all that a stage's results come from; shards and manifest carry it."""
+    """Return the digest of everything that a stage's results depend on; shards and manifest carry it."""
     return value_digest({"stage": stage.name, "number": number, "inputs": inputs, "parameters": parameters})
 
 
@@ -36,7 +36,7 @@ def write_manifest(folder: Path, stage: Stage, manifest: Mapping[str, Any]) -> N
 
 
 def read_manifest(folder: Path, stage: Stage) -> dict[str, Any] | None:
-    """Return a stage's manifest; None where there is none, or none that is as it was written."""
+    """Return a stage's manifest; None if it is missing, damaged or edited."""
     manifest = read_sealed(manifest_path(folder, stage))
     return manifest if manifest and manifest.get("stage") == stage.name else None
 
@@ -52,26 +52,26 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def tombstone_path(folder: Path) -> Path:
-    """Return the file that says what retention has removed of a round."""
+    """Return the file that lists the pruned outputs of a round."""
     return folder / "pruned.json"
 
 
 def let_go(folder: Path) -> frozenset[str]:
-    """Return the outputs of a round that retention has removed, by its tombstone; a damaged one names none."""
+    """Return the pruned outputs of a round, from its tombstone; a damaged tombstone names none."""
     return frozenset((read_sealed(tombstone_path(folder)) or {"outputs": ()})["outputs"])
 
 
 def bury(folder: Path, outputs: frozenset[str]) -> None:
-    """Write the tombstone of a round's outputs; they may be removed then."""
+    """Write the tombstone of a round's outputs, before they are removed."""
     write_sealed(tombstone_path(folder), {"outputs": sorted(outputs)})
 
 
 def all_there(manifest: Mapping[str, Any], folder: Path) -> bool:
-    """Whether every file that a manifest names is there, but for those that were let go."""
+    """Whether every file that a manifest names exists, except pruned files."""
     return not missing_outputs(manifest, folder, manifest["outputs"].keys() - let_go(folder))
 
 
 def missing_outputs(manifest: Mapping[str, Any], folder: Path, names: Iterable[str]) -> list[Path]:
-    """Return the files of the named outputs that a manifest tells of and that are not there."""
+    """Return the missing files of the named outputs of a manifest."""
     files = [folder / name / file for name in names for file in manifest["outputs"][name]["files"]]
     return [path for path in files if not path.is_file()]

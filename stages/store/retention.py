@@ -1,4 +1,4 @@
-"""What is let go of rounds that are done: latents and policies, never scores, advantages, updates or metrics."""
+"""Prune finished rounds: latents and policies, never scores, advantages, updates or metrics."""
 
 import shutil
 from pathlib import Path
@@ -11,25 +11,25 @@ from stages.store.run import Run
 
 
 def prune(run: Run, params: Params) -> int:
-    """Remove the latents and policies that retention lets go of, and return how many bytes were freed.
+    """Remove the latents and policies that `retention.rounds` does not keep; return the number of freed bytes.
 
-    The last `retention.rounds` finished rounds keep everything; earlier ones keep their policy where
-    `evaluate.every` judges it. A tombstone says what was let go, and is written first: a verified run stays one.
+    The last `retention.rounds` finished rounds keep everything; earlier ones keep their policy if
+    `evaluate.every` evaluates it. A tombstone lists the pruned outputs and is written first, so the run still verifies.
     """
     kept = rounds_kept(params)
     return 0 if kept is None else sum(_prune_round(run, n, params) for n in range(run.num_finished - kept))
 
 
 def rounds_kept(params: Params) -> int | None:
-    """Return how many of the last rounds keep everything; None: all. With staleness an older policy still paints."""
-    asked = params.retention.rounds
-    return None if asked is None else asked + params.placement.staleness
+    """Return how many of the last rounds keep everything; None: all. With staleness an older policy still samples."""
+    rounds = params.retention.rounds
+    return None if rounds is None else rounds + params.placement.staleness
 
 
 def _prune_round(run: Run, number: int, params: Params) -> int:
     folder = run.round_folder(number)
-    judged = (number + 1) % params.evaluate.every == 0
-    outputs = frozenset(LATENTS if judged else PRUNABLE)
+    evaluated = (number + 1) % params.evaluate.every == 0
+    outputs = frozenset(LATENTS if evaluated else PRUNABLE)
     files = [path for name in sorted(outputs) for path in _files(folder / name)]
     if not files:
         return 0
@@ -44,7 +44,7 @@ def _prune_round(run: Run, number: int, params: Params) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files to remove: shards; of a policy what state.json names, not state.json itself."""
+    """Return the files to remove: shards; of a policy the files that state.json names, not state.json itself."""
     if folder.name == "policy":
         if not (folder / STATE).is_file():
             return []  # it is damaged

@@ -1,10 +1,10 @@
-"""Where runs live: `$G2RPO_HOME/runs/<key>`, a folder a round, a manifest a finished stage.
+"""Runs on disk: `$G2RPO_HOME/runs/<key>`, one folder per round, one manifest per finished stage.
 
     runs/<key>/run.json params.yaml lock HEAD base/ prompts/ metrics/0042.json
-    runs/<key>/rounds/0042/{prompts,...,policy}/, <stage>.json and, where outputs were let go, pruned.json
+    runs/<key>/rounds/0042/{prompts,...,policy}/, <stage>.json and, if outputs were pruned, pruned.json
     runs/<key>/evaluations/0042-tuning/{evaluations,pictures}/ and evaluate.json
 
-The key is the fingerprint of all that changes the numbers; rounds, evaluation, retention and tracking do not.
+The key is the fingerprint of everything that changes the numbers; rounds, evaluation, retention and tracking do not.
 """
 
 import time
@@ -38,7 +38,7 @@ class Run:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What run.json says: key, fingerprint, when it was made, and each session that went on with it.
+        """The content of run.json: key, fingerprint, time of creation, and each session.
 
         Raises:
             ValueError: If the file is damaged.
@@ -46,8 +46,8 @@ class Run:
         about = read_sealed(self.path / "run.json")
         if about is None:
             raise ValueError(
-                f"{self.path / 'run.json'} must be as it was written, got a damaged or edited file. Give the command "
-                "that made the run again, with its parameters and not its key: it writes the file anew."
+                f"{self.path / 'run.json'} must be as it was written, got a damaged or edited file. Run the command "
+                "that made the run again, with its parameters and not its key: it rewrites the file."
             )
         return about
 
@@ -58,12 +58,12 @@ class Run:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What its numbers come from."""
+        """The inputs of its numbers."""
         return Fingerprint(self.about["fingerprint"])
 
     @property
     def num_finished(self) -> int:
-        """Rounds that are whole.
+        """Number of complete rounds.
 
         Raises:
             ValueError: If HEAD is damaged.
@@ -71,22 +71,22 @@ class Run:
         head = self.path / "HEAD"
         if not head.is_file():
             return 0
-        said = head.read_bytes().strip()
-        if not said.isdigit():
+        content = head.read_bytes().strip()
+        if not content.isdigit():
             raise ValueError(
-                f"{head} must be a number of rounds, got {said!r}. Give the command that made the run again: it counts "
-                "them anew."
+                f"{head} must be a number of rounds, got {content!r}. Run the command that made the run again: it "
+                "counts them anew."
             )
-        return int(said)
+        return int(content)
 
     def params(self) -> Params:
-        """Return the parameters that the run was last started with, its prompts those that it keeps itself."""
+        """Return the parameters of the run's last start, with the prompt lists in its own folder."""
         params = load_params(self.path / "params.yaml")
         return with_prompts(params, self.prompts) if self.prompts.is_dir() else params
 
     @property
     def prompts(self) -> Path:
-        """The folder of the lists that its prompts are drawn from, so that it goes on wherever it lies."""
+        """The folder of the run's own prompt lists, so that it can continue from any place."""
         return self.path / "prompts"
 
     def round_folder(self, number: int) -> Path:
@@ -98,7 +98,7 @@ class Run:
         return self.path / "evaluations" / f"{policy_round:04d}-{split}"
 
     def evaluations(self) -> list[tuple[int, str]]:
-        """Return (policy_round, split) of the evaluations that are there, in order."""
+        """Return (policy_round, split) of the existing evaluations, in order."""
         names = sorted(path.parent.name for path in self.path.glob("evaluations/*/evaluate.json"))
         return [(int(number), split) for number, split in (name.split("-", 1) for name in names)]
 
@@ -115,7 +115,7 @@ class Run:
     def inputs(self, stage: Stage, number: int) -> dict[str, Path]:
         """Return the folders that a stage reads: tables of its round, and the policy after `number` rounds.
 
-        What paints a round is that policy, or with `placement.staleness` the one before.
+        That policy samples the round, or with `placement.staleness` the one before.
         """
         folder = self.round_folder(number)
         behind = max(0, number - self._staleness)
@@ -128,26 +128,26 @@ class Run:
         return self.fingerprint.values["placement.staleness"]
 
     def remember(self, params: Params) -> Params:
-        """Store the parameters and lists of prompts that the run now goes on with; return them as `params` would.
+        """Store the parameters and prompt lists with which the run continues; return them as `params` would.
 
-        They may differ from the stored ones in what changes no number only.
+        They may differ from the stored ones only in keys that change no number.
         """
         write_prompt_lists(params, self.prompts)
         write_text(self.path / "params.yaml", written(params))
         return with_prompts(params, self.prompts)
 
     def begin_session(self, links: Mapping[str, str]) -> None:
-        """Note in run.json that a process goes on with the run, and under which ids it is known elsewhere.
+        """Note in run.json that a process continues the run, with the ids of the session in other tools.
 
         Args:
-            links: As `git_commit`, `dvc_experiment`, `mlflow_run_id`.
+            links: Such as `git_commit`, `dvc_experiment`, `mlflow_run_id`.
         """
         about = self.about
         session = {"started_at": time.time(), "first_round": self.num_finished} | dict(links)
         write_sealed(self.path / "run.json", about | {"sessions": [*about["sessions"], session]})
 
     def link(self, name: str, value: str) -> None:
-        """Note an id of the last session that is known only once it has begun."""
+        """Note an id of the last session that is known only after its start."""
         about = self.about
         *earlier, last = about["sessions"]
         if last.get(name) != value:
@@ -155,17 +155,17 @@ class Run:
 
     @property
     def parent(self) -> dict[str, Any] | None:
-        """Of a run that went on from another's best round: that run's `key`, `round`, `reason` and `generation`."""
+        """If the run continues from another's best round: that run's `key`, `round`, `reason` and `generation`."""
         return self.about.get("parent")
 
     @property
     def links(self) -> dict[str, str]:
-        """The ids under which the last session is known elsewhere, as `git_commit`, `mlflow_run_id`."""
+        """The ids of the last session in other tools, such as `git_commit`, `mlflow_run_id`."""
         sessions = self.about["sessions"] or [{}]
         return {name: value for name, value in sessions[-1].items() if isinstance(value, str)}
 
     def write_metrics(self, number: int, metrics: dict[str, float]) -> None:
-        """Write the metrics of a round, a file a round."""
+        """Write the metrics of a round, one file per round."""
         write_sealed(self.metrics_path(number), metrics)
 
     def metrics_path(self, number: int) -> Path:
@@ -176,7 +176,7 @@ class Run:
         """Return the metrics of the finished rounds from `first` on, in order.
 
         Raises:
-            ValueError: If a file of them is damaged.
+            ValueError: If one of their files is damaged or missing.
         """
         return [self._metrics_of(number) for number in range(first, self.num_finished)]
 
@@ -184,39 +184,39 @@ class Run:
         metrics = read_sealed(self.metrics_path(number))
         if metrics is None:
             raise ValueError(
-                f"{self.metrics_path(number)} must be as it was written, got a damaged file or none. Give the command "
-                "that made the run again: it writes it anew."
+                f"{self.metrics_path(number)} must be as it was written, got a damaged file or none. Run the command "
+                "that made the run again: it rewrites the file."
             )
         return metrics
 
     def finish_round(self, number: int) -> None:
-        """Move HEAD past a round; the last thing that a round does."""
+        """Move HEAD past a round; the last action of a round."""
         write_text(self.path / "HEAD", f"{number + 1}\n")
 
 
 def run_of(fingerprint: Fingerprint) -> Run:
-    """Return the place of a run in the store, whether it has begun or not."""
+    """Return the run of a fingerprint in the store, whether it exists or not."""
     return Run(store_root() / "runs" / fingerprint.key)
 
 
 def open_run(params: Params, *, device: str) -> Run:
-    """Return the run of these parameters, making it if it is new.
+    """Return the run of these parameters; create it if it is new.
 
     Raises:
-        ValueError: If base weights, rewards or prompts are not there.
+        ValueError: If base weights, rewards or prompts are missing.
         StoreWriteError: If the store cannot be written to.
     """
-    found = Fingerprint.of(params, device)
-    run = run_of(found)
+    fingerprint = Fingerprint.of(params, device)
+    run = run_of(fingerprint)
     if read_sealed(run.path / "run.json") is None:
         make_folder(run.path)
         with locked(run.path):
-            write_about(run, params, found)
+            write_about(run, params, fingerprint)
     return run
 
 
 def write_about(run: Run, params: Params, found: Fingerprint, **more: Any) -> None:
-    """Write what names a run, and more to note in run.json; the run must be locked."""
+    """Write run.json, with `more` in it, and the base policy, parameters and prompts; the run must be locked."""
     write_base(run.policy_folder(0), found.values["origins.policy"])
     run.remember(params)
     about = {"key": found.key, "created_at": time.time(), "fingerprint": dict(found.values), "sessions": []}
@@ -224,13 +224,13 @@ def write_about(run: Run, params: Params, found: Fingerprint, **more: Any) -> No
 
 
 NEWEST = "newest"
-"""In place of a run's key: the run that was begun last."""
+"""In place of a run's key: the run that began last."""
 
 
 def find_run(name: str) -> Run:
-    """Return the run whose key is, or uniquely begins with, the name; or the one that lies in a folder of this name.
+    """Return the run whose key is, or uniquely begins with, the name; or the run in the folder of this name.
 
-    `newest` is the one that was begun last.
+    `newest` is the run that began last.
 
     Raises:
         ValueError: If there is none, or several.
@@ -239,29 +239,29 @@ def find_run(name: str) -> Run:
         return _newest()
     if (Path(name) / "run.json").is_file():
         return Run(Path(name).resolve())
-    there = stored_runs()
+    runs = stored_runs()
     if len(name) < _SHORTEST:
-        raise ValueError(f"At least {_SHORTEST} characters of a run's key are required, got {name!r}. {_listed(there)}")
-    if (store_root() / "runs" / name).is_dir() and name not in (run.path.name for run in there):
+        raise ValueError(f"At least {_SHORTEST} characters of a run's key are required, got {name!r}. {_list(runs)}")
+    if (store_root() / "runs" / name).is_dir() and name not in (run.path.name for run in runs):
         raise ValueError(
-            f"{store_root() / 'runs' / name / 'run.json'} is required, got none. Give the command that made the run "
-            "again, with its parameters and not its key: it writes the file anew."
+            f"{store_root() / 'runs' / name / 'run.json'} is required, got none. Run the command that made the run "
+            "again, with its parameters and not its key: it rewrites the file."
         )
-    found = [run for run in there if run.path.name.startswith(name)]
-    if len(found) != 1:
+    matches = [run for run in runs if run.path.name.startswith(name)]
+    if len(matches) != 1:
         required = f"A run is required whose key begins with {name!r}, or the folder of one"
-        raise ValueError(f"{required}, got {len(found) or 'none'}. {_listed(found or there)}")
-    return found[0]
+        raise ValueError(f"{required}, got {len(matches) or 'none'}. {_list(matches or runs)}")
+    return matches[0]
 
 
 def _newest() -> Run:
-    there = stored_runs()
-    if not there:
+    runs = stored_runs()
+    if not runs:
         raise ValueError("A run is required, got an empty store. Train one first, as by `g2rpo train`.")
-    return max(there, key=lambda run: run.about["created_at"])
+    return max(runs, key=lambda run: run.about["created_at"])
 
 
-def _listed(runs: list[Run]) -> str:
+def _list(runs: list[Run]) -> str:
     return f"Here: {', '.join(run.path.name for run in runs) or 'none'}."
 
 

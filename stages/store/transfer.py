@@ -1,4 +1,4 @@
-"""A run outside the store: linked out for DVC to keep, and taken up again from there."""
+"""A run outside the store: link it out for DVC, and adopt it from there."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +10,9 @@ from stages.store.run import Run
 
 
 def link_out(run: Run, out: Path, rounds: int) -> None:
-    """Put a copy of the run's first rounds into a folder, by hard links where there are any, whole or not at all.
+    """Copy the run's first rounds into a folder, complete or not at all, by hard links if possible.
 
-    Stored files are never written to again, only replaced, so both sides may share them.
+    Stored files are never overwritten, only replaced, so both sides may share them.
 
     Raises:
         StoreWriteError: If the folder cannot be written to.
@@ -27,7 +27,7 @@ def link_out(run: Run, out: Path, rounds: int) -> None:
 
 
 def adopt(copy: Run) -> Run:
-    """Take a run that lies in a folder into the store, unless the store has got as far with it.
+    """Adopt a run from a folder into the store, unless the store has as many rounds of it.
 
     Raises:
         ValueError: If the copy's run.json is damaged.
@@ -42,7 +42,7 @@ def adopt(copy: Run) -> Run:
         for path in files_of(copy.path):
             within = path.relative_to(copy.path)
             target = run.path / within
-            known = target.is_file() and round_of(within) <= finished  # what the store has is not put at stake
+            known = target.is_file() and round_of(within) <= finished  # the store keeps its own files
             if path.name not in ("HEAD", "run.json") and not known:
                 with writing(target):
                     target.unlink(missing_ok=True)
@@ -58,14 +58,14 @@ def is_run(folder: Path) -> bool:
 
 
 def round_of(path: Path) -> int:
-    """Return the rounds that a file of a run belongs behind: 8 for what round 7 made; 0 for the run's own."""
+    """Return the number of rounds after which a file of a run exists: 8 for a file of round 7, 0 for the run's own."""
     if path.parts[0] in ("rounds", "metrics"):
         return int(path.parts[1][:4]) + 1
     return int(path.parts[1][:4]) if path.parts[0] == "evaluations" else 0
 
 
 def _finished(run: Run) -> int:
-    """Return the rounds that a run of the store has finished; 0 where its HEAD is damaged."""
+    """Return the number of finished rounds of a run in the store; 0 if its HEAD is damaged."""
     try:
         return run.num_finished
     except ValueError:
@@ -73,7 +73,7 @@ def _finished(run: Run) -> int:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield every file of a run but its lock, what is half written, and what tells of damage or was set aside by it."""
+    """Yield every file of a run except its lock, half-written files, the mark of damage and files set aside for it."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in ("lock", "damaged.json") and path.suffix not in (".tmp", ".damaged"):
             yield path

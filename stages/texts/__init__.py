@@ -1,1 +1,1 @@
-"""The lists of prompts, and what a round draws from them."""
+"""The lists of prompts, and the draws of a round."""

@@ -1,7 +1,7 @@
-"""What a round draws from its list of prompts, and from which noise it starts.
+"""The prompts that a round draws from its list, and the noise that each starts from.
 
-Each epoch visits every caption of the split once, in an order that hangs on the seed; the noise index of a
-prompt is its epoch, so a caption that comes again comes with another noise.
+Each epoch visits every caption of the split once, in an order that the seed determines. The noise index of a
+prompt is its epoch, so a repeated caption has another noise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,34 +16,34 @@ from stages.texts.lists import check_apart, prompt_list, record_id
 
 
 def check_prompts(params: Params) -> None:
-    """Refuse a round of more prompts than the split has texts, and held-out lists with a text of the split.
+    """Refuse a round with more prompts than the split has texts, and held-out lists that share a text with it.
 
     Raises:
         ValueError: With the number of texts.
     """
     check_apart(params)
-    chosen = params.prompts
-    there = len(prompt_list(params, chosen.split))
-    if chosen.num_prompts > there:
+    settings = params.prompts
+    available = len(prompt_list(params, settings.split))
+    if settings.num_prompts > available:
         raise ValueError(
-            f"prompts.num_prompts: at most the {there} texts of split {chosen.split} make a round, "
-            f"got {chosen.num_prompts}. Lower it."
+            f"prompts.num_prompts: at most the {available} texts of split {settings.split} make a round, "
+            f"got {settings.num_prompts}. Lower it."
         )
 
 
 def noise_seeds(params: Params, round_number: int) -> list[int]:
     """Return the seeds of the noises that the prompts of a round start from."""
-    chosen, seed = params.prompts, params.run.seed
-    count, first = len(prompt_list(params, chosen.split)), round_number * chosen.num_prompts
-    drawn = (draw(count, first + slot, seed) for slot in range(chosen.num_prompts))
-    return [position_seed("noise", seed, round_number, prompt_id(chosen.split, *pair)) for pair in drawn]
+    settings, seed = params.prompts, params.run.seed
+    count, first = len(prompt_list(params, settings.split)), round_number * settings.num_prompts
+    drawn = (draw(count, first + slot, seed) for slot in range(settings.num_prompts))
+    return [position_seed("noise", seed, round_number, prompt_id(settings.split, *pair)) for pair in drawn]
 
 
 def drawn_texts(params: Params, rounds: Iterable[int]) -> list[str]:
-    """Return the texts that rounds of a run draw, each once."""
-    chosen = params.prompts
-    texts = prompt_list(params, chosen.split)
-    slots = (number * chosen.num_prompts + slot for number in rounds for slot in range(chosen.num_prompts))
+    """Return the distinct texts that rounds of a run draw."""
+    settings = params.prompts
+    texts = prompt_list(params, settings.split)
+    slots = (number * settings.num_prompts + slot for number in rounds for slot in range(settings.num_prompts))
     return list(dict.fromkeys(texts[draw(len(texts), slot, params.run.seed)[0]] for slot in slots))
 
 
@@ -56,7 +56,7 @@ def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:
     return int(_order(num_captions, epoch, seed)[place]), epoch
 
 
-@lru_cache(2)  # a round spans two epochs at most: it has no more prompts than there are captions
+@lru_cache(2)  # a round spans two epochs at most: it has no more prompts than available are captions
 def _order(num_captions: int, epoch: int, seed: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(position_seed("epoch", seed, epoch)).permutation(num_captions)
 

@@ -1,7 +1,7 @@
-"""A file of prompts, of any kind: the texts in it, and as metadata whatever lies beside them.
+"""A file of prompts, of any kind: its texts, and its other fields as metadata.
 
-    .txt                    a prompt a line; blank lines are skipped
-    .jsonl .csv .parquet    objects, or rows, of which one field is the text: `prompt`, `text` or `caption`
+    .txt                    one prompt per line; blank lines are skipped
+    .jsonl .csv .parquet    objects, or rows, with one field for the text: `prompt`, `text` or `caption`
     .json                   a list of such objects, or of texts; or JSON lines
     part-00000.parquet      as `g2rpo prompts` and `g2rpo import-prompts` write it
 
@@ -26,7 +26,7 @@ from stages.disk.files import value_digest
 from stages.disk.tables import read_shard, shard_stamp
 
 TEXT_FIELDS = ("prompt", "text", "caption")
-"""Where a row may hold its text; exactly one of them must be there."""
+"""Fields that may hold the text of a row; it must have exactly one of them."""
 
 NO_METADATA = "{}"
 
@@ -40,7 +40,7 @@ class PromptList:
 
     texts: tuple[str, ...]
     metadata: tuple[str, ...]
-    """A JSON object for each text, `{}` where nothing is known of it."""
+    """A JSON object for each text, `{}` for none."""
 
     @classmethod
     def plain(cls, texts: Iterable[str]) -> "PromptList":
@@ -50,25 +50,25 @@ class PromptList:
 
     @cached_property
     def digest(self) -> str:
-        """The digest of texts and metadata; that of a list without metadata is of its texts alone."""
+        """The digest of texts and metadata; without metadata, of the texts alone."""
         without = all(entry == NO_METADATA for entry in self.metadata)
         return value_digest(self.texts if without else {"texts": self.texts, "metadata": self.metadata})
 
     def only(self, rows: Iterable[int]) -> "PromptList":
         """Return the prompts of some rows, in the order of the rows."""
-        chosen = list(rows)
-        return PromptList(tuple(self.texts[i] for i in chosen), tuple(self.metadata[i] for i in chosen))
+        indices = list(rows)
+        return PromptList(tuple(self.texts[i] for i in indices), tuple(self.metadata[i] for i in indices))
 
 
 def read_file(path: Path, field: str | None = None) -> PromptList:
-    """Return the prompts of one file; a text that is missing is "".
+    """Return the prompts of one file; a missing text is "".
 
     Args:
         path: The file.
-        field: The field of the text in rows that are objects; None looks for `prompt`, `text` or `caption`.
+        field: The field of the text in rows that are objects; None: `prompt`, `text` or `caption`.
 
     Raises:
-        ValueError: With the file and the line, if it is not of its kind or does not say which field is the text.
+        ValueError: With the file and the line, if it is not of its kind or has no clear text field.
     """
     reader = READERS.get(path.suffix[1:])
     if reader is None:
@@ -105,7 +105,7 @@ def _jsonl(path: Path, field: str | None) -> PromptList:
 
 
 def _json(path: Path, field: str | None) -> PromptList:
-    """Return the prompts of one JSON list; a file that begins otherwise is read as JSON lines, as elsewhere."""
+    """Return the prompts of one JSON list; a file that does not begin with a list is read as JSON lines."""
     text = _decoded(path)
     if not text.lstrip().startswith("["):
         return _jsonl(path, field)
@@ -123,7 +123,7 @@ def _loaded(line: str, path: Path, number: int) -> Any:
 
 
 def _csv(path: Path, field: str | None) -> PromptList:
-    """Return the prompts of a CSV file with a header; nothing is taken for a number or a date."""
+    """Return the prompts of a CSV file with a header; all values stay texts."""
     rows = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True)
     header = next(rows, [])
 
@@ -163,7 +163,7 @@ def _parquet(path: Path, field: str | None) -> PromptList:
 
 
 def _own_list(rows: pa.Table) -> PromptList:
-    """Return the prompts of a list that we wrote ourselves; the first ones had no metadata."""
+    """Return the prompts of a list that we wrote; the first such lists had no metadata."""
     texts = rows["text"].to_pylist()
     if "metadata" not in rows.column_names:
         return PromptList.plain(texts)
@@ -176,7 +176,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _from_rows(path: Path, rows: Iterable[tuple[int, Any]], field: str | None, unit: str = "line") -> PromptList:
-    """Return the prompts of numbered rows: texts, or objects of which one field is the text."""
+    """Return the prompts of numbered rows: texts, or objects with one text field."""
     texts: list[str] = []
     metadata: list[str] = []
     used: str | None = None
@@ -199,19 +199,19 @@ def _from_rows(path: Path, rows: Iterable[tuple[int, Any]], field: str | None, u
 
 
 def _text_field(names: Iterable[str], field: str | None, where: str) -> str:
-    """Return the one field that is the text."""
-    there = [name for name in ((field,) if field else TEXT_FIELDS) if name in names]
-    if len(there) == 1:
-        return there[0]
+    """Return the field of the text."""
+    present = [name for name in ((field,) if field else TEXT_FIELDS) if name in names]
+    if len(present) == 1:
+        return present[0]
     required = field or f"one of {', '.join(TEXT_FIELDS)}"
     raise ValueError(
-        f"{where}: the prompt is required under {required}, got {' and '.join(there or names) or 'nothing'}. Rename "
+        f"{where}: the prompt is required under {required}, got {' and '.join(present or names) or 'nothing'}. Rename "
         "the field, or convert the lists by `g2rpo import-prompts --field NAME`."
     )
 
 
 def _encoded(metadata: dict[str, Any]) -> str:
-    """Return metadata as JSON with sorted keys; what JSON has no word for becomes a text, NaN becomes null."""
+    """Return metadata as JSON with sorted keys; types unknown to JSON become texts, NaN becomes null."""
     try:
         return _JSON.encode(metadata)
     except ValueError:
@@ -233,4 +233,4 @@ READERS: dict[str, Callable[[Path, str | None], PromptList]] = {
     "csv": _csv,
     "txt": _plain,
 }
-"""What reads each kind of file, by its suffix."""
+"""The reader of each kind of file, by suffix."""

@@ -1,6 +1,6 @@
 """The held-out prompts of an evaluation, with fixed noise.
 
-The noise hangs on the caption alone, not on the run: so two runs, and two rounds of one run, start from the same.
+The noise depends on the caption alone, not on the run; so two runs, and two rounds of one run, start from the same.
 """
 
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ def held_out(params: Params) -> HeldOut:
     """Return captions spread evenly over the split, each with its noises.
 
     Raises:
-        ValueError: If the split has fewer captions than asked for.
+        ValueError: If the split has too few captions.
     """
-    chosen = params.evaluate
-    texts = prompt_list(params, chosen.split)
-    if chosen.num_prompts > len(texts):
+    settings = params.evaluate
+    texts = prompt_list(params, settings.split)
+    if settings.num_prompts > len(texts):
         raise ValueError(
-            f"evaluate.num_prompts: at most the {len(texts)} captions of split {chosen.split} can be asked for, "
-            f"got {chosen.num_prompts}. Lower it (report.num_prompts for the report), or give a longer list."
+            f"evaluate.num_prompts: at most the {len(texts)} captions of split {settings.split} are possible, "
+            f"got {settings.num_prompts}. Lower it (report.num_prompts for the report), or give a longer list."
         )
-    spread = [index * len(texts) // chosen.num_prompts for index in range(chosen.num_prompts)]
-    rows = [(index, number) for number in range(chosen.num_noises) for index in spread]
+    spread = [index * len(texts) // settings.num_prompts for index in range(settings.num_prompts)]
+    rows = [(index, number) for number in range(settings.num_noises) for index in spread]
     return HeldOut(
-        ids=[prompt_id(chosen.split, index, number) for index, number in rows],
+        ids=[prompt_id(settings.split, index, number) for index, number in rows],
         texts=[texts[index] for index, _ in rows],
         seeds=[position_seed("held out", texts[index], number) for index, number in rows],
     )

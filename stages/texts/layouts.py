@@ -1,11 +1,11 @@
-"""Which files of a folder hold a split's list of prompts, and their reading, once a process.
+"""The files of a folder that hold a split's list of prompts; each process reads them once.
 
     train.txt  train.jsonl  train.json  train.csv  train.parquet
     train/part-00000.parquet                                 as `g2rpo prompts` and `g2rpo import-prompts` write it
     train-00000-of-00002.parquet  data/train-*  train/*      the layouts of Hugging Face datasets, of any kind of file
 
-A file is of the split with which its name begins, up to the first character that is no letter; its shards are read in
-the order of their numbers.
+The name of a file begins with its split, up to the first character that is no letter; shards are read in the order
+of their numbers.
 """
 
 import os
@@ -32,23 +32,23 @@ class _Entries:
 
 
 def layouts(folder: Path, split: str | None = None) -> dict[str, dict[str, list[Path]]]:
-    """Return the files of each split, or of one, by the layout that they lie in.
+    """Return the files of each split, or of one, by their layout.
 
     Example: `{"train": {"data/train*.parquet": [data/train-00000-of-00002.parquet, …]}}`.
     """
-    found: dict[str, dict[str, list[Path]]] = {}
+    splits: dict[str, dict[str, list[Path]]] = {}
     for place, prefix in ((folder, ""), (folder / "data", "data/")):
         for path in _files(place):
             name = _NAME.fullmatch(path.name)
             if name and split in (None, name["split"]):
                 layout = f"{prefix}{name['split']}{'*' if name['shard'] else ''}.{name['kind']}"
-                found.setdefault(name["split"], {}).setdefault(layout, []).append(path)
+                splits.setdefault(name["split"], {}).setdefault(layout, []).append(path)
     inner = [split] if split else [path.name for path in _entries(folder).folders if path.name != "data"]
     for name in inner:
         for path in _files(folder / name):
             if path.suffix[1:] in READERS:
-                found.setdefault(name, {}).setdefault(f"{name}/*{path.suffix}", []).append(path)
-    return found
+                splits.setdefault(name, {}).setdefault(f"{name}/*{path.suffix}", []).append(path)
+    return splits
 
 
 def find_split(folder: Path, split: str) -> tuple[FileState, ...]:
@@ -59,18 +59,18 @@ def find_split(folder: Path, split: str) -> tuple[FileState, ...]:
     """
     if not folder.is_dir():
         raise ValueError(f"a folder of lists is required, got {folder}. `g2rpo import-prompts` makes one of a file.")
-    found = layouts(folder, split).get(split, {})
-    if not found:
+    by_layout = layouts(folder, split).get(split, {})
+    if not by_layout:
         raise ValueError(
             f"a list of the {split} texts is required, got {', '.join(sorted(layouts(folder))) or 'none'} in {folder}. "
             f"Put it there as {split}.txt, {split}.jsonl, {split}/*.parquet or in another layout of docs/prompts.md; "
             "`g2rpo import-prompts` makes lists, `g2rpo prompts` writes the family's own."
         )
-    if len(found) > 1:
+    if len(by_layout) > 1:
         raise ValueError(
-            f"one list of the {split} texts is required, got {' and '.join(sorted(found))} in {folder}. Remove one."
+            f"one list of the {split} texts is required, got {' and '.join(sorted(by_layout))} in {folder}. Remove one."
         )
-    (paths,) = found.values()
+    (paths,) = by_layout.values()
     _require_every_shard(paths, split)
     return tuple(FileState.of(path) for path in sorted(paths, key=_by_numbers))
 
@@ -118,24 +118,24 @@ def _entries(folder: Path) -> _Entries:
 
 @lru_cache(_KEPT)
 def _scan(folder: FileState) -> _Entries:
-    """Scan a folder; it is scanned again only when an entry has come or gone, which changes its state."""
-    with os.scandir(folder.path) as found:
-        entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    """Scan a folder; it is scanned again only after an entry was added or removed, which changes its state."""
+    with os.scandir(folder.path) as scan:
+        entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda entry: entry.name)
         folders = tuple(Path(entry.path) for entry in entries if entry.is_dir())
         return _Entries(tuple(Path(entry.path) for entry in entries if entry.is_file()), folders)
 
 
 def _by_numbers(path: Path) -> list[str | int]:
-    """Return the key by which shard 10 comes after shard 9."""
+    """Return a sort key that puts shard 10 after shard 9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 def _require_every_shard(paths: Sequence[Path], split: str) -> None:
-    """Refuse shards named `-00000-of-00002` unless all of them, and no others, are there."""
+    """Refuse shards named `-00000-of-00002` unless all of them, and no others, exist."""
     numbered = [_OF.search(path.name) for path in paths]
     if not any(numbered):
         return
-    numbers = {(int(found[1]), int(found[2])) for found in numbered if found}
+    numbers = {(int(match[1]), int(match[2])) for match in numbered if match}
     totals = sorted({total for _, total in numbers})
     if len(paths) != len(numbers) or totals != [len(numbers)]:
         raise ValueError(

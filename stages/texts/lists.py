@@ -40,12 +40,12 @@ def full_list(params: Params, split: str) -> PromptList:
 
 
 def list_digest(params: Params, split: str) -> str:
-    """Return the digest of a split's texts and metadata, wherever they lie."""
+    """Return the digest of a split's texts and metadata, whatever their path."""
     return full_list(params, split).digest
 
 
 def family_captions(family: str, split: str) -> tuple[str, ...]:
-    """Return the captions that a family has of its own.
+    """Return a family's own captions.
 
     Raises:
         ValueError: If it has none.
@@ -70,9 +70,9 @@ def check_texts(family: str, texts: Sequence[str]) -> None:
 
 
 def check_apart(params: Params) -> None:
-    """Refuse lists that share a text, of what is learned from, chosen by and reported.
+    """Refuse a text in more than one of the lists for training, evaluation and report.
 
-    The same split named twice, or the split `all`, says in params.yaml that they do; so it is allowed.
+    The same split named twice, or the split `all`, is a choice that params.yaml shows, so it is allowed.
 
     Raises:
         ValueError: With the number of shared texts and one of them.
@@ -85,8 +85,8 @@ def check_apart(params: Params) -> None:
         if shared:
             raise ValueError(
                 f"prompts.path: lists without a common text are required, got {len(shared)} in both {first} and "
-                f"{second}, as {min(shared)!r}: what is judged would have been learned from or chosen by. "
-                "`g2rpo import-prompts` takes lists apart."
+                f"{second}, as {min(shared)!r}: training and the choice of a round must not use held-out texts. "
+                "`g2rpo import-prompts` separates lists."
             )
 
 
@@ -98,7 +98,7 @@ def with_prompts(params: Params, folder: Path) -> Params:
 def write_prompt_lists(params: Params, out: Path) -> dict[str, int]:
     """Write the lists that a run, its evaluations and its report draw from; return their lengths by split.
 
-    A list that lies there with the digest of the one to write stays as it is.
+    A list that already has the digest of the one to write stays as it is.
     """
     lengths: dict[str, int] = {}
     for split in splits_of(params):

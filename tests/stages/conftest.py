@@ -37,7 +37,7 @@ def finished(finished_once, store):
 
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory):
-    """Makes a tiny run of three rounds, judged after each; one for each set of parameters."""
+    """Makes a tiny run of three rounds, evaluated after each; one for each set of parameters."""
     made = {}
 
     def make(*overrides):

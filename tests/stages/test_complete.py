@@ -77,7 +77,7 @@ def test_a_branch_of_several_steps_is_finished_from_its_last(tmp_path):
     np.testing.assert_allclose(rows["a", 0, 0, 2]["latents"], np.array([6, 7, 8]) - 8 / 9, atol=1e-5)
 
 
-def test_only_the_shards_that_are_asked_for_are_made_and_those_there_stay(tmp_path):
+def test_only_the_requested_shards_are_made_and_existing_ones_stay(tmp_path):
     shop = completed(tmp_path, shards=[1])
     assert shard_numbers(tmp_path / "completions") == shard_numbers(tmp_path / "diversity") == [1]
     before = shard_path(tmp_path / "completions", 1).stat().st_mtime_ns

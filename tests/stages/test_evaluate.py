@@ -1,4 +1,4 @@
-"""The stage `evaluate`: a policy of one weight judged on held-out captions, as derived by hand."""
+"""The stage `evaluate`: a policy of one weight, evaluated on held-out captions, as derived by hand."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def shop(tmp_path_factory):
     return judged(tmp_path_factory.mktemp("evaluate"), "evaluate.num_noises=2", number=3)
 
 
-def test_each_picture_is_judged_by_every_reward(shop):
+def test_each_picture_is_scored_by_every_reward(shop):
     prompts, rows = held_out(shop.params), shop.rows("evaluations")
     assert list(rows) == [(3, name, 2, reward) for name in prompts.ids for reward in ("red", "green")]
     expected = painted(prompts)[:, :2].flatten()
@@ -57,14 +57,14 @@ def test_pictures_of_captions_spread_evenly_are_kept_as_bytes(shop):
     """Captions 0 and 2 of four, both in the first shard."""
     prompts, pictures = held_out(shop.params), shop.rows("pictures")
     assert list(pictures) == [(3, prompts.ids[row], 2) for row in (0, 2)]
-    wanted = np.clip(painted(prompts) * 255, 0, 255).round()
+    expected = np.clip(painted(prompts) * 255, 0, 255).round()
     for row, picture in zip((0, 2), pictures.values(), strict=True):
         assert picture["text"] == prompts.texts[row]
-        np.testing.assert_allclose(picture["image"], wanted[row], atol=1)
+        np.testing.assert_allclose(picture["image"], expected[row], atol=1)
     assert shard_numbers(shop.folder / "pictures") == [0]
 
 
-def test_the_network_is_needed_for_painting_and_then_the_decoder_and_the_rewards(shop):
+def test_the_network_is_needed_for_sampling_and_then_the_decoder_and_the_rewards(shop):
     assert shop.resources.needed == [("network",), ("decoder", "rewards")]
 
 
@@ -78,20 +78,20 @@ def test_every_number_of_steps_has_its_own_values_of_which_the_first_has_the_pla
     assert means["red/steps_4"] == pytest.approx(four, abs=1e-5)
 
 
-def test_the_noise_hangs_on_the_caption_and_not_on_the_run(tmp_path):
+def test_the_noise_depends_on_the_caption_and_not_on_the_run(tmp_path):
     first, other = judged(tmp_path / "0"), judged(tmp_path / "1", "run.seed=5")
     assert first.read("evaluations").equals(other.read("evaluations"))
 
 
 @pytest.mark.parametrize(("average", "judged_by"), [(0.5, 0.5), (None, 0.25)])
-def test_what_is_judged_is_the_average_of_the_weights_where_one_is_kept(tmp_path, average, judged_by):
+def test_the_average_of_the_weights_is_evaluated_where_one_is_kept(tmp_path, average, judged_by):
     """One step from sigma = 1: the picture is (1 - weight) noise - words."""
     shop = judged(tmp_path, "evaluate.num_steps=[1]", policy=(0.25, average))
     prompts = held_out(shop.params)
     words = np.array([len(text.split()) for text in prompts.texts])
     expected = (1 - judged_by) * noise(prompts.seeds, (3,)).numpy()[:, 0] - words
-    found = [row["value"] for key, row in shop.rows("evaluations").items() if key[3] == "red"]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    values = [row["value"] for key, row in shop.rows("evaluations").items() if key[3] == "red"]
+    np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 def test_only_what_is_missing_is_made(tmp_path):
@@ -107,8 +107,12 @@ def test_only_what_is_missing_is_made(tmp_path):
 def test_fewer_numbers_of_steps_leave_no_old_shard_behind(tmp_path):
     names = ("judge_a", "judge_b")  # execute wants the digest of each
     for steps in ("[2, 4]", "[4]"):
-        asked = (f"evaluate.rewards=[{', '.join(names)}]", "evaluate.choose_by=judge_a", f"evaluate.num_steps={steps}")
-        shop = Workshop(tmp_path, *asked, rewards=map(Channel, names))
+        overrides = (
+            f"evaluate.rewards=[{', '.join(names)}]",
+            "evaluate.choose_by=judge_a",
+            f"evaluate.num_steps={steps}",
+        )
+        shop = Workshop(tmp_path, *overrides, rewards=map(Channel, names))
         execute(EVALUATE, tmp_path, {"policy": tmp_path / "base"}, shop.params, shop.resources, number=0)
     assert set(shop.read("evaluations")["num_steps"].to_pylist()) == {4}
     assert shop.read("pictures").num_rows == 2

@@ -1,4 +1,4 @@
-"""The stage `integrate`: its parameters, and advantages that can be added up from the table and hang on no shard."""
+"""The stage `integrate`: its parameters, and advantages that the table adds up to and that depend on no shard."""
 
 import itertools
 from typing import Any
@@ -36,15 +36,15 @@ def rewards():
     return rows.assign(value=0.5 + spreads * random.normal(size=len(rows)))
 
 
-def integrated(rewards, folder, *options, shards=1, asked=None):
+def integrated(rewards, folder, *options, shards=1, shards_per_call=None):
     """The advantages that the stage makes of these rewards, cut into shards of whole prompts."""
     prompts = rewards["prompt_id"].unique()
     for shard, names in enumerate(np.array_split(prompts, shards)):
-        chosen = rewards[rewards["prompt_id"].isin(names)]
-        rows = arrow(REWARDS, {name: chosen[name].to_numpy() for name in REWARDS.columns})
+        selected = rewards[rewards["prompt_id"].isin(names)]
+        rows = arrow(REWARDS, {name: selected[name].to_numpy() for name in REWARDS.columns})
         write_shard(folder / "rewards", shard, REWARDS, rows, stamp="")
     params = tiny_params(*TWO, *options)
-    for part in asked or [None]:
+    for part in shards_per_call or [None]:
         run(
             Job(params, 0, {"rewards": folder / "rewards"}, {"advantages": folder / "out"}, "s", part),
             NO_MODELS,
@@ -53,7 +53,7 @@ def integrated(rewards, folder, *options, shards=1, asked=None):
 
 
 def added_up(advantages):
-    """What a reader of the table has from its summands."""
+    """The advantages that a reader of the table adds up from its summands."""
     return np.array([sum(s["weight"] * s["standardised"] for s in row) for row in advantages["summands"]])
 
 
@@ -90,8 +90,8 @@ def test_the_default_is_the_published_law_by_pandas(rewards, tmp_path):
     z = (rewards["value"] - groups.transform("mean")) / (groups.transform("std") + 1e-8)
     w = rewards["reward"].map({"judge_a": 1.0, "clean_pixels": 2.0}) * rewards["granularity"].map({1: 1.0, 2: 0.5})
     law = (w * z).groupby([rewards[name] for name in KEY]).sum().clip(-5, 5)
-    found = integrated(rewards, tmp_path).set_index(KEY)["advantage"]
-    pd.testing.assert_series_equal(found.sort_index(), law, check_names=False, check_index_type=False, rtol=1e-9)
+    advantages = integrated(rewards, tmp_path).set_index(KEY)["advantage"]
+    pd.testing.assert_series_equal(advantages.sort_index(), law, check_names=False, check_index_type=False, rtol=1e-9)
 
 
 @pytest.mark.parametrize("normalise", ["each", "mixed"])
@@ -100,7 +100,7 @@ def test_advantages_depend_neither_on_shards_nor_on_their_order(rewards, tmp_pat
     options = ("integrate.std_floor_frac=0.9", f"integrate.normalise={normalise}")
     whole = integrated(rewards, tmp_path / "whole", *options)
     assert any(s["floored"] for row in whole["summands"] for s in row)
-    parts = integrated(rewards, tmp_path / "parts", *options, shards=4, asked=[[2], [0, 3], [1]])
+    parts = integrated(rewards, tmp_path / "parts", *options, shards=4, shards_per_call=[[2], [0, 3], [1]])
     for column in (*KEY, "advantage", "clamped"):
         assert parts[column].tolist() == whole[column].tolist()
     assert [list(row) for row in parts["summands"]] == [list(row) for row in whole["summands"]]
@@ -111,10 +111,10 @@ def test_the_floor_is_that_of_the_round_and_not_of_the_shard(rewards, tmp_path):
     quiet = rewards.copy()
     last = quiet["prompt_id"] == quiet["prompt_id"].unique()[-1]
     quiet.loc[last, "value"] = 0.5 + 1e-3 * (quiet.loc[last, "value"] - 0.5)
-    found = integrated(quiet, tmp_path, shards=4)
-    rows = found[found["prompt_id"] == quiet["prompt_id"].unique()[-1]]
+    advantages = integrated(quiet, tmp_path, shards=4)
+    rows = advantages[advantages["prompt_id"] == quiet["prompt_id"].unique()[-1]]
     assert all(s["floored"] for row in rows["summands"] for s in row)
-    assert rows["advantage"].abs().max() < 0.5 < found["advantage"].abs().max()
+    assert rows["advantage"].abs().max() < 0.5 < advantages["advantage"].abs().max()
     off = integrated(quiet, tmp_path / "off", "integrate.std_floor_frac=0.0", shards=4)
     assert off[off["prompt_id"] == quiet["prompt_id"].unique()[-1]]["advantage"].abs().max() > 0.5
 
@@ -130,15 +130,15 @@ def test_a_round_counts_its_floored_groups_and_a_trace_names_them(finished):
     assert 0 < frac < 1
     assert round_metrics(made, 0)["advantage/floored_frac"] == pytest.approx(frac)
     first = advantages.to_dict("records")[0]
-    told = trace_prompt(made, 0, first["prompt_id"])
-    assert "(a floor), weight 1" in told or ", weight 1" in told
+    text = trace_prompt(made, 0, first["prompt_id"])
+    assert "(a floor), weight 1" in text or ", weight 1" in text
     for s in first["summands"]:
-        assert f"divided by {s['divisor']:.4g}" in told
-        assert f"({s['weight'] * s['standardised']:+.3f})" in told
+        assert f"divided by {s['divisor']:.4g}" in text
+        assert f"({s['weight'] * s['standardised']:+.3f})" in text
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         (
             "granularity_weights=[1.0]",
@@ -153,8 +153,8 @@ def test_a_round_counts_its_floored_groups_and_a_trace_names_them(finished):
         ("std_floor_frac=-0.1", "greater than or equal to 0, got -0.1"),
     ],
 )
-def test_parameters_that_mean_nothing_are_refused(override, said):
-    with pytest.raises(ValueError, match=said):
+def test_parameters_that_mean_nothing_are_refused(override, message):
+    with pytest.raises(ValueError, match=message):
         tiny_params(f"integrate.{override}")
 
 

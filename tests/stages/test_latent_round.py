@@ -52,7 +52,7 @@ slow = pytest.mark.slow
         pytest.param("sd3.5", "resources.quantise=int8", marks=slow),
     ],
 )
-def test_a_round_goes_on_from_disk_as_in_one_process(family, change, tmp_path):
+def test_a_round_continues_from_disk_as_in_one_process(family, change, tmp_path):
     run, params, resources = new_run(tiny_latent_params(family, change))
     for number in range(2):
         run_round(run, params, resources, number)
@@ -143,7 +143,7 @@ class Failing:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (1, r"Reward hps failed at prompt train-\d+-000, window 0, branch 0, granularity 2: the server is gone"),
         (
@@ -152,16 +152,16 @@ class Failing:
         ),
     ],
 )
-def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(done, monkeypatch, row, said):
+def test_a_scorer_that_fails_stops_the_stage_with_its_name_prompt_and_branch(done, monkeypatch, row, message):
     run, params, resources = done
     monkeypatch.setitem(resources._rewards, "hps", Failing(row))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         run_stage(run, STAGES["score"], 0, params, resources, force=True)
     with pytest.raises(ValueError, match=r"Reward hps failed at prompt tuning-\d+-000"):
         run_stage(run, EVALUATE, 1, params, resources)
 
 
-def test_a_fault_that_no_reward_foresaw_is_told_with_its_pictures_too(done, monkeypatch):
+def test_a_fault_that_no_reward_foresaw_is_reported_with_its_pictures_too(done, monkeypatch):
     run, params, resources = done
     broken = SimpleNamespace(name="hps", module=None, score=lambda images, texts: 1 / 0)
     monkeypatch.setitem(resources._rewards, "hps", broken)

@@ -1,4 +1,4 @@
-"""Real rounds of every method on the shapes world: which steps are stochastic, and what their tables say of them."""
+"""Real rounds of every method on the shapes world: which steps are stochastic, and their tables."""
 
 import numpy as np
 import pytest
@@ -45,8 +45,8 @@ def rows_by(table, *columns):
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_windows_of_a_round_are_its_methods(of_method, method, number):
-    there = read(of_method(method)[0], number)
-    prompts = there["prompts"]["prompt_id"].to_pylist()
+    tables = read(of_method(method)[0], number)
+    prompts = tables["prompts"]["prompt_id"].to_pylist()
     windows = WINDOWS[method][number]
     expected = {
         (prompt, window[0], branch, step)
@@ -55,32 +55,32 @@ def test_the_windows_of_a_round_are_its_methods(of_method, method, number):
         for branch in range(GROUP)
         for step in window
     }
-    assert set(rows_by(there["transitions"], "prompt_id", "window", "branch", "step")) == expected
+    assert set(rows_by(tables["transitions"], "prompt_id", "window", "branch", "step")) == expected
     branches = {key[:3] for key in expected}
     for table in ("completions", "rewards", "advantages"):
-        assert there[table].num_rows == len(branches)
-        assert set(rows_by(there[table], "prompt_id", "window", "branch")) == branches
+        assert tables[table].num_rows == len(branches)
+        assert set(rows_by(tables[table], "prompt_id", "window", "branch")) == branches
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_row_has_its_parents(of_method, method):
-    there = read(of_method(method)[0])
-    assert set(there) == set(TABLES) - {"texts", "evaluations", "pictures"}
-    for name, rows in there.items():
+    tables = read(of_method(method)[0])
+    assert set(tables) == set(TABLES) - {"texts", "evaluations", "pictures"}
+    for name, rows in tables.items():
         assert not rows.select(TABLES[name].key).to_pandas().duplicated().any()
-        check_parents(rows, TABLES[name], there)
+        check_parents(rows, TABLES[name], tables)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_steps_leave_the_anchor_while_a_branch_shares_it(of_method, method):
-    there = read(of_method(method)[0])
-    for row in there["transitions"].select(["window", "branch", "step", "origin"]).to_pylist():
+    tables = read(of_method(method)[0])
+    for row in tables["transitions"].select(["window", "branch", "step", "origin"]).to_pylist():
         shares = method != "flow_grpo" and row["step"] == row["window"]
         assert row["origin"] == (SHARED if shares else row["branch"])
-    found = {(row["origin"], row["step"]) for row in there["anchors"].select(["origin", "step"]).to_pylist()}
+    starts = {(row["origin"], row["step"]) for row in tables["anchors"].select(["origin", "step"]).to_pylist()}
     owners = range(GROUP)
     assert (
-        found
+        starts
         == {
             "g2rpo": {(SHARED, k) for k in range(4)},
             "mix_grpo": {(SHARED, 0), (SHARED, 1)} | {(b, 2) for b in owners},
@@ -92,9 +92,9 @@ def test_steps_leave_the_anchor_while_a_branch_shares_it(of_method, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_group_starts_from_one_noise_or_each_branch_from_its_own(of_method, method):
-    there = read(of_method(method)[0])
-    latents, row_of = tensor(there["anchors"], "latents"), rows_by(there["anchors"], "prompt_id", "origin", "step")
-    for prompt in there["prompts"].to_pylist():
+    tables = read(of_method(method)[0])
+    latents, row_of = tensor(tables["anchors"], "latents"), rows_by(tables["anchors"], "prompt_id", "origin", "step")
+    for prompt in tables["prompts"].to_pylist():
         name = prompt["prompt_id"]
         if method == "flow_grpo":
             starts = [latents[row_of[name, branch, 0]] for branch in range(GROUP)]
@@ -102,7 +102,7 @@ def test_a_group_starts_from_one_noise_or_each_branch_from_its_own(of_method, me
         else:
             shared = noise([prompt["noise_seed"]], latents.shape[1:])[0].numpy()
             np.testing.assert_array_equal(latents[row_of[name, SHARED, 0]], shared)
-    starts = latents[there["anchors"]["step"].to_numpy() == 0]
+    starts = latents[tables["anchors"]["step"].to_numpy() == 0]
     assert starts.std() == pytest.approx(1.0, abs=0.05)
     assert len({start.tobytes() for start in starts}) == len(starts)
 
@@ -110,8 +110,8 @@ def test_a_group_starts_from_one_noise_or_each_branch_from_its_own(of_method, me
 @pytest.mark.parametrize("method", METHODS)
 def test_every_step_is_replayed_from_its_tables_and_its_seed(of_method, method):
     run, params, _ = of_method(method)
-    there = read(run, 1)
-    anchors, transitions = there["anchors"], there["transitions"]
+    tables = read(run, 1)
+    anchors, transitions = tables["anchors"], tables["transitions"]
     row_of = rows_by(anchors, "prompt_id", "origin", "step")
     left = [row_of[key] for key in keys(transitions, "prompt_id", "origin", "step")]
     x, v = (torch.from_numpy(tensor(anchors, name)[left]) for name in ("latents", "velocity"))
@@ -127,19 +127,19 @@ def test_every_step_is_replayed_from_its_tables_and_its_seed(of_method, method):
         sigma_max=float(levels[1]),
     )
     eps = noise(transitions["seed"].to_pylist(), x.shape[1:])
-    found = torch.from_numpy(tensor(transitions, "next_latents"))
-    torch.testing.assert_close(found, law.mean + law.std[:, None, None] * eps, rtol=0, atol=1e-5)
+    next_latents = torch.from_numpy(tensor(transitions, "next_latents"))
+    torch.testing.assert_close(next_latents, law.mean + law.std[:, None, None] * eps, rtol=0, atol=1e-5)
     assert len(set(transitions["seed"].to_pylist())) == transitions.num_rows
     np.testing.assert_allclose(transitions["sigma"].to_numpy(), SIGMAS[step].numpy())
     np.testing.assert_allclose(transitions["sigma_next"].to_numpy(), SIGMAS[step + 1].numpy())
 
 
 @pytest.mark.parametrize("method", ["mix_grpo", "flow_grpo", "dance_grpo"])
-def test_a_branch_goes_on_where_its_step_has_led(of_method, method):
-    there = read(of_method(method)[0])
-    latents, row_of = tensor(there["anchors"], "latents"), rows_by(there["anchors"], "prompt_id", "origin", "step")
-    after = tensor(there["transitions"], "next_latents")
-    went = rows_by(there["transitions"], "prompt_id", "branch", "step")
+def test_a_branch_continues_where_its_step_has_led(of_method, method):
+    tables = read(of_method(method)[0])
+    latents, row_of = tensor(tables["anchors"], "latents"), rows_by(tables["anchors"], "prompt_id", "origin", "step")
+    after = tensor(tables["transitions"], "next_latents")
+    went = rows_by(tables["transitions"], "prompt_id", "branch", "step")
     own = {key: row for key, row in row_of.items() if key[1] != SHARED and key[2] > 0}
     assert own
     for (prompt, branch, step), row in own.items():
@@ -148,10 +148,10 @@ def test_a_branch_goes_on_where_its_step_has_led(of_method, method):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_anchor_leads_to_the_window_by_the_ode(of_method, number):
-    there = read(of_method("mix_grpo")[0], number)
-    row_of = rows_by(there["anchors"], "prompt_id", "origin", "step")
-    latents, velocity = (tensor(there["anchors"], name) for name in ("latents", "velocity"))
-    for prompt in there["prompts"]["prompt_id"].to_pylist():
+    tables = read(of_method("mix_grpo")[0], number)
+    row_of = rows_by(tables["anchors"], "prompt_id", "origin", "step")
+    latents, velocity = (tensor(tables["anchors"], name) for name in ("latents", "velocity"))
+    for prompt in tables["prompts"]["prompt_id"].to_pylist():
         for step in range(number + 1):
             here, after = (row_of[prompt, SHARED, k] for k in (step, step + 1))
             dt = float(SIGMAS[step + 1] - SIGMAS[step])
@@ -162,16 +162,16 @@ def test_the_anchor_leads_to_the_window_by_the_ode(of_method, number):
 def test_a_completion_begins_after_the_last_stochastic_step(of_method, method, left):
     """T = 6: after the window's last step k, 5 - k steps of the ODE remain."""
     run, _, resources = of_method(method)
-    there = read(run)
-    for row in there["completions"].select(["window", "evaluations"]).to_pylist():
+    tables = read(run)
+    for row in tables["completions"].select(["window", "evaluations"]).to_pylist():
         assert row["evaluations"] == (5 - row["window"] if left is None else left)
     if left != 1:
         return
-    texts = dict(zip(there["prompts"]["prompt_id"].to_pylist(), there["prompts"]["text"].to_pylist(), strict=True))
-    last = there["transitions"].filter(np.array(there["transitions"]["step"]) == 4)
+    texts = dict(zip(tables["prompts"]["prompt_id"].to_pylist(), tables["prompts"]["text"].to_pylist(), strict=True))
+    last = tables["transitions"].filter(np.array(tables["transitions"]["step"]) == 4)
     x = torch.from_numpy(tensor(last, "next_latents"))
-    painted = rows_by(there["completions"], "prompt_id", "branch")
-    done = tensor(there["completions"], "latents")
+    painted = rows_by(tables["completions"], "prompt_id", "branch")
+    done = tensor(tables["completions"], "latents")
     field = resources.field(run.policy_folder(0), 96)
     condition = resources.condition([texts[name] for name in last["prompt_id"].to_pylist()])
     velocity = field(x, SIGMAS[5].float().expand(len(x)), condition, torch.arange(len(x)))
@@ -193,13 +193,13 @@ def test_the_update_learns_every_step_of_a_branch_by_the_advantage_of_its_trajec
     monkeypatch.setattr(update, "optimise", watched)
     run_stage(run, STAGES["update"], 1, params, resources, force=True)
     (sites,) = seen
-    there = read(run, 1)
+    tables = read(run, 1)
     branch = ("prompt_id", "window", "branch")
-    went, origins = keys(there["transitions"], *branch, "step"), there["transitions"]["origin"].to_pylist()
-    advantage, advantage_of = there["advantages"]["advantage"].to_pylist(), rows_by(there["advantages"], *branch)
-    latents, anchor_of = tensor(there["anchors"], "latents"), rows_by(there["anchors"], "prompt_id", "origin", "step")
-    came_from = {values.tobytes(): row for row, values in enumerate(tensor(there["transitions"], "next_latents"))}
-    prompts, met, places = there["prompts"]["prompt_id"].to_pylist(), set(), set()
+    went, origins = keys(tables["transitions"], *branch, "step"), tables["transitions"]["origin"].to_pylist()
+    advantage, advantage_of = tables["advantages"]["advantage"].to_pylist(), rows_by(tables["advantages"], *branch)
+    latents, anchor_of = tensor(tables["anchors"], "latents"), rows_by(tables["anchors"], "prompt_id", "origin", "step")
+    came_from = {values.tobytes(): row for row, values in enumerate(tensor(tables["transitions"], "next_latents"))}
+    prompts, met, places = tables["prompts"]["prompt_id"].to_pylist(), set(), set()
     for m, site in enumerate(sites.site.tolist()):
         row = came_from[sites.next_latents[m].numpy().tobytes()]
         prompt, _, _, step = went[row]
@@ -209,7 +209,7 @@ def test_the_update_learns_every_step_of_a_branch_by_the_advantage_of_its_trajec
         assert float(sites.advantage[m]) == pytest.approx(advantage[advantage_of[went[row][:3]]], abs=1e-6)
         assert (int(sites.step[site]), prompts[int(sites.rows[site])]) == (step, prompt)
         np.testing.assert_array_equal(sites.latents[site].numpy(), latents[anchor_of[place]])
-    assert met == set(keys(there["old_log_probs"], *branch, "step"))
+    assert met == set(keys(tables["old_log_probs"], *branch, "step"))
     assert len(sites.step) == len(places)
 
 
@@ -227,5 +227,5 @@ def test_each_branch_of_dance_grpo_trains_its_own_share_of_the_steps(of_method):
     assert {step for steps in drawn[0].values() for step in steps} == set(range(5))
     assert list(drawn[0].values()) != list(drawn[1].values())
     for method in ("g2rpo", "mix_grpo", "flow_grpo"):
-        there = read(of_method(method)[0])
-        assert there["old_log_probs"].num_rows == there["transitions"].num_rows
+        tables = read(of_method(method)[0])
+        assert tables["old_log_probs"].num_rows == tables["transitions"].num_rows

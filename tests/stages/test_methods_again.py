@@ -46,11 +46,11 @@ def test_shards_and_micro_batches_change_no_noise_and_results_to_rounding(of_met
     run_round(run, params, resources)
     ours, theirs = (one.round_folder(0) for one in (run, of_method(method)[0]))
     for name, column in (("anchors", "latents"), ("transitions", "next_latents"), ("completions", "latents")):
-        found, expected = (in_order(read_table(folder / name)) for folder in (ours, theirs))
-        assert found.column_names == expected.column_names
+        actual, expected = (in_order(read_table(folder / name)) for folder in (ours, theirs))
+        assert actual.column_names == expected.column_names
         if name == "transitions":
-            assert found["seed"].to_pylist() == expected["seed"].to_pylist()
-        np.testing.assert_allclose(tensor(found, column), tensor(expected, column), rtol=0, atol=2e-5)
+            assert actual["seed"].to_pylist() == expected["seed"].to_pylist()
+        np.testing.assert_allclose(tensor(actual, column), tensor(expected, column), rtol=0, atol=2e-5)
     trained = [in_order(read_table(folder / "old_log_probs")) for folder in (ours, theirs)]
     assert len({tuple(map(str, rows.drop_columns("log_prob_old").to_pylist())) for rows in trained}) == 1
 
@@ -109,27 +109,27 @@ def test_a_trace_tells_every_step_of_every_branch(of_method, method):
     run = of_method(method)[0]
     folder = run.round_folder(1)
     name = read_table(folder / "prompts")["prompt_id"][1].as_py()
-    told = trace_prompt(run, 1, name)
+    text = trace_prompt(run, 1, name)
     transitions = read_table(folder / "transitions").to_pandas().query("prompt_id == @name")
     trained = read_table(folder / "old_log_probs").to_pandas().query("prompt_id == @name")
     old = {(row.window, row.branch, row.step): row.log_prob_old for row in trained.itertuples()}
     for row in transitions.itertuples():
         fixed = old.get((row.window, row.branch, row.step))
         known = "not trained" if fixed is None else f"old {fixed:.6f}"
-        assert f"step {row.step}: log-prob {row.log_prob:.6f}, {known}; seed {row.seed}" in told
+        assert f"step {row.step}: log-prob {row.log_prob:.6f}, {known}; seed {row.seed}" in text
     advantages = read_table(folder / "advantages").to_pandas().query("prompt_id == @name")
     for value in advantages["advantage"]:
-        assert f"advantage {value:+.3f}" in told
+        assert f"advantage {value:+.3f}" in text
     heads = {
         "g2rpo": [f"branches of step {k}: 3, completed with {3 * (5 - k)} evaluations" for k in range(4)],
         "mix_grpo": ["branches of steps 2, 3: 3, completed with 6 evaluations"],
         "flow_grpo": ["branches of steps 0, 1, 2, 3, 4: 3, completed with 3 evaluations"],
         "dance_grpo": ["branches of steps 0, 1, 2, 3, 4: 3, completed with 3 evaluations"],
     }[method]
-    assert re.findall(r"branches of .*", told) == heads
-    assert ("none: each branch starts from a noise of its own" in told) == (method == "flow_grpo")
-    assert ("step 0: sigma 1.0000 -> 0.9091" in told) == (method != "flow_grpo")
-    assert told.count("not trained") == (2 * 3 if method == "dance_grpo" else 0)
+    assert re.findall(r"branches of .*", text) == heads
+    assert ("none: each branch starts from its own noise" in text) == (method == "flow_grpo")
+    assert ("step 0: sigma 1.0000 -> 0.9091" in text) == (method != "flow_grpo")
+    assert text.count("not trained") == (2 * 3 if method == "dance_grpo" else 0)
 
 
 @pytest.mark.parametrize("method", METHODS)

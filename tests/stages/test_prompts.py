@@ -50,7 +50,7 @@ def test_another_seed_asks_in_another_order(tmp_path):
     assert orders[0] != orders[1]
 
 
-def test_only_what_is_asked_for_and_not_there_is_written(tmp_path):
+def test_only_what_is_requested_and_missing_is_written(tmp_path):
     drawn(tmp_path, shards=[1])
     assert shard_numbers(tmp_path) == [1]
     before = shard_path(tmp_path, 1).stat().st_mtime_ns

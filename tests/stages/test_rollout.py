@@ -76,7 +76,7 @@ def test_a_shard_is_charged_the_steps_that_its_anchors_visit(shop):
     assert shard_evaluations(shop.folder / "anchors", 0) == 0
 
 
-def test_only_the_shards_that_are_asked_for_are_made_and_those_there_stay(tmp_path):
+def test_only_the_requested_shards_are_made_and_existing_ones_stay(tmp_path):
     shop = rolled_out(tmp_path, shards=[1])
     assert shard_numbers(tmp_path / "transitions") == [1]
     before = shard_path(tmp_path / "transitions", 1).stat().st_mtime_ns

@@ -19,16 +19,16 @@ pytestmark = pytest.mark.long
 
 def test_every_table_has_its_keys_and_every_row_its_parents(finished):
     folder = finished[0].round_folder(0)
-    there = {name: read_table(folder / name) for name in TABLES if (folder / name).is_dir()}
-    assert set(there) == set(TABLES) - {"texts", "evaluations", "pictures"}
-    for name, rows in there.items():
+    tables = {name: read_table(folder / name) for name in TABLES if (folder / name).is_dir()}
+    assert set(tables) == set(TABLES) - {"texts", "evaluations", "pictures"}
+    for name, rows in tables.items():
         table = TABLES[name]
         assert rows.column_names == list(table.columns)
         assert not rows.select(table.key).to_pandas().duplicated().any()
-        check_parents(rows, table, there)
+        check_parents(rows, table, tables)
     branches = 4 * 2 * 3  # prompts, steps, group
-    assert (there["prompts"].num_rows, there["anchors"].num_rows) == (4, 8)
-    assert (there["transitions"].num_rows, there["completions"].num_rows) == (branches, 2 * branches)
+    assert (tables["prompts"].num_rows, tables["anchors"].num_rows) == (4, 8)
+    assert (tables["transitions"].num_rows, tables["completions"].num_rows) == (branches, 2 * branches)
 
 
 def test_a_prompt_costs_what_the_tree_says_and_the_tables_tell_it(finished):
@@ -92,14 +92,14 @@ def test_shards_made_apart_are_the_table_made_at_once(started):
 
 
 def test_noise_does_not_depend_on_sharding_and_results_agree_to_rounding():
-    found = []
+    tables = []
     for shard_size in (1, 4):
         run, params, resources = new_run(tiny_params(f"prompts.shard_size={shard_size}"))
         for stage in ("prompts", "rollout", "complete", "score"):
             run_stage(run, STAGES[stage], 0, params, resources)
         folder = run.round_folder(0)
-        found.append({name: read_table(folder / name) for name in ("transitions", "completions", "rewards")})
-    one, four = found
+        tables.append({name: read_table(folder / name) for name in ("transitions", "completions", "rewards")})
+    one, four = tables
     assert one["transitions"]["seed"].to_pylist() == four["transitions"]["seed"].to_pylist()
     for name, column in (("transitions", "next_latents"), ("completions", "latents")):
         np.testing.assert_allclose(tensor(one[name], column), tensor(four[name], column), rtol=0, atol=1e-5)
@@ -120,8 +120,8 @@ def test_advantages_are_the_summed_scores_of_the_reward_table(finished):
     rewards["score"] = (rewards["value"] - groups.transform("mean")) / groups.transform("std")
     key = ["prompt_id", "window", "branch"]
     expected = rewards.groupby(key)["score"].sum()
-    found = read_table(folder / "advantages").to_pandas().set_index(key)["advantage"]
-    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), check_names=False, rtol=1e-5)
+    advantages = read_table(folder / "advantages").to_pandas().set_index(key)["advantage"]
+    pd.testing.assert_series_equal(advantages.sort_index(), expected.sort_index(), check_names=False, rtol=1e-5)
 
 
 def test_a_stage_without_its_input_says_which_stage_to_run(started):
@@ -130,7 +130,7 @@ def test_a_stage_without_its_input_says_which_stage_to_run(started):
         run_stage(run, STAGES["score"], 0, params, resources)
 
 
-def test_a_stage_killed_between_shards_goes_on_and_tells_the_whole_cost(started):
+def test_a_stage_killed_between_shards_continues_and_has_the_whole_cost(started):
     run, params, resources = started
     prompts, rollout, complete = (STAGES[name] for name in ("prompts", "rollout", "complete"))
     run_stage(run, prompts, 0, params, resources)

@@ -1,4 +1,4 @@
-"""The stage `score`: rewards of every shard of completions, stamped, and no more than are asked for."""
+"""The stage `score`: rewards of every shard of completions, stamped, and only the requested ones."""
 
 import numpy as np
 from linear_resources import TEXTS, Channel, Workshop
@@ -29,7 +29,7 @@ def test_every_shard_of_completions_has_its_shard_of_rewards(tmp_path):
     assert {shard_stamp(tmp_path / "rewards", shard) for shard in (0, 1)} == {"made"}
 
 
-def test_only_the_shards_that_are_asked_for_are_made_and_those_there_stay(tmp_path):
+def test_only_the_requested_shards_are_made_and_existing_ones_stay(tmp_path):
     shop = scored(tmp_path, shards=[1])
     assert shard_numbers(tmp_path / "rewards") == [1]
     before = shard_path(tmp_path / "rewards", 1).stat().st_mtime_ns

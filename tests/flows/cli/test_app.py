@@ -170,7 +170,7 @@ def test_trace_prints_a_prompts_way(whole):
     name = read_table(whole.round_folder(1) / "prompts")["prompt_id"].to_pylist()[2]
     told = said("trace", "--run", whole.key, "--round", "1", "--prompt-id", name)
     assert all(word in told for word in (name, "anchor", "branches of step 1", "advantage", "optimizer step 1:"))
-    with pytest.raises(ValueError, match=f"Round 0 paints the prompts .*, got '{name}'"):
+    with pytest.raises(ValueError, match=f"Round 0 has the prompts .*, got '{name}'"):
         said("trace", "--run", whole.key, "--round", "0", "--prompt-id", name)
 
 

@@ -125,7 +125,7 @@ def test_the_final_figures_are_judged_as_the_report_or_as_the_curves(params):
 def test_presets_that_extend_each_other_are_refused(tmp_path):
     preset(tmp_path, "a.yaml", "", extends="b.yaml")
     preset(tmp_path, "b.yaml", "", extends="a.yaml")
-    with pytest.raises(ValueError, match=r"extends in .*: files that end somewhere are required, got a circle at"):
+    with pytest.raises(ValueError, match=r"extends in .*: files that form no circle are required, got one at"):
         cells(write_plan(tmp_path, methods={"fine": {"params": "a.yaml"}}))
 
 

@@ -129,5 +129,5 @@ def test_a_report_is_a_page_tables_and_pictures_of_the_same_figures(tmp_path):
 def test_a_run_without_manifests_of_its_first_round_is_refused():
     run, params = made()
     (run.round_folder(0) / "complete.json").unlink()
-    with pytest.raises(ValueError, match="Stage complete must be done in .*, got no whole manifest. Run it."):
+    with pytest.raises(ValueError, match="Stage complete must be done in .*, got no complete manifest. Run it."):
         measure(run, params, FinalEvaluations.within(run, params))

@@ -123,7 +123,7 @@ def test_a_full_disk_stops_a_run_within_a_table_with_path_and_remedy(story):
     assert "/rounds/0001/" in told
     assert ".parquet must be written, got: " in told
     assert "No space left on device" in told
-    assert "Nothing that was finished is lost: make room" in told
+    assert "Finished work is not lost: free some space" in told
 
 
 def test_a_full_disk_stops_a_run_within_the_policy_with_path_and_remedy(story):
@@ -137,7 +137,7 @@ def test_a_read_only_store_is_told_with_path_and_remedy(story, trained):
     code, told = story("read_only")
     assert code == 2
     assert f"/runs/{trained.run_folder().name}/lock must be written, got: Read-only file system." in told
-    assert "make the folder writable, then give the same command again" in told
+    assert "make the folder writable, then run the same command again" in told
 
 
 def test_after_all_that_the_same_command_ends_as_an_undamaged_run(story, trained):

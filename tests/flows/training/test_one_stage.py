@@ -44,7 +44,7 @@ def test_what_was_let_go_and_is_there_again_is_told_with_what_frees_it(again):
 def test_of_the_next_round_some_shards_may_be_made_at_first(again):
     alone(again, "prompts", 2)
     told = alone(again, "rollout", 2, shards=[1])
-    assert told == "rollout of round 2: the asked shards are there, others are still missing."
+    assert told == "rollout of round 2: the requested shards are done, others are still missing."
     assert [path.name for path in (again.run.round_folder(2) / "anchors").iterdir()] == ["part-00001.parquet"]
 
 

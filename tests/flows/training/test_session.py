@@ -49,7 +49,7 @@ def interrupted(name, number, work):
     [
         (("evaluate.rewards=[rule_soft, beauty]",), "A reward for a model of the family shapes is one of"),
         (("evaluate.num_prompts=9999",), "evaluate.num_prompts: at most the"),
-        (("report.num_prompts=9999",), "captions of split test can be asked for, got 9999"),
+        (("report.num_prompts=9999",), "captions of split test are possible, got 9999"),
         (("prompts.num_prompts=9999",), "prompts.num_prompts: at most the 437 texts"),
         (("tracking.uri=http://127.0.0.1:1",), "the MLflow server must answer at http://127.0.0.1:1"),
         (("policy.path=/nowhere",), "policy.path: a folder with"),

@@ -9,8 +9,8 @@ from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGE
 def test_what_changes_no_table_by_itself_is_no_parameter_of_a_stage():
     params = tiny_params("run.seed=3")
     assert STAGES["prompts"].parameters(params, 0)["run"] == {"seed": 3}
-    found = STAGES["update"].parameters(params, 0)
-    assert (set(found["placement"]), set(found["policy"])) == ({"staleness"}, {"family"})
+    parameters = STAGES["update"].parameters(params, 0)
+    assert (set(parameters["placement"]), set(parameters["policy"])) == ({"staleness"}, {"family"})
 
 
 @pytest.mark.parametrize(("name", "module"), [("rollout", stages.rollout), ("integrate", stages.integrate)])
@@ -20,18 +20,18 @@ def test_the_code_of_a_stage_is_run_in_the_module_of_its_name(name, module):
 
 def test_a_stage_depends_on_its_sections_and_on_single_keys_of_others():
     params = tiny_params("run.seed=7", "rollout.eta=0.4")
-    found = STAGES["rollout"].parameters(params, 0)
-    assert found["run"] == {"seed": 7}
-    assert found["rollout"]["eta"] == 0.4
-    assert found.keys() == {"run", "resources", "policy", "rollout"}
+    parameters = STAGES["rollout"].parameters(params, 0)
+    assert parameters["run"] == {"seed": 7}
+    assert parameters["rollout"]["eta"] == 0.4
+    assert parameters.keys() == {"run", "resources", "policy", "rollout"}
     assert EVALUATE.parameters(params, 0)["rollout"] == {"shift": params.rollout.shift}
-    assert STAGES["rollout"].parameters(tiny_params("run.seed=7", "rollout.eta=0.4", "run.rounds=9"), 3) == found
+    assert STAGES["rollout"].parameters(tiny_params("run.seed=7", "rollout.eta=0.4", "run.rounds=9"), 3) == parameters
 
 
 def test_an_update_depends_on_the_halvings_that_have_come_and_on_none_that_will():
     params = tiny_params("update.halved_after=[2, 5]")
-    found = [STAGES["update"].parameters(params, number)["update"]["halved_after"] for number in (0, 2, 4, 5, 9)]
-    assert found == [[], [2], [2], [2, 5], [2, 5]]
+    parameters = [STAGES["update"].parameters(params, number)["update"]["halved_after"] for number in (0, 2, 4, 5, 9)]
+    assert parameters == [[], [2], [2], [2, 5], [2, 5]]
 
 
 def test_every_table_that_a_stage_reads_is_written_before_it():

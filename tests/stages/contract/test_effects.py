@@ -20,13 +20,13 @@ PRESETS = (
 
 def keys():
     """Each key of each section, with a preset that has it."""
-    found = {}
+    keys = {}
     for preset in PRESETS:
         params = load_params(ROOT / preset)
         for section in (section for section in Params.model_fields if section != "rewards"):
             kind = type(getattr(params, section))
-            found |= {(kind, key): (params, section, key) for key in kind.model_fields}
-    return list(found.values())
+            keys |= {(kind, key): (params, section, key) for key in kind.model_fields}
+    return list(keys.values())
 
 
 def another(value):
@@ -46,7 +46,7 @@ def changed(params, section, key):
 
 @pytest.fixture(autouse=True)
 def of_any_type():
-    """A value of another type is told when it is written down."""
+    """Pydantic warns when it writes a value of another type."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -80,4 +80,4 @@ def test_the_runs_name_holds_what_is_learned_from_and_nothing_that_is_marked():
         for key in type(getattr(params, section)).model_fields
         if getattr(params, section).effect_of(key) is None
     }
-    assert named == unmarked | {"resources.device"}  # the kind that `auto` has found
+    assert named == unmarked | {"resources.device"}  # the kind that `auto` resolves to

@@ -36,12 +36,12 @@ def test_a_shard_is_pending_unless_every_table_has_it_from_these_inputs(job):
     assert job.pending(range(3), "one", "other") == [0, 1, 2]
 
 
-def test_only_shards_that_are_asked_for_are_pending(job):
+def test_only_requested_shards_are_pending(job):
     assert replace(job, shards=(0, 2)).pending(range(3), "one") == [2]
     assert replace(job, shards=()).pending(range(3), "one") == []
 
 
-def test_by_force_shards_are_made_again_that_are_there(job):
+def test_by_force_shards_are_made_again_that_exist(job):
     assert replace(job, force=True).pending(range(3), "one") == [0, 1, 2]
     assert replace(job, force=True, shards=(0,)).pending(range(3), "one") == [0]
 

@@ -70,18 +70,18 @@ def test_a_file_that_is_replaced_is_not_written_to_so_that_a_linked_copy_stays(t
 
 
 @pytest.mark.parametrize("opened", [atomic, atomic_folder])
-def test_a_failure_of_the_disk_is_told_with_path_and_remedy(tmp_path, opened):
+def test_a_failure_of_the_disk_is_reported_with_path_and_remedy(tmp_path, opened):
     path = tmp_path / "name"
     with pytest.raises(StoreWriteError) as refused, opened(path):
         raise OSError(28, "No space left on device")
     assert str(refused.value) == (
-        f"{path} must be written, got: No space left on device. Nothing that was finished is lost: make room or make "
-        "the folder writable, then give the same command again."
+        f"{path} must be written, got: No space left on device. Finished work is not lost: free some space or "
+        "make the folder writable, then run the same command again."
     )
     assert names(tmp_path) == []
 
 
-def test_a_file_in_the_way_of_a_folder_is_told(tmp_path):
+def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StoreWriteError, match=r"file/inner must be written, got: Not a directory"):
         make_folder(tmp_path / "file" / "inner")
@@ -89,7 +89,7 @@ def test_a_file_in_the_way_of_a_folder_is_told(tmp_path):
 
 def test_the_file_that_could_not_be_written_is_named_and_no_other(tmp_path):
     outer, inner = writing(tmp_path / "outer"), writing(tmp_path / "inner")
-    with pytest.raises(StoreWriteError, match=r"inner must be written, got: full\. Nothing"), outer, inner:
+    with pytest.raises(StoreWriteError, match=r"inner must be written, got: full\. Finished"), outer, inner:
         raise OSError("full")
 
 

@@ -20,7 +20,7 @@ def trained(ema_decay=0.5):
     return trainer
 
 
-def test_a_policy_comes_back_as_it_was_trained_and_as_it_is_judged(tmp_path):
+def test_a_policy_comes_back_as_it_was_trained_and_as_it_is_evaluated(tmp_path):
     trainer = trained()
     write_policy(tmp_path, trainer)
     (weight,) = read_weights(tmp_path, averaged=False).values()
@@ -43,7 +43,7 @@ def test_the_state_says_the_digest_of_each_file_and_the_steps(tmp_path):
     assert (state.num_steps, state.digest) == (1, state_digest(1, state.files))
 
 
-def test_without_an_average_the_weights_are_judged(tmp_path):
+def test_without_an_average_the_weights_are_evaluated(tmp_path):
     write_policy(tmp_path, trained(ema_decay=None))
     assert not (tmp_path / "average.safetensors").exists()
     assert read_weights(tmp_path, averaged=True) == read_weights(tmp_path, averaged=False)
@@ -55,13 +55,12 @@ def test_one_that_does_not_lead_writes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_optimizer, lambda folder: read_weights(folder, averaged=False)])
-def test_what_was_let_go_or_damaged_is_refused_with_a_remedy(tmp_path, read):
+def test_what_was_pruned_or_damaged_is_refused_with_a_remedy(tmp_path, read):
     write_policy(tmp_path, trained())
     for name in ("optimizer.safetensors", "weights.safetensors"):
         flip(tmp_path / name)
-    with pytest.raises(
-        ValueError, match="must be as it was written, got a damaged or edited file. Give `g2rpo repair`"
-    ):
+    told = r"safetensors must be as it was written, got a damaged or edited file. Run `g2rpo repair"
+    with pytest.raises(ValueError, match=told):
         read(tmp_path)
     for name in ("optimizer.safetensors", "weights.safetensors"):
         (tmp_path / name).unlink()
@@ -69,7 +68,7 @@ def test_what_was_let_go_or_damaged_is_refused_with_a_remedy(tmp_path, read):
         read(tmp_path)
 
 
-def test_a_full_disk_is_told_with_path_and_remedy_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_with_path_and_remedy_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 

@@ -27,7 +27,7 @@ def test_a_trained_policy_has_files_steps_and_perhaps_an_average(tmp_path):
     assert not PolicyState("9b", 1, {"weights.safetensors": "1"}).has_average
 
 
-def test_the_digest_hangs_on_steps_and_files():
+def test_the_digest_depends_on_steps_and_files():
     assert len({state_digest(3, FILES), state_digest(4, FILES), state_digest(3, {"weights.safetensors": "1"})}) == 3
     assert len(state_digest(3, FILES)) == 64
 
@@ -50,7 +50,7 @@ def test_a_folder_without_a_policy_is_refused_with_the_stage_that_makes_one(tmp_
 )
 def test_an_edited_state_is_refused_with_a_remedy(tmp_path, changed):
     stored(tmp_path, **changed)
-    with pytest.raises(ValueError, match=r"state\.json must be as it .* damaged or edited file. Give `g2rpo repair`"):
+    with pytest.raises(ValueError, match=r"state\.json must be as it .* damaged or edited file. Run `g2rpo repair"):
         policy_state(tmp_path)
 
 

@@ -6,7 +6,7 @@ from stages.disk.root import store_root
 
 
 @pytest.mark.parametrize(
-    ("asked", "dvc", "found"),
+    ("home", "dvc", "expected"),
     [
         (None, None, "here/.g2rpo"),
         ("", None, "here/.g2rpo"),
@@ -15,12 +15,12 @@ from stages.disk.root import store_root
         ("store", "repository", "repository/store"),
     ],
 )
-def test_the_store_lies_where_it_is_asked_for_else_in_the_repository_or_here(tmp_path, monkeypatch, asked, dvc, found):
+def test_the_store_lies_where_it_is_set_else_in_the_repository_or_here(tmp_path, monkeypatch, home, dvc, expected):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    for name, value in (("G2RPO_HOME", asked), ("DVC_ROOT", dvc and str(tmp_path / dvc))):
+    for name, value in (("G2RPO_HOME", home), ("DVC_ROOT", dvc and str(tmp_path / dvc))):
         monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
-    assert store_root() == (tmp_path / found).resolve()
+    assert store_root() == (tmp_path / expected).resolve()
 
 
 def test_a_whole_path_is_taken_as_it_is(tmp_path, monkeypatch):

@@ -67,10 +67,10 @@ def test_tables_open_in_plain_pandas_and_duckdb_with_tensors_as_arrays(tmp_path)
     frame = pd.read_parquet(tmp_path)
     assert frame["prompt_id"].tolist() == ["p", "p", "q", "q"]
     np.testing.assert_array_equal(frame["latents"][1], np.arange(6, 12, dtype=np.float32))
-    found = duckdb.sql(
+    rows = duckdb.sql(
         f"select step, latents from '{tmp_path}/*.parquet' where prompt_id = 'q' order by step"
     ).fetchall()
-    assert found[1] == (1, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
+    assert rows[1] == (1, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
@@ -147,7 +147,7 @@ def test_a_damaged_shard_has_no_stamp_or_is_refused_with_a_remedy(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"p17", b"q17"))
     assert shard_stamp(tmp_path, 0) == "s"
-    with pytest.raises(ValueError, match=r"part-00000\.parquet must be as .* damaged file: .*Give `g2rpo repair`"):
+    with pytest.raises(ValueError, match=r"part-00000\.parquet must be as .* damaged file: .*Run `g2rpo repair"):
         read_shard(tmp_path, 0)
     path.write_bytes(whole[:-9])
     assert shard_stamp(tmp_path, 0) is None
@@ -170,7 +170,7 @@ def test_any_columns_of_two_tables_can_be_held_against_each_other():
     check_found("x", child, "y", parent, ("b",))
 
 
-def test_a_parent_that_is_not_given_is_not_asked():
+def test_a_parent_that_is_not_given_is_not_checked():
     check_parents(anchors(["p"]), ANCHORS, {})
 
 

@@ -73,16 +73,16 @@ def test_what_is_kept_is_what_the_encoders_say(counted):
     kept = resources.condition(TEXTS).tensors
     fresh = base.load_encoder(resources._compute)
     for row, text in enumerate(TEXTS):
-        said = fresh.encode([text]).tensors
-        assert all(torch.equal(kept[name][row], said[name][0]) for name in said)
+        encoded = fresh.encode([text]).tensors
+        assert all(torch.equal(kept[name][row], encoded[name][0]) for name in encoded)
 
 
 def test_bfloat16_is_kept_bit_for_bit(counted):
     resources, base = counted("flux1", "resources.dtype=bfloat16")
     kept = resources.condition(TEXTS[:1]).tensors
-    said = base.load_encoder(resources._compute).encode(TEXTS[:1]).tensors
+    encoded = base.load_encoder(resources._compute).encode(TEXTS[:1]).tensors
     assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
-    assert all(torch.equal(kept[name], said[name]) for name in said)
+    assert all(torch.equal(kept[name], encoded[name]) for name in encoded)
 
 
 def test_the_encoders_are_freed(counted):

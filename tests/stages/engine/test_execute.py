@@ -41,21 +41,21 @@ def this():
 
 
 @pytest.mark.parametrize(
-    ("skipped", "told"),
+    ("skipped", "line"),
     [
         (False, "rollout of round 7 done in 0.10 s: anchors 8 rows, transitions 24 rows; 32 evaluations"),
         (True, "rollout of round 7 was done already: anchors 8 rows, transitions 24 rows; 32 evaluations"),
     ],
 )
-def test_what_became_of_a_stage_is_told_in_a_line(skipped, told):
+def test_what_became_of_a_stage_is_reported_in_a_line(skipped, line):
     outputs = {"anchors": {"rows": 8}, "transitions": {"rows": 24}}
     done = Done("rollout", {"outputs": outputs, "seconds": 0.099, "evaluations": 32}, skipped)
-    assert done.told(7) == told
+    assert done.told(7) == line
 
 
-def test_a_stage_of_which_shards_are_missing_is_told_as_such():
-    told = Done("rollout", None, skipped=False).told(7)
-    assert told == "rollout of round 7: the asked shards are there, others are still missing."
+def test_a_stage_with_missing_shards_is_reported_as_such():
+    line = Done("rollout", None, skipped=False).told(7)
+    assert line == "rollout of round 7: the requested shards are done, others are still missing."
 
 
 def test_a_manifest_says_what_a_stage_was_made_from_what_it_made_and_what_it_cost(this):
@@ -69,7 +69,7 @@ def test_a_manifest_says_what_a_stage_was_made_from_what_it_made_and_what_it_cos
     }
     assert manifest["parameters"] == ROLLOUT.parameters(this.params, 0)
     assert {name: out["rows"] for name, out in manifest["outputs"].items()} == {"anchors": 8, "transitions": 24}
-    assert (manifest["cpu_seconds"], manifest["peak_bytes"]) == (1.5, 1000)  # as the executor has said
+    assert (manifest["cpu_seconds"], manifest["peak_bytes"]) == (1.5, 1000)  # as the executor reports
     assert manifest["evaluations"] == 4 * 2  # prompts, steps that the anchor visits
     assert manifest["seconds"] > 0
 
@@ -135,8 +135,8 @@ def test_a_stage_without_its_input_says_which_stage_to_run():
         Round().do(ROLLOUT)
 
 
-def test_shards_that_there_are_not_are_refused_before_anything_is_touched(this):
-    with pytest.raises(ValueError, match=r"This round has the shards \[0, 1\], got \[7\]. Ask for shards that it has"):
+def test_shards_that_do_not_exist_are_refused_before_anything_changes(this):
+    with pytest.raises(ValueError, match=r"This round has the shards \[0, 1\], got \[7\]. Name shards that it has"):
         this.do(ROLLOUT, shards=[1, 7])
     assert not (this.folder / "transitions").exists()
 

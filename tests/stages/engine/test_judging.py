@@ -1,4 +1,4 @@
-"""One batch before one reward: numbers, or whose fault it is that there are none."""
+"""One batch scored by one reward: numbers, or an error that names reward and picture."""
 
 from types import SimpleNamespace
 
@@ -31,13 +31,13 @@ def test_each_picture_gets_its_number_in_double_precision():
     assert values.dtype == np.float64
 
 
-def test_a_reward_that_knows_the_picture_it_failed_at_has_it_told():
+def test_a_reward_that_knows_the_picture_it_failed_at_has_it_named():
     with pytest.raises(ValueError, match=r"^Reward red failed at prompt p, branch 1: no server$"):
         judged(failing(RewardError("no server", row=1)))
 
 
 @pytest.mark.parametrize("error", [RewardError("no server"), ZeroDivisionError("no server")])
-def test_any_other_failure_is_told_with_the_pictures_of_the_batch(error):
+def test_any_other_failure_is_reported_with_the_pictures_of_the_batch(error):
     with pytest.raises(ValueError, match=r"failed at prompt p, branch 0 to prompt q, branch 0: no server") as caught:
         judged(failing(error))
     assert caught.value.__cause__ is error
@@ -50,10 +50,10 @@ def test_a_failure_at_a_single_picture_names_it_alone():
 
 
 def test_other_than_one_number_a_picture_is_refused():
-    with pytest.raises(ValueError, match=r"one number for each of 3 pictures, got the shape \(2,\). Mend the reward"):
+    with pytest.raises(ValueError, match=r"one number for each of 3 pictures, got the shape \(2,\). Fix the reward"):
         judged(lambda images, texts: torch.zeros(2))
 
 
 def test_what_is_no_finite_number_is_refused_with_the_first_picture_and_how_many():
-    with pytest.raises(FloatingPointError, match=r"got inf for prompt p, branch 1 \(2 of 3 pictures\).*drop the rewa"):
+    with pytest.raises(FloatingPointError, match=r"got inf for prompt p, branch 1 \(2 of 3 pictures\).*remove the"):
         judged(lambda images, texts: torch.tensor([0, torch.inf, torch.nan]))

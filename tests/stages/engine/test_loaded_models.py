@@ -1,4 +1,4 @@
-"""The models of a process: loaded when first asked for, once, and on the device while they are needed."""
+"""The models of a process: loaded at their first use, once, and on the device while they are needed."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def policies(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resources():
-    """Of the shapes world, of which all weights are trained."""
+    """Models of the shapes world; all weights are trained."""
     return Resources(tiny_params())
 
 
@@ -64,7 +64,7 @@ def above(policy, base):
     return {round((held - base[name]).mean().item(), 4) for name, held in weights(policy).items()}
 
 
-def test_the_schedule_has_the_shift_that_is_asked_for_or_the_models_own(resources):
+def test_the_schedule_has_the_shift_of_params_or_the_models_own(resources):
     torch.testing.assert_close(resources.sigmas(4), torch.tensor(SIGMAS, dtype=torch.float64))
     even, own = (Resources(tiny_params(f"rollout.shift={shift}")) for shift in ("1", "model"))
     assert even.sigmas(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
@@ -82,12 +82,12 @@ def test_texts_have_a_row_of_condition_each_and_where_that_costs_nothing_none_is
 
 
 def test_embeddings_that_cost_are_kept_apart_by_what_changes_them(latent, store):
-    for wanted, overrides in ((1, ()), (0, ()), (1, ("policy.max_sequence_length=32",))):
-        assert latent(*overrides)[0].encode(["a red fox"]) == wanted
+    for expected, overrides in ((1, ()), (0, ()), (1, ("policy.max_sequence_length=32",))):
+        assert latent(*overrides)[0].encode(["a red fox"]) == expected
     assert len(list((store / "embeddings").iterdir())) == 2
 
 
-def test_the_network_holds_the_weights_of_the_policy_that_is_asked_for(resources, policies):
+def test_the_network_holds_the_weights_of_the_requested_policy(resources, policies):
     base = weights(resources.policy(policies / "base"))
     assert above(resources.policy(policies / "trained"), base) == {0.01}
     assert above(resources.policy(policies / "trained", averaged=True), base) == {0.02}
@@ -132,9 +132,9 @@ def test_the_base_after_others_is_an_adapters_first_weights(latent, tmp_path):
     assert all(torch.equal(held[name], first[name]) for name in first)
 
 
-def test_what_is_cut_into_shares_is_another_network_than_paints(policies):
+def test_a_sharded_network_is_another_than_the_one_that_samples(policies):
     resources = Resources(tiny_params(*SHARES))
-    apart, painting = resources._load_apart(), resources.policy(policies / "base")
+    apart, painting = resources._load_for_shards(), resources.policy(policies / "base")
     assert apart.policy is not painting
     assert above(apart.hold(policies / "trained"), weights(painting)) == {0.01}
     assert all(parameter.requires_grad for parameter in apart.policy.module.parameters())
@@ -153,7 +153,7 @@ def test_a_reward_is_loaded_once(resources):
     assert resources.reward("judge_b").name == "judge_b"
 
 
-def test_a_stage_is_done_here_and_what_it_took_is_told(resources, tmp_path):
+def test_a_stage_is_done_here_and_what_it_took_is_reported(resources, tmp_path):
     job = Job(tiny_params(), 0, {}, {"prompts": tmp_path / "prompts"}, "made")
     spent = resources.do(STAGES["prompts"], job)
     assert read_table(tmp_path / "prompts").num_rows == 4
@@ -187,7 +187,7 @@ def test_models_that_are_kept_are_not_moved(resources, policies, monkeypatch):
 
 
 def test_what_is_loaded_in_a_later_stage_finds_room_and_goes_again(latent, monkeypatch):
-    """A run that goes on at `score` has the rewards on the device when it loads the network for its decoder."""
+    """A run that resumes at `score` has the rewards on the device when it loads the network for its decoder."""
     resources, _ = latent("resources.between_stages=offload")
     resources.need(*STAGES["score"].models)
     hps, policy, moves = resources.reward("hps").module, resources._load_base(), []
@@ -199,7 +199,7 @@ def test_what_is_loaded_in_a_later_stage_finds_room_and_goes_again(latent, monke
     assert set(moves[2:]) == {(policy.module, "cpu"), (policy.decoder, "the device"), (hps, "the device")}
 
 
-def test_those_who_learn_in_shares_do_not_need_the_network_that_paints():
+def test_processes_that_train_shards_do_not_need_the_network_that_samples():
     resources = Resources(tiny_params(*SHARES))
     for stage, needed in (("update", ("base",)), ("rollout", ("network",))):
         resources.need(*STAGES[stage].models)

@@ -14,7 +14,7 @@ clears = pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), rea
 
 
 @clears
-def test_a_peak_holds_what_was_let_go_and_ends_when_another_begins():
+def test_a_peak_holds_what_was_freed_and_ends_when_another_begins():
     begin_peak(CPU)
     before = peak_bytes(CPU)
     block = bytearray(os.urandom(2**20)) * 200

@@ -1,4 +1,4 @@
-"""What params.yaml asks of the method, value by value."""
+"""The parameters as records of the method, value by value."""
 
 from dataclasses import asdict
 
@@ -16,8 +16,8 @@ STALE = (
 
 
 def test_a_rule_of_updates_says_what_the_parameters_say():
-    asked = ("rollout.eta=0.6", "update.clip_range=0.2", "update.kl_weight=0.5", "update.num_minibatches=2")
-    rule = asdict(update_rule(tiny_params(*asked, "update.num_epochs=3", "update.micro_batch=5"), 1, SIGMAS))
+    overrides = ("rollout.eta=0.6", "update.clip_range=0.2", "update.kl_weight=0.5", "update.num_minibatches=2")
+    rule = asdict(update_rule(tiny_params(*overrides, "update.num_epochs=3", "update.micro_batch=5"), 1, SIGMAS))
     assert rule.pop("sigmas") is not None
     assert rule == {
         "sde": "flow",
@@ -46,9 +46,9 @@ def test_the_learning_rate_rises_falls_and_is_halved_from_each_named_round_on():
     assert [learning_rate(halved, number) for number in range(6)] == [0.5, 1, 1, 0.375, 0.125, 0.0625]
 
 
-def test_the_optimizer_is_the_one_that_is_asked_for():
-    asked = ("update.betas=[0.8, 0.9]", "update.weight_decay=0.1", "update.max_grad_norm=2", "update.ema_decay=0.5")
-    assert asdict(optimizer_settings(tiny_params(*asked).update)) == {
+def test_the_optimizer_is_the_one_of_params():
+    overrides = ("update.betas=[0.8, 0.9]", "update.weight_decay=0.1", "update.max_grad_norm=2", "update.ema_decay=0.5")
+    assert asdict(optimizer_settings(tiny_params(*overrides).update)) == {
         "learning_rate": 1e-4,
         "betas": (0.8, 0.9),
         "weight_decay": 0.1,
@@ -58,7 +58,7 @@ def test_the_optimizer_is_the_one_that_is_asked_for():
 
 
 def test_a_rule_of_advantages_says_what_the_parameters_say():
-    asked = (
+    overrides = (
         "fusion=mean",
         "normalise=mixed",
         "std_floor_frac=0.2",
@@ -66,8 +66,8 @@ def test_a_rule_of_advantages_says_what_the_parameters_say():
         "clamp=3",
         "reward_weights={judge_a: 2}",
     )
-    chosen = tiny_params(*(f"integrate.{one}" for one in asked)).integrate
-    assert asdict(integration_rule(chosen, [1, 2])) == {
+    settings = tiny_params(*(f"integrate.{one}" for one in overrides)).integrate
+    assert asdict(integration_rule(settings, [1, 2])) == {
         "reward_weights": {"judge_a": 2},
         "granularity_weights": {1: 1, 2: 1},
         "fusion": "mean",
@@ -83,5 +83,5 @@ def test_a_rule_of_advantages_says_what_the_parameters_say():
     [("[1.0, 0.5]", [1, 2], {1: 1, 2: 0.5}), ("[1.0, 0.5]", [2, 1], {2: 1, 1: 0.5}), ("null", [1, 3], {1: 1, 3: 1})],
 )
 def test_weights_go_with_the_granularities_in_their_order(given, granularities, weights):
-    chosen = tiny_params(f"integrate.granularity_weights={given}").integrate
-    assert integration_rule(chosen, granularities).granularity_weights == weights
+    settings = tiny_params(f"integrate.granularity_weights={given}").integrate
+    assert integration_rule(settings, granularities).granularity_weights == weights

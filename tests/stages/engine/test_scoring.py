@@ -53,7 +53,7 @@ def test_pictures_come_before_a_reward_in_micro_batches(shop):
     assert shop.resources.reward("words").batches == (2, 1)
 
 
-def test_a_picture_without_a_number_is_told_by_prompt_window_branch_and_granularity(shop):
+def test_a_picture_without_a_number_is_reported_by_prompt_window_branch_and_granularity(shop):
     shop.resources.rewards["red"].score = lambda images, texts: torch.full((len(images),), torch.nan)
     with pytest.raises(FloatingPointError, match=r"for prompt a, window 0, branch 0, granularity 1 \(2 of 2 pictures"):
         table(shop)

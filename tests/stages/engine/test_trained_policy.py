@@ -1,4 +1,4 @@
-"""The network that learns: kept from round to round, alone or in shares of which this process has all."""
+"""The network that is trained: kept from round to round, alone or in shards that this process has all."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ def weight(held):
 def taken(one, folder):
     """A step along a gradient of 1, stored; the trainer that took it."""
     trainer = one.trainer(folder, SETTINGS)
-    one._held().policy.module.weight.sum().backward()
+    one._trained_policy().policy.module.weight.sum().backward()
     trainer.step()
     write_policy(folder.parent / "next", trainer)
     one.trained(folder.parent / "next")
@@ -69,7 +69,7 @@ def test_the_field_is_that_of_the_stored_policy_with_gradient(tmp_path):
     assert (field.micro_batch, field.team.process_group) == (4, ALONE)
 
 
-def test_a_trainer_goes_on_from_the_weights_and_moments_on_disk(tmp_path):
+def test_a_trainer_continues_from_the_weights_and_moments_on_disk(tmp_path):
     """The first step of AdamW is the learning rate; the moments of the gradient 1 are 0.1 and 0.001."""
     taken(learning(painting=network()), store_policy(tmp_path / "one", 2.0))
     again = learning(painting=(held := network())).trainer(tmp_path / "next", SETTINGS)
@@ -96,7 +96,7 @@ def test_a_trainer_whose_policy_was_not_stored_is_not_gone_on_with(tmp_path):
     assert (again.num_steps, weight(held)) == (0, 2)
 
 
-def test_alone_there_are_no_shares_and_nobody_to_wait_for(tmp_path):
+def test_alone_there_are_no_shares_and_no_process_to_wait_for(tmp_path):
     one = learning(painting=(held := network()), in_shares=True)
     assert one.field(store_policy(tmp_path / "one", 2.0), 4).policy is held.policy
 
@@ -121,4 +121,4 @@ def test_a_network_in_shares_is_another_and_gives_its_weights_to_the_one_that_pa
         path.unlink()
     if paints:
         assert weight(painting) == pytest.approx(1.9)
-        painting.hold(tmp_path / "next")  # it knows whose they are and reads nothing
+        painting.hold(tmp_path / "next")  # it knows their policy and reads nothing

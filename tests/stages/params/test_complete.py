@@ -7,7 +7,7 @@ def test_granularities_are_strides_in_their_order():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("complete.granularities=[]", "complete.granularities: "),
         ("complete.granularities=[0]", "complete.granularities.0: input should be greater than or equal to 1, got 0"),
@@ -17,5 +17,5 @@ def test_granularities_are_strides_in_their_order():
         ("complete.micro_batch=0", "complete.micro_batch: input should be greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

@@ -8,11 +8,11 @@ def test_the_reward_that_chooses_is_one_of_those_evaluated():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (
             ["evaluate.rewards=[judge_a]", "evaluate.choose_by=strict"],
-            "evaluate.choose_by: one of evaluate.rewards is required, judge_a, got strict. Name the one that tells",
+            "evaluate.choose_by: one of evaluate.rewards is required, judge_a, got strict. Choose the most reliable",
         ),
         (
             ["evaluate.rewards=[strict, strict]", "evaluate.choose_by=strict"],
@@ -28,5 +28,5 @@ def test_the_reward_that_chooses_is_one_of_those_evaluated():
         (["evaluate.micro_batch=0"], "evaluate.micro_batch: input should be greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_values_are_refused(overrides, said):
-    assert said in refusal(*overrides)
+def test_bad_values_are_refused(overrides, message):
+    assert message in refusal(*overrides)

@@ -23,7 +23,7 @@ def test_numbers_in_scientific_notation_need_no_point():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         (
             "rollout.group_size=1",
@@ -50,15 +50,15 @@ def test_numbers_in_scientific_notation_need_no_point():
         ("run.seed=[", "could not be applied"),
     ],
 )
-def test_bad_values_are_refused_with_key_required_got_and_do(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused_with_key_required_got_and_do(override, message):
+    assert message in refusal(override)
 
 
-def test_every_fault_is_told_at_once():
-    said = refusal("rollout.group_size=1", "run.rounds=0")
-    assert "rollout.group_size" in said
-    assert "run.rounds" in said
-    assert said.startswith("The parameters are not valid; nothing was started.")
+def test_every_fault_is_reported_at_once():
+    message = refusal("rollout.group_size=1", "run.rounds=0")
+    assert "rollout.group_size" in message
+    assert "run.rounds" in message
+    assert message.startswith("The parameters are not valid; nothing was started.")
 
 
 def test_a_missing_key_is_named(tmp_path):

@@ -21,7 +21,7 @@ def test_what_the_course_of_a_run_trips_may_roll_it_back_but_disk_and_time_may_n
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("guards.max_rollbacks=-1", "guards.max_rollbacks: input should be greater than or equal to 0, got -1"),
         ("guards.exploding.times=1", "guards.exploding.times: input should be greater than 1, got 1"),
@@ -34,5 +34,5 @@ def test_what_the_course_of_a_run_trips_may_roll_it_back_but_disk_and_time_may_n
         ("guards.time.hours=0", "guards.time.hours: input should be greater than 0, got 0"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

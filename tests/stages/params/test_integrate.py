@@ -12,7 +12,7 @@ def test_weights_belong_to_rewards_and_granularities():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (TWO, "one weight for each of score.rewards ['judge_a', 'judge_b'] is required, got ['judge_a']. Make them"),
         (["integrate.reward_weights={judge_b: 1.0}"], "score.rewards ['judge_a'] is required, got ['judge_b']"),
@@ -32,5 +32,5 @@ def test_weights_belong_to_rewards_and_granularities():
         (["integrate.std_eps=.inf"], "integrate.std_eps: input should be a finite number, got inf"),
     ],
 )
-def test_bad_values_are_refused(overrides, said):
-    assert said in refusal(*overrides)
+def test_bad_values_are_refused(overrides, message):
+    assert message in refusal(*overrides)

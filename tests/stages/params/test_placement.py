@@ -27,14 +27,14 @@ def test_devices_are_those_of_the_runners_and_of_the_scorers_shares_rounded_up()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (
             [*RAY, "placement.update_runners=5"],
             "placement.update_runners: at most placement.num_runners, 4, can update, got 5. Lower it, or set it to",
         ),
-        (["placement.staleness=1"], "placement.staleness: 0 is required where nobody is left to roll out while"),
-        ([*RAY, "placement.staleness=1"], "placement.staleness: 0 is required where nobody is left"),
+        (["placement.staleness=1"], "placement.staleness: 0 is required if no runner is left to sample during the"),
+        ([*RAY, "placement.staleness=1"], "placement.staleness: 0 is required if no runner is left"),
         ([*RAY, "placement.staleness=2", "placement.update_runners=2"], "placement.staleness: input should be 0 or 1"),
         (["placement.runner=slurm"], "placement.runner: input should be 'local' or 'ray', got 'slurm'"),
         (["placement.gpus_per_runner=2"], "placement.gpus_per_runner: input should be 0 or 1, got 2"),
@@ -44,8 +44,8 @@ def test_devices_are_those_of_the_runners_and_of_the_scorers_shares_rounded_up()
         ([SCORERS.format(1, 2)], "placement.scorers.gpus_per_runner: input should be less than or equal to 1, got 2"),
     ],
 )
-def test_bad_values_are_refused(overrides, said):
-    assert said in refusal(*overrides)
+def test_bad_values_are_refused(overrides, message):
+    assert message in refusal(*overrides)
 
 
 def test_a_round_may_be_rolled_out_ahead_where_runners_are_left_for_it():

@@ -3,7 +3,7 @@ from refusals import of_preset, refusal
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("policy.height=100", "policy.height: input should be a multiple of 16, got 100"),
         ("policy.width=0", "policy.width: input should be greater than or equal to 16, got 0"),
@@ -16,8 +16,8 @@ from refusals import of_preset, refusal
         ("policy.lora={rank: 1, alpha: 1, targets: [a], dropout: 0}", "policy.lora.dropout: unknown key, got 0"),
     ],
 )
-def test_faults_of_flux_are_told_with_their_key(change, said):
-    with pytest.raises(ValueError, match=said):
+def test_faults_of_flux_are_reported_with_their_key(change, message):
+    with pytest.raises(ValueError, match=message):
         of_preset("tiny-flux", change)
 
 

@@ -21,7 +21,7 @@ RECIPE = {
     "rollout": ("num_steps", "steps", "group_size", "sde", "eta"),
     "update": ("learning_rate", "warmup_rounds", "decay_rounds", "final_frac"),
 }
-"""What the recipe of the embedded world is free to change without another preset being changed by it."""
+"""Keys that the recipe of the shapes world may change without changing another preset."""
 METHODS = {
     "g2rpo": ("flow", 0.7),
     "g2rpo-lambda1": ("flow", 0.7),
@@ -40,14 +40,14 @@ def preset(tmp_path, text):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
-    """Those of methods and comparisons hang on no default of params.yaml: they may say what it says.
+    """Those of methods and comparisons depend on no default of params.yaml: they may repeat it.
 
-    A section of another family or method takes the place of the whole, so it says all there is.
+    A section of another family or method replaces the whole section, so it has every key.
     """
     params = load_params(path).model_dump(mode="json")
-    said = yaml.safe_load(path.read_text())
-    base = load_params(path.parent / said.pop("extends")).model_dump(mode="json")
-    for section, keys in said.items():
+    preset = yaml.safe_load(path.read_text())
+    base = load_params(path.parent / preset.pop("extends")).model_dump(mode="json")
+    for section, keys in preset.items():
         whole = any(base[section].get(tag) != keys.get(tag, base[section].get(tag)) for tag in ("family", "method"))
         for key, value in keys.items():
             assert params[section][key] == value
@@ -57,7 +57,7 @@ def test_every_shipped_preset_is_valid_and_says_only_what_differs(path):
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, path):
+def test_no_shipped_preset_depends_on_the_recipe_of_the_shapes_world(tmp_path, path):
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, keys in RECIPE.items():
@@ -68,7 +68,7 @@ def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, p
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("rollout: {groupsize: 3}", "rollout.groupsize: unknown key, got 3"),
         ("rolout: {eta: 1}", "rolout: unknown key"),
@@ -85,8 +85,8 @@ def test_no_shipped_preset_hangs_on_the_recipe_of_the_embedded_world(tmp_path, p
         ),
     ],
 )
-def test_faults_of_a_preset_are_told_in_its_own_words(tmp_path, text, said):
-    with pytest.raises(ValueError, match=said):
+def test_faults_of_a_preset_are_reported_in_its_own_words(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
         load_params(preset(tmp_path, text))
 
 
@@ -127,8 +127,8 @@ def flux_preset(name):
 
 def test_windows_of_the_published_recipes_by_hand():
     def window(name, number):
-        (found,) = load_params(ROOT / f"presets/flux1-dev-{name}.yaml").rollout.windows(number, 0)
-        return found
+        (window,) = load_params(ROOT / f"presets/flux1-dev-{name}.yaml").rollout.windows(number, 0)
+        return window
 
     # MixGRPO: w = 4, s = 1, tau = 25; the last of 300 rounds is at place 299 // 25 = 11
     assert [window("mix-grpo", number)[0] for number in (0, 24, 25, 299)] == [0, 0, 1, 11]

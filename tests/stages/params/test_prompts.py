@@ -8,7 +8,7 @@ def test_prompts_are_drawn_from_a_split_of_the_family_or_of_a_folder():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("prompts.split=dev", "prompts.split: input should be 'train', 'tuning', 'test' or 'all', got 'dev'"),
         ("prompts.path=3", "prompts.path: input should be a valid string, got 3"),
@@ -16,5 +16,5 @@ def test_prompts_are_drawn_from_a_split_of_the_family_or_of_a_folder():
         ("prompts.shard_size=0", "prompts.shard_size: input should be greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

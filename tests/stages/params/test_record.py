@@ -9,7 +9,7 @@ RAY = ("placement.runner=ray", "placement.num_runners=4")
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["score.rewards=[judge_b]"], "integrate.reward_weights: one weight for each of score.rewards ['judge_b']"),
         (
@@ -21,7 +21,7 @@ RAY = ("placement.runner=ray", "placement.num_runners=4")
             ["rollout.steps=[2]", "complete.granularities=[2, 3]"],
             "complete.granularities: granularities that reach the picture by different steps are required, got [2, 3]",
         ),
-        (["report.split=tuning"], "report.split: captions other than those of evaluate.split are required, so that"),
+        (["report.split=tuning"], "report.split: a split other than evaluate.split is required, since"),
         (
             [*RAY, "resources.device=cuda", "placement.gpus_per_runner=0"],
             "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got 0 with cuda",
@@ -30,15 +30,15 @@ RAY = ("placement.runner=ray", "placement.num_runners=4")
             [*RAY, "resources.device=cpu", "placement.gpus_per_runner=1"],
             "placement.gpus_per_runner: 1 is required with resources.device cuda and 0 with cpu, got 1 with cpu",
         ),
-        (["resources.quantise=int8"], "resources.quantise: a policy of which only an adapter is trained is required"),
+        (["resources.quantise=int8"], "resources.quantise: a policy with an adapter is required"),
     ],
 )
-def test_sections_that_disagree_are_refused_with_both_keys(overrides, said):
-    assert said in refusal(*overrides)
+def test_sections_that_disagree_are_refused_with_both_keys(overrides, message):
+    assert message in refusal(*overrides)
 
 
 def test_weights_in_shares_are_refused_where_an_adapter_is_trained():
-    with pytest.raises(ValueError, match=r"placement.parallel: ddp or auto is required where an adapter is trained"):
+    with pytest.raises(ValueError, match=r"placement.parallel: ddp or auto is required to train an adapter, got fsdp"):
         of_preset("tiny-flux", "placement.parallel=fsdp")
 
 
@@ -56,7 +56,7 @@ def test_an_adapter_is_trained_where_lora_is_set():
     ("parallel", "lora", "shares"),
     [("auto", "", True), ("fsdp", "", True), ("ddp", "", False), ("auto", "adapter", False), ("ddp", "adapter", False)],
 )
-def test_all_weights_lie_in_shares_on_several_runners_unless_copies_are_asked_for(parallel, lora, shares):
+def test_all_weights_lie_in_shares_on_several_runners_unless_copies_are_set(parallel, lora, shares):
     how = [*RAY, f"placement.parallel={parallel}", *([] if lora else ["policy.lora=null"])]
     assert of_preset("tiny-flux", *how).learns_in_shares == shares
 

@@ -8,7 +8,7 @@ def test_steps_of_the_report_are_its_own_or_those_of_evaluate():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("report.num_steps=[4, 4]", "report.num_steps: distinct values are required, got [4, 4]. Name each once."),
         ("report.num_steps=[]", "report.num_steps: "),
@@ -17,5 +17,5 @@ def test_steps_of_the_report_are_its_own_or_those_of_evaluate():
         ("report.num_noises=0", "report.num_noises: input should be greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

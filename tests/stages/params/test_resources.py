@@ -8,7 +8,7 @@ def test_resources_are_read_as_they_are_written():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("resources.device=mps", "resources.device: input should be 'auto', 'cpu' or 'cuda', got 'mps'"),
         ("resources.dtype=float16", "resources.dtype: input should be 'float32' or 'bfloat16', got 'float16'"),
@@ -19,5 +19,5 @@ def test_resources_are_read_as_they_are_written():
         ("resources.between_stages=forget", "resources.between_stages: input should be 'keep' or 'offload'"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

@@ -26,7 +26,7 @@ def test_hps_has_what_its_backend_needs_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ("{kind: hpsv3}", "rewards.r.kind: one of 'hps', 'clip_score', 'pick_score', 'image_reward', 'aesthetic', 'jp"),
         ("{kind: jpeg, quality: 99}", "rewards.r.quality: input should be less than or equal to 95, got 99"),
@@ -35,5 +35,5 @@ def test_hps_has_what_its_backend_needs_and_nothing_else():
         ("{kind: remote, url: u, model: m, revision: r}", "rewards.r.batch: required, got nothing"),
     ],
 )
-def test_bad_values_are_refused(settings, said):
-    assert said in refusal(f"rewards.r={settings}")
+def test_bad_values_are_refused(settings, message):
+    assert message in refusal(f"rewards.r={settings}")

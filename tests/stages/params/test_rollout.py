@@ -36,9 +36,9 @@ def refusal(*overrides):
 
 
 def test_a_method_by_set_takes_over_what_both_have():
-    chosen = load(*MIX, "rollout.eta=0.4").rollout
-    assert (chosen.method, chosen.eta, chosen.group_size, chosen.steps) == ("mix_grpo", 0.4, 12, (0, 1, 2, 3))
-    assert (chosen.window_size, chosen.window_interval, chosen.own_noise) == (2, 25, False)
+    rollout = load(*MIX, "rollout.eta=0.4").rollout
+    assert (rollout.method, rollout.eta, rollout.group_size, rollout.steps) == ("mix_grpo", 0.4, 12, (0, 1, 2, 3))
+    assert (rollout.window_size, rollout.window_interval, rollout.own_noise) == (2, 25, False)
     assert load(*FLOW).rollout.own_noise
     assert not load("rollout.method=dance_grpo", "rollout.initial_noise=shared").rollout.own_noise
 
@@ -48,22 +48,22 @@ def test_the_order_of_overrides_does_not_matter():
 
 
 def test_the_keys_of_the_former_method_go():
-    chosen = load("rollout.steps_a_round=2", *FLOW).rollout
-    assert not hasattr(chosen, "steps_a_round")
+    rollout = load("rollout.steps_a_round=2", *FLOW).rollout
+    assert not hasattr(rollout, "steps_a_round")
     back = load(*MIX, "rollout.method=g2rpo", "rollout.steps_a_round=null", "rollout.step_weights=null")
     assert back == load()
 
 
-def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
-    said = refusal("rollout.method=mix_grpo")
+def test_a_method_by_set_without_its_keys_reports_each_missing_key():
+    message = refusal("rollout.method=mix_grpo")
     for key in ("window_size", "window_stride", "window_interval", "window_schedule", "initial_noise"):
-        assert f"rollout.{key}: required, got nothing. Add it" in said
-    assert "steps_a_round" not in said
+        assert f"rollout.{key}: required, got nothing. Add it" in message
+    assert "steps_a_round" not in message
     assert "rollout.initial_noise: required, got nothing" in refusal("rollout.method=dance_grpo")
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["rollout.method=ppo"], "rollout.method: one of 'g2rpo', 'mix_grpo', 'flow_grpo', 'dance_grpo' is required"),
         (["rollout.initial_noise=own"], "rollout.initial_noise: unknown key, got 'own'. Remove it or correct it"),
@@ -83,9 +83,9 @@ def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
         (["rollout.sde=ode"], "rollout.sde: input should be 'flow', 'dance' or 'cps', got 'ode'"),
         (["rollout.sde=cps", "rollout.eta=1.2"], "rollout.eta: at most 1 with sde cps, got 1.2. Lower it, as to 0.7"),
         (["rollout.steps_a_round=5"], "rollout.steps_a_round: at most the 4 steps of rollout.steps is required, got 5"),
-        (["rollout.step_weights=[1.0, 2.0]"], "rollout.step_weights: one for each of the 4 steps of rollout.steps"),
+        (["rollout.step_weights=[1.0, 2.0]"], "rollout.step_weights: one weight for each of the 4 steps of"),
         (["rollout.step_weights=[1.0, 2.0, 0.0, 1.0]"], "rollout.step_weights.2: input should be greater than 0"),
-        (["rollout.step_weights=[1.0, 2.0, 1.0, 1.0]"], "null is required where rollout.steps_a_round is null"),
+        (["rollout.step_weights=[1.0, 2.0, 1.0, 1.0]"], "null is required if rollout.steps_a_round is null"),
         (["update.train_frac=0.6"], "update.train_frac: 1 is required with rollout.method g2rpo"),
         (
             [*FLOW, "complete.granularities=[1, 2]", "rollout.steps=[6]"],
@@ -99,8 +99,8 @@ def test_a_method_by_set_without_its_keys_is_told_each_that_lacks():
         (["update.cadence=step", "update.num_minibatches=2"], "got 2 with 8 prompts at cadence step. Change one"),
     ],
 )
-def test_bad_values_are_refused_with_key_required_got_and_do(overrides, said):
-    assert said in refusal(*overrides)
+def test_bad_values_are_refused_with_key_required_got_and_do(overrides, message):
+    assert message in refusal(*overrides)
 
 
 def test_an_eta_above_one_is_for_the_sdes_alone():
@@ -122,16 +122,16 @@ def test_a_preset_of_another_method_takes_the_place_of_the_whole_section(tmp_pat
     assert "rollout.initial_noise" not in str(caught.value)
 
 
-@pytest.mark.parametrize("said", ["rollout: {method: mix_grpo, window_size: 1}", "rollout: {window_size: 1}"])
-def test_a_preset_of_the_same_method_says_only_what_differs(tmp_path, said):
+@pytest.mark.parametrize("preset", ["rollout: {method: mix_grpo, window_size: 1}", "rollout: {window_size: 1}"])
+def test_a_preset_of_the_same_method_says_only_what_differs(tmp_path, preset):
     base = ROOT / "presets/methods/mix-grpo.yaml"
-    chosen, before = (load_params(path).rollout for path in (overlay(tmp_path, said, base), base))
-    assert chosen == before.model_copy(update={"window_size": 1})
+    rollout, before = (load_params(path).rollout for path in (overlay(tmp_path, preset, base), base))
+    assert rollout == before.model_copy(update={"window_size": 1})
 
 
 def test_a_window_moves_by_the_parameters():
-    chosen = load(*MIX, "rollout.window_interval=2").rollout
-    assert [chosen.windows(number, 0) for number in range(7)] == [
+    rollout = load(*MIX, "rollout.window_interval=2").rollout
+    assert [rollout.windows(number, 0) for number in range(7)] == [
         *[((0, 1),)] * 2,
         *[((1, 2),)] * 2,
         *[((2, 3),)] * 2,

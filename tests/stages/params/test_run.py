@@ -8,7 +8,7 @@ def test_a_seed_is_any_whole_number_that_63_bits_hold(seed):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("run.seed=-1", "run.seed: input should be greater than or equal to 0, got -1"),
         (f"run.seed={2**63}", "run.seed: input should be less than 9223372036854775808"),
@@ -17,5 +17,5 @@ def test_a_seed_is_any_whole_number_that_63_bits_hold(seed):
         ("run.rounds=ten", "run.rounds: input should be a valid integer, got 'ten'"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

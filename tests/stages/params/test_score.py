@@ -8,7 +8,7 @@ def test_several_rewards_may_be_trained_on():
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("score.rewards=[]", "score.rewards: "),
         ("score.rewards=[judge_a, judge_a]", "score.rewards: distinct values are required, got ['judge_a', 'judge_a']"),
@@ -16,5 +16,5 @@ def test_several_rewards_may_be_trained_on():
         ("score.micro_batch=0", "score.micro_batch: input should be greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

@@ -1,4 +1,4 @@
-"""What all sections are: frozen, strict and complete."""
+"""All sections are frozen, strict and complete."""
 
 from typing import Annotated
 
@@ -29,8 +29,8 @@ class Marked(Section):
 
 
 def test_what_a_key_has_an_effect_on_is_written_on_its_field():
-    found = [Marked.effect_of(key) for key in ("place", "colour", "size")]
-    assert found == [Effect.CONTENTS, Effect.NONE, None]
+    effects = [Marked.effect_of(key) for key in ("place", "colour", "size")]
+    assert effects == [Effect.CONTENTS, Effect.NONE, None]
     section = Marked(place="here", colour="red", size=3)
     assert section.without(Effect.NONE) == {"place": "here", "size": 3}
     assert section.without(*Effect) == {"size": 3}

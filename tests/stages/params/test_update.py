@@ -4,12 +4,12 @@ from refusals import refusal, shipped
 
 def test_halvings_are_rounds_in_rising_order_and_one_named_twice_quarters():
     assert shipped("update.halved_after=[3, 3, 8]").update.halved_after == (3, 3, 8)
-    said = "update.halved_after: rounds in rising order are required, got [8, 3]. Sort them."
-    assert said in refusal("update.halved_after=[8, 3]")
+    message = "update.halved_after: rounds in rising order are required, got [8, 3]. Sort them."
+    assert message in refusal("update.halved_after=[8, 3]")
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("update.learning_rate=.nan", "update.learning_rate: input should be"),
         ("update.learning_rate=0", "update.learning_rate: input should be greater than 0, got 0"),
@@ -31,5 +31,5 @@ def test_halvings_are_rounds_in_rising_order_and_one_named_twice_quarters():
         ("update.max_log_prob_gap=0", "update.max_log_prob_gap: input should be greater than 0, got 0"),
     ],
 )
-def test_bad_values_are_refused(override, said):
-    assert said in refusal(override)
+def test_bad_values_are_refused(override, message):
+    assert message in refusal(override)

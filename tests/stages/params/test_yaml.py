@@ -15,7 +15,7 @@ def test_a_mapping_is_read_as_yaml_has_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("[1, 2]", r"p\.yaml must hold keys and values, got list. Start from a shipped file"),
         ("", r"p\.yaml must hold keys and values, got NoneType"),
@@ -23,9 +23,9 @@ def test_a_mapping_is_read_as_yaml_has_it(tmp_path):
         ("run: !!python/object:os.system {}", r"p\.yaml must be YAML; it could not be read: could not determine a"),
     ],
 )
-def test_what_is_no_mapping_is_refused(tmp_path, content, said):
+def test_what_is_no_mapping_is_refused(tmp_path, content, message):
     (tmp_path / "p.yaml").write_text(content)
-    with pytest.raises(ValueError, match=rf"(?s){said}"):
+    with pytest.raises(ValueError, match=rf"(?s){message}"):
         read(tmp_path / "p.yaml")
 
 
@@ -47,16 +47,16 @@ def test_files_are_read_along_what_they_extend_the_lowest_last(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        ("extends: p.yaml", r"extends in .*p\.yaml: files that end somewhere are required, got a circle at .*p\.yaml"),
-        ("extends: 3", r"extends: the name of a file is required, got 3 in .*p\.yaml. As ../params.yaml"),
+        ("extends: p.yaml", r"extends in .*p\.yaml: files that form no circle are required, got one at .*p\.yaml"),
+        ("extends: 3", r"extends: a file name is required, got 3 in .*p\.yaml. Name one, as ../params.yaml"),
         ("extends: lost.yaml", r"got .*lost\.yaml, which does not exist. Correct extends in .*p\.yaml"),
     ],
 )
-def test_files_that_extend_nothing_readable_are_refused(tmp_path, content, said):
+def test_files_that_extend_nothing_readable_are_refused(tmp_path, content, message):
     (tmp_path / "p.yaml").write_text(content)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_extending(tmp_path / "p.yaml", "A file", "--params FILE")
 
 

@@ -8,7 +8,7 @@ from stages.readings.best_round import best_round, best_trained_round, held_out_
 
 
 @pytest.fixture
-def judged():
+def evaluated():
     """Four rounds; `rule_soft`, which chooses, was 0.5, 0.25, 0.75, 0.75 and 0.5 after 0 to 4 of them."""
     run, params = begun("run.rounds=4")
     for _ in range(4):
@@ -18,35 +18,35 @@ def judged():
     return run, params
 
 
-def let_go(run, policy_round):
-    """Take the weights of a policy away."""
+def remove_weights(run, policy_round):
+    """Remove the weights of a policy."""
     files = {"weights.safetensors": "1"}
     state = {"digest": state_digest(policy_round, files), "num_steps": policy_round, "files": files}
     write_json(run.policy_folder(policy_round) / "state.json", state)
 
 
-def test_the_best_round_is_the_earliest_of_the_highest_mean(judged):
-    assert best_round(*judged) == best_trained_round(*judged) == 2
+def test_the_best_round_is_the_earliest_of_the_highest_mean(evaluated):
+    assert best_round(*evaluated) == best_trained_round(*evaluated) == 2
 
 
-def test_only_rounds_below_one_count_where_that_is_asked(judged):
-    assert [best_round(*judged, below=below) for below in (1, 2, 3, 5)] == [0, 0, 2, 2]
+def test_only_rounds_below_one_count_if_that_is_set(evaluated):
+    assert [best_round(*evaluated, below=below) for below in (1, 2, 3, 5)] == [0, 0, 2, 2]
 
 
-def test_a_policy_that_was_let_go_is_passed_over(judged):
-    let_go(judged[0], 2)
-    assert best_round(*judged) == 3
-    let_go(judged[0], 3)
-    assert (best_round(*judged), best_trained_round(*judged)) == (0, 4)
+def test_a_policy_that_was_pruned_is_skipped(evaluated):
+    remove_weights(evaluated[0], 2)
+    assert best_round(*evaluated) == 3
+    remove_weights(evaluated[0], 3)
+    assert (best_round(*evaluated), best_trained_round(*evaluated)) == (0, 4)
 
 
-def test_another_reward_may_choose(judged):
-    run, params = judged
+def test_another_reward_may_choose(evaluated):
+    run, params = evaluated
     by = params.with_values({"evaluate.choose_by": "judge_a"})
     assert best_round(run, by) == 4
 
 
-def test_without_a_judgement_the_base_is_the_best_and_the_last_round_the_best_trained():
+def test_without_an_evaluation_the_base_is_the_best_and_the_last_round_the_best_trained():
     run, params = begun("run.rounds=4")
     finish(run)
     finish(run)
@@ -55,8 +55,8 @@ def test_without_a_judgement_the_base_is_the_best_and_the_last_round_the_best_tr
     assert best_trained_round(run, fewer) == 1
 
 
-def test_evaluations_count_that_were_made_as_they_are_asked_for_now_on_rounds_that_are_reached(judged):
-    run, params = judged
+def test_evaluations_count_that_were_made_as_they_would_be_now_on_rounds_that_are_reached(evaluated):
+    run, params = evaluated
     assert judged_alike(run, params) == [0, 1, 2, 3, 4]
     assert judged_alike(run, tiny_params("run.rounds=3")) == [0, 1, 2, 3]
     assert judged_alike(run, tiny_params("run.rounds=4", "evaluate.num_noises=2")) == []
@@ -67,7 +67,7 @@ def test_evaluations_count_that_were_made_as_they_are_asked_for_now_on_rounds_th
     assert judged_alike(run, params) == [0, 2, 4]
 
 
-def test_the_history_has_the_mean_of_each_reward_by_policy_round(judged):
-    history = held_out_history(*judged)
+def test_the_history_has_the_mean_of_each_reward_by_policy_round(evaluated):
+    history = held_out_history(*evaluated)
     assert list(history) == [0, 1, 2, 3, 4]
     assert history[2] == {"judge_a": 0.2, "judge_b": 0.0, "rule_soft": 0.75, "rule_strict": 0.0}

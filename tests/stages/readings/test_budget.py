@@ -42,8 +42,8 @@ def test_methods_are_not_charged_for_what_is_measured_beside_them():
         "a KL that weighs": tiny_params(*FLOW, "update.kl_weight=0.1"),
     }
     walked = 4 * 3 * (5 + 1)
-    asked = {name: method_evaluations(params, 0) - walked for name, params in of.items()}
-    assert asked == {"one step": 3 * 60, "four steps": 3 * 60, "a KL that weighs": 4 * 60}
+    required = {name: method_evaluations(params, 0) - walked for name, params in of.items()}
+    assert required == {"one step": 3 * 60, "four steps": 3 * 60, "a KL that weighs": 4 * 60}
     counted = {name: round_evaluations(params, 0) - walked for name, params in of.items()}
     assert counted == {"one step": 3 * 60 + 32, "four steps": 3 * 60 + 60 + 45, "a KL that weighs": 4 * 60}
 
@@ -68,7 +68,7 @@ def test_a_budget_that_pays_for_no_round_is_refused():
 
 
 def test_a_share_of_the_steps_trains_so_much_less():
-    """12 branches of 5 steps from noises of their own, of which 3 train, 3 evaluations each; each walks 5 and 1."""
+    """12 branches of 5 steps from their own noises; 3 of the steps train, 3 evaluations each; each walks 5 and 1."""
     params = tiny_params(*DANCE, "rollout.initial_noise=own")
     assert method_evaluations(params, 0) == 12 * (5 + 1) + 12 * 3 * 3
 

@@ -21,10 +21,10 @@ def test_a_round_by_hand_has_the_metrics_derived_by_hand(linked):
     """Round 1 begins with w = 1: rewards 1 and 1 + 2 g at granularity g, of spread g sqrt(2); advantages +- sqrt(2)."""
     run = linked[0]
     edit(run.round_folder(1) / "score.json", lambda manifest: manifest.update(seconds=2.5, peak_bytes=7))
-    found = round_metrics(run, 1)
-    told = {name: found[name] for name in found if not name.startswith(("update/", "seconds/", "peak_bytes/"))}
+    metrics = round_metrics(run, 1)
+    read = {name: metrics[name] for name in metrics if not name.startswith(("update/", "seconds/", "peak_bytes/"))}
     size = sum(path.stat().st_size for path in run.round_folder(1).glob("*/*"))
-    assert told == pytest.approx(
+    assert read == pytest.approx(
         {
             **{"round": 2.0, "evaluations": 2 * (3 + 10) + 16, "bytes": size, "cpu_seconds": 6 * 0.5},
             **{"diversity/mean": 1.5, "diversity/step_0": 1.5},
@@ -39,11 +39,11 @@ def test_a_round_by_hand_has_the_metrics_derived_by_hand(linked):
             **{f"advantage/{name}_frac": 0.0 for name in ("clamped", "zero_spread", "floored")},
         }
     )
-    assert {name: found[f"update/{name}"] for name in ("ratio_min", "ratio_max", "first_ratio_gap", "grad_norm")} == {
+    assert {name: metrics[f"update/{name}"] for name in ("ratio_min", "ratio_max", "first_ratio_gap", "grad_norm")} == {
         **{"ratio_min": 1.0, "ratio_max": 1.0, "first_ratio_gap": 0.0, "grad_norm": 0.5}
     }
-    assert "update/optimizer_step" not in found
-    assert (found["seconds/score"], found["peak_bytes/score"], found["peak_bytes/update"]) == (2.5, 7.0, 100.0)
+    assert "update/optimizer_step" not in metrics
+    assert (metrics["seconds/score"], metrics["peak_bytes/score"], metrics["peak_bytes/update"]) == (2.5, 7.0, 100.0)
 
 
 def test_a_stage_that_is_not_done_is_refused_with_its_folder(linked):
@@ -51,7 +51,7 @@ def test_a_stage_that_is_not_done_is_refused_with_its_folder(linked):
     folder = run.round_folder(0)
     assert finished_manifest(folder, STAGES["score"])["number"] == 0
     (folder / "score.json").unlink()
-    with pytest.raises(ValueError, match=f"Stage score must be done in {folder}, got no whole manifest. Run it."):
+    with pytest.raises(ValueError, match=f"Stage score must be done in {folder}, got no complete manifest. Run it."):
         round_metrics(run, 0)
 
 

@@ -1,4 +1,4 @@
-"""What is read of rounds that were really run: each evaluation that was told before, each number of its tables."""
+"""Readings of real rounds: each evaluation as computed in advance, each number of the tables."""
 
 import pytest
 from methods import DANCE, FLOW, G2RPO, METHODS, MIX
@@ -49,7 +49,7 @@ def counted(run, number):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_round_of_each_method_costs_what_was_told_before_it(of_method, method):
+def test_a_round_of_each_method_costs_what_was_computed_before_it(of_method, method):
     run, params, _ = of_method(method)
     assert [round_evaluations(params, number) for number in range(2)] == [counted(run, number) for number in range(2)]
 
@@ -57,7 +57,7 @@ def test_a_round_of_each_method_costs_what_was_told_before_it(of_method, method)
 @pytest.mark.parametrize(
     "option", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS]
 )
-def test_a_round_of_each_option_costs_what_was_told_before_it(option):
+def test_a_round_of_each_option_costs_what_was_computed_before_it(option):
     overrides = OPTIONS[option]
     few = () if "update.num_minibatches=4" in overrides else ("prompts.num_prompts=2",)
     run, params, resources = new_run(tiny_params(*overrides, *few))
@@ -72,14 +72,14 @@ def test_a_trace_holds_the_numbers_of_the_tables(finished):
     run.finish_round(0)
     folder = run.round_folder(0)
     name = read_table(folder / "prompts")["prompt_id"][0].as_py()
-    told = trace_prompt(run, 0, name)
+    text = trace_prompt(run, 0, name)
     rewards = read_table(folder / "rewards").to_pandas()
     advantages = read_table(folder / "advantages").to_pandas()
     for value in rewards[rewards.prompt_id == name]["value"]:
-        assert f"{value:.4f}" in told
+        assert f"{value:.4f}" in text
     for value in advantages[advantages.prompt_id == name]["advantage"]:
-        assert f"advantage {value:+.3f}" in told
+        assert f"advantage {value:+.3f}" in text
     for value in read_table(folder / "transitions").to_pandas().query("prompt_id == @name")["seed"]:
-        assert f"seed {value}" in told
-    assert "step 0: sigma 1.0000 -> 0.8571" in told
-    assert "optimizer step 0: loss" in told
+        assert f"seed {value}" in text
+    assert "step 0: sigma 1.0000 -> 0.8571" in text
+    assert "optimizer step 0: loss" in text

@@ -17,7 +17,7 @@ from stages.readings.reward_spread import (
 
 
 def rewards(groups, *, run="a", first_round=0, step=0):
-    """A table of rewards: a prompt a group, which has a list of rewards for each granularity."""
+    """A table of rewards: one prompt per group, which has a list of rewards for each granularity."""
     rows = [
         {"round": first_round + number, "branch": branch, "granularity": granularity, "value": float(value)}
         for number, group in enumerate(groups)
@@ -34,11 +34,11 @@ def drawn(number, size=12, seed=0):
 
 def whole(table, **equal):
     """The one row of all runs, whole, all steps, and of the values given."""
-    chosen = table[(table["run"] == "all") & (table["step"] == "all")]
-    chosen = chosen[(chosen["first_round"] == 0) & (chosen["last_round"] == table["last_round"].max())]
+    selected = table[(table["run"] == "all") & (table["step"] == "all")]
+    selected = selected[(selected["first_round"] == 0) & (selected["last_round"] == table["last_round"].max())]
     for name, value in equal.items():
-        chosen = chosen[chosen[name] == value]
-    (row,) = chosen.to_dict("records")
+        selected = selected[selected[name] == value]
+    (row,) = selected.to_dict("records")
     return row
 
 
@@ -48,21 +48,21 @@ SILENT = {1: [0, 4, 2], 2: [0.1 + 0.2, 0.1 + 0.2, 0.1 + 0.2]}
 
 
 def test_spread_is_the_sample_std_of_a_group_and_exactly_zero_where_all_are_equal():
-    found = group_spreads(rewards([UNTIED, SILENT])).set_index(["round", "granularity"])
-    assert found["spread"].to_dict() == pytest.approx({(0, 1): sqrt(14 / 2), (0, 2): 1, (1, 1): 2, (1, 2): 0})
-    assert found["spread"][1, 2] == 0
-    assert found["zero"].to_dict() == {(0, 1): 0, (0, 2): 0, (1, 1): 0, (1, 2): 1}
-    assert found["mean"][0, 1] == 3
+    spreads = group_spreads(rewards([UNTIED, SILENT])).set_index(["round", "granularity"])
+    assert spreads["spread"].to_dict() == pytest.approx({(0, 1): sqrt(14 / 2), (0, 2): 1, (1, 1): 2, (1, 2): 0})
+    assert spreads["spread"][1, 2] == 0
+    assert spreads["zero"].to_dict() == {(0, 1): 0, (0, 2): 0, (1, 1): 0, (1, 2): 1}
+    assert spreads["mean"][0, 1] == 3
 
 
 def test_ranks_of_a_group_agree_as_derived_by_hand_ties_take_their_mean_rank():
     """Ranks 1 2 3 and 2 1 3: 1 - 6 (1 + 1) / (3 * 8). Tied 1.5 1.5 3 and 1 2 3: 1.5 / sqrt(1.5 * 2)."""
-    found = group_agreements(rewards([UNTIED, TIED, SILENT]))
-    assert found["rho"].tolist() == pytest.approx([0.5, sqrt(3) / 2, 0])
-    assert found["defined"].tolist() == [1, 1, 0]
-    sums = found[["xy", "xx", "yy"]].to_numpy()
+    agreements = group_agreements(rewards([UNTIED, TIED, SILENT]))
+    assert agreements["rho"].tolist() == pytest.approx([0.5, sqrt(3) / 2, 0])
+    assert agreements["defined"].tolist() == [1, 1, 0]
+    sums = agreements[["xy", "xx", "yy"]].to_numpy()
     np.testing.assert_allclose(sums, [[4, 14, 2], [1, 2 / 3, 2], [0, 8, 0]], atol=1e-12)
-    assert set(zip(found["granularity"], found["coarser"], strict=True)) == {(1, 2)}
+    assert set(zip(agreements["granularity"], agreements["coarser"], strict=True)) == {(1, 2)}
 
 
 def test_the_table_of_two_groups_is_the_one_derived_by_hand():
@@ -87,22 +87,22 @@ def test_a_shuffled_table_agrees_by_chance_and_an_identical_one_wholly():
     values = drawn(300)
     shuffled = np.random.default_rng(1).permuted(values, axis=1)
     table = rewards([{1: x, 2: y, 3: 5 - 2 * x, 4: np.exp(x), 5: x} for x, y in zip(values, shuffled, strict=True)])
-    found = {coarser: whole(agreement_table(table, 1), granularity=1, coarser=coarser) for coarser in (2, 3, 4, 5)}
-    assert abs(found[2]["spearman"]) < 3 / sqrt(300 * 11)
-    assert found[2]["spearman_low"] < 0 < found[2]["spearman_high"]
-    assert found[2]["shared_variance"] < 9 / (300 * 11)
+    rows = {coarser: whole(agreement_table(table, 1), granularity=1, coarser=coarser) for coarser in (2, 3, 4, 5)}
+    assert abs(rows[2]["spearman"]) < 3 / sqrt(300 * 11)
+    assert rows[2]["spearman_low"] < 0 < rows[2]["spearman_high"]
+    assert rows[2]["shared_variance"] < 9 / (300 * 11)
     for same, sign in ((5, 1), (3, -1)):
-        assert found[same]["spearman"] == pytest.approx(sign)
-        assert found[same]["shared_variance"] == pytest.approx(1)
-        assert found[same]["spearman_low"] == pytest.approx(found[same]["spearman_high"])
-    assert found[4]["spearman"] == pytest.approx(1), "ranks know no scale"
-    assert 0.3 < found[4]["shared_variance"] < 0.9, "a line does"
+        assert rows[same]["spearman"] == pytest.approx(sign)
+        assert rows[same]["shared_variance"] == pytest.approx(1)
+        assert rows[same]["spearman_low"] == pytest.approx(rows[same]["spearman_high"])
+    assert rows[4]["spearman"] == pytest.approx(1), "ranks know no scale"
+    assert 0.3 < rows[4]["shared_variance"] < 0.9, "a line does"
 
 
 def test_rank_correlations_are_those_of_scipy():
     values = np.random.default_rng(2).integers(0, 6, size=(50, 2, 8)).astype(float)
-    found = group_agreements(rewards([{1: x, 2: y} for x, y in values]))["rho"]
-    assert found.tolist() == pytest.approx([stats.spearmanr(x, y).statistic for x, y in values])
+    rho = group_agreements(rewards([{1: x, 2: y} for x, y in values]))["rho"]
+    assert rho.tolist() == pytest.approx([stats.spearmanr(x, y).statistic for x, y in values])
 
 
 def test_the_interval_of_a_mean_is_its_t_interval():
@@ -185,10 +185,10 @@ def test_the_rewards_of_a_run_are_those_of_its_finished_rounds_under_the_names_o
         reward(run, number, {("p", 1, 2): [0.5 + number, 0.25]})
         finish(run)
     reward(run, 2, {("p", 1, 2): [9.0, 9.0]})  # not finished
-    found = stored_rewards(run, "fine")
-    assert found.to_dict("records") == [
+    stored = stored_rewards(run, "fine")
+    assert stored.to_dict("records") == [
         {"prompt_id": "p", "step": 1, "branch": branch, "granularity": 2, "reward": "judge_a", "value": value}
         | {"round": number, "setting": "fine", "run": run.key, "seed": "7"}
         for number, branch, value in [(0, 0, 0.5), (0, 1, 0.25), (1, 0, 1.5), (1, 1, 0.25)]
     ]
-    assert group_spreads(found)["mean"].tolist() == [0.375, 0.875]
+    assert group_spreads(stored)["mean"].tolist() == [0.375, 0.875]

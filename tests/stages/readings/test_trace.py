@@ -7,8 +7,8 @@ from stages.disk.tables import ADVANTAGES, TRANSITIONS, arrow, read_shard, tenso
 from stages.readings.trace import trace_prompt
 
 
-def test_a_trace_of_a_round_by_hand_is_told_line_by_line(linked):
-    """Round 1 begins with w = 1: latents (1, 0), of which the branches are 0 and 2 g away at granularity g."""
+def test_a_trace_of_a_round_by_hand_is_reported_line_by_line(linked):
+    """Round 1 begins with w = 1: latents (1, 0); the branches are 0 and 2 g away at granularity g."""
     run = linked[0]
     std = {1: sqrt(2), 2: 2 * sqrt(2)}
     assert trace_prompt(run, 1, "p1").split("\n") == [
@@ -43,7 +43,7 @@ def rewritten(folder, table, change):
     write_shard(folder / table.name, 1, table, arrow(table, columns), stamp="1")
 
 
-def test_a_floor_a_clamp_and_a_step_that_is_not_trained_are_told(linked):
+def test_a_floor_a_clamp_and_a_step_that_is_not_trained_are_reported(linked):
     folder = linked[0].round_folder(0)
 
     def harsher(columns):
@@ -52,10 +52,10 @@ def test_a_floor_a_clamp_and_a_step_that_is_not_trained_are_told(linked):
 
     rewritten(folder, ADVANTAGES, harsher)
     rewritten(folder, TRANSITIONS, lambda columns: columns["step"].__setitem__(1, 2))
-    told = trace_prompt(linked[0], 0, "p1")
-    assert "branches of steps 0, 2: 2" in told
-    assert f"divided by {sqrt(2):.4g} (a floor), weight 1" in told
-    assert "-> advantage +1.414 clamped\n    step 2: log-prob -1.000000, not trained; seed 11" in told
+    text = trace_prompt(linked[0], 0, "p1")
+    assert "branches of steps 0, 2: 2" in text
+    assert f"divided by {sqrt(2):.4g} (a floor), weight 1" in text
+    assert "-> advantage +1.414 clamped\n    step 2: log-prob -1.000000, not trained; seed 11" in text
 
 
 def test_branches_of_own_noises_have_no_anchor(linked):
@@ -64,29 +64,29 @@ def test_branches_of_own_noises_have_no_anchor(linked):
         rows = read_shard(folder / "anchors", shard)
         (folder / "anchors" / f"part-0000{shard}.parquet").unlink()
         write_shard(folder / "anchors", shard, TRANSITIONS, rows.slice(0, 0), stamp="1")
-    assert "anchor\n  none: each branch starts from a noise of its own\n" in trace_prompt(linked[0], 0, "p0")
+    assert "anchor\n  none: each branch starts from its own noise\n" in trace_prompt(linked[0], 0, "p0")
 
 
-def test_a_round_that_is_not_finished_and_a_prompt_that_it_does_not_paint_are_refused(linked):
+def test_a_round_that_is_not_finished_and_a_prompt_that_it_does_not_have_are_refused(linked):
     run = linked[0]
     with pytest.raises(
         ValueError, match=f"A finished round, counted from 0, is required, got 3; run {run.key} has finished 0 to 2"
     ):
         trace_prompt(run, 3, "p0")
-    with pytest.raises(ValueError, match="Round 0 paints the prompts p0, p1, got 'train-x'"):
+    with pytest.raises(ValueError, match="Round 0 has the prompts p0, p1, got 'train-x'"):
         trace_prompt(run, 0, "train-x")
 
 
 @pytest.mark.parametrize("table", ["transitions", "rewards"])
-def test_a_table_that_is_gone_is_told_with_what_makes_it_again(linked, table):
+def test_a_missing_table_is_reported_with_what_makes_it_again(linked, table):
     run = linked[0]
     (run.round_folder(0) / table / "part-00001.parquet").unlink()
     with pytest.raises(ValueError) as refused:
         trace_prompt(run, 0, "p0")
     gone = run.round_folder(0) / table / "part-00001.parquet"
     assert str(refused.value) == (
-        f"Every table of round 0 is required, got no {gone}: it was let go or lost. `g2rpo stage complete --run "
-        f"{run.key} --round 0 --force` makes latents again, `g2rpo train --run {run.key}` what was lost."
+        f"Every table of round 0 is required, got no {gone}: it was pruned or lost. `g2rpo stage complete --run "
+        f"{run.key} --round 0 --force` rebuilds latents, `g2rpo train --run {run.key}` lost files."
     )
 
 

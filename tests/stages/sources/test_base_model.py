@@ -28,7 +28,7 @@ def test_a_base_has_the_settings_of_its_section():
     assert base_model(tiny_latent_params("flux1", "policy.lora=null")).lora is None
 
 
-def test_a_shapes_base_is_told_apart_by_its_weights(tmp_path):
+def test_a_shapes_base_is_identified_by_its_weights(tmp_path):
     shutil.copytree(shipped_base(), tmp_path / "base")
     params = tiny_params(f"policy.path={tmp_path / 'base'}")
     assert policy_digest(params) == policy_digest(tiny_params())
@@ -40,7 +40,7 @@ def test_a_shapes_base_is_told_apart_by_its_weights(tmp_path):
         policy_digest(tiny_params(f"policy.path={tmp_path / 'empty'}"))
 
 
-def test_encoders_are_told_apart_by_their_files_alone_where_a_cache_is_worth_it(tmp_path):
+def test_encoders_differ_by_their_files_alone_where_a_cache_is_worth_it(tmp_path):
     assert encoder_digest(tiny_params()) is None
     shutil.copytree(random_model("flux1"), tmp_path / "base")
     here = encoder_digest(tiny_latent_params("flux1"))

@@ -1,4 +1,4 @@
-"""Sources of weights: folders told apart by their contents, hub ids by their commit, by the hub's real client."""
+"""Sources of weights: folders by their contents, hub ids by their commit, with the hub's real client."""
 
 import pytest
 from huggingface_hub import constants
@@ -59,7 +59,7 @@ def test_one_file_of_a_hubs_model_is_downloaded_without_the_others(client):
 def test_a_gated_model_says_that_its_licence_must_be_accepted(client):
     with serving(Hub("someone/model", FILES, gated=True)) as server:
         client(server.url)
-        with pytest.raises(ValueError, match=r"its licence be accepted. Accept it .* or HF_TOKEN"):
+        with pytest.raises(ValueError, match=r"you accept its licence. Accept it .* or HF_TOKEN"):
             local_folder(MODEL, NEEDED, key="policy")
 
 
@@ -67,11 +67,11 @@ def test_without_hub_and_copy_it_says_how_to_bring_one_by_folders(client):
     client("http://127.0.0.1:1", offline=True)
     with pytest.raises(ValueError, match=r"got no answer from the hub and no copy in its cache") as refused:
         local_folder(MODEL, NEEDED, key="policy")
-    told = f"hf download someone/model --revision {COMMIT} --include '*.json' --include 'unet/*' --local-dir DIR`"
-    assert told in str(refused.value)
+    command = f"hf download someone/model --revision {COMMIT} --include '*.json' --include 'unet/*' --local-dir DIR`"
+    assert command in str(refused.value)
 
 
-def test_an_unknown_repository_is_told_with_its_key(client):
+def test_an_unknown_repository_is_reported_with_its_key(client):
     with serving(Hub("someone/model", FILES)) as server:
         client(server.url)
         with pytest.raises(ValueError, match=r"policy: the files of someone/typo at .* got an error of the hub"):
@@ -86,9 +86,9 @@ def test_a_folder_and_a_file_of_it_are_taken_where_they_lie(tmp_path):
 
 def test_the_digest_of_a_file_is_its_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
-    found = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert weights_digest(tmp_path / "abc") == found
-    assert files_digest(tmp_path, ["*"], key="k") == value_digest({"abc": found})
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+    assert weights_digest(tmp_path / "abc") == digest
+    assert files_digest(tmp_path, ["*"], key="k") == value_digest({"abc": digest})
 
 
 def test_a_folder_without_any_of_the_files_is_refused(tmp_path):
@@ -97,16 +97,16 @@ def test_a_folder_without_any_of_the_files_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "revision", "said"),
+    ("path", "revision", "message"),
     [
         ("someone/model", None, "policy.revision: the commit of a hub id is required"),
         ("/nowhere/at/all", None, "policy.path: a folder, or a hub id as owner/name, is required"),
         ("outputs", None, "policy.path: a folder, or a hub id as owner/name, is required"),
     ],
 )
-def test_what_is_neither_folder_nor_pinned_is_refused(path, revision, said, tmp_path, monkeypatch):
+def test_what_is_neither_folder_nor_pinned_is_refused(path, revision, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         local_folder(Source(path=path, revision=revision), ["*"], key="policy")
 
 

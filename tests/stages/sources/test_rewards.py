@@ -1,4 +1,4 @@
-"""The rewards that params.yaml names: refused, told apart by settings and contents, and loaded."""
+"""The rewards that params.yaml names: refusals, digests of settings and contents, loading."""
 
 import shutil
 
@@ -31,7 +31,7 @@ def test_a_rewards_digest_is_of_its_files_and_settings_and_not_of_the_place(tmp_
     assert reward_digest(moved, "hps") != reward_digest(here, "hps")
 
 
-def test_what_judges_otherwise_has_another_digest():
+def test_a_reward_that_scores_otherwise_has_another_digest():
     clip = random_model("clip-hps")
     weights = f"weights: {{path: {clip}, revision: null, file: HPS_v2.1_compressed.pt}}"
     package = tiny_latent_params(
@@ -46,7 +46,7 @@ def test_what_judges_otherwise_has_another_digest():
     assert len(set(digests)) == len(digests)
 
 
-def test_a_tokenizer_is_asked_for_without_the_weights_beside_it(tmp_path):
+def test_a_tokenizer_is_loaded_without_the_weights_beside_it(tmp_path):
     shutil.copytree(random_model("clip-hps"), tmp_path / "clip")
     weights = f"weights: {{path: {random_model('clip-hps')}, revision: null, file: HPS_v2.1_compressed.pt}}"
     clip = f"clip: {{path: {tmp_path / 'clip'}, revision: null}}"
@@ -83,7 +83,7 @@ def remote(url, **changes):
     return tiny_params(f"rewards.vlm={{{REMOTE.format(url=url)}, {more}}}")
 
 
-def test_the_shapes_worlds_judges_know_its_pictures_alone():
+def test_the_shapes_worlds_rewards_score_its_pictures_alone():
     check_names(tiny_params(), OF_WORLD)
     with pytest.raises(ValueError, match=r"one of judge_a, judge_b, rule_soft, rule_strict, clean_pixels, got beauty"):
         check_names(tiny_params(), ["hps", "judge_a", "beauty"])
@@ -92,7 +92,7 @@ def test_the_shapes_worlds_judges_know_its_pictures_alone():
 def test_a_remote_reward_must_answer_as_the_model_that_params_name():
     with scripted(described(), described(revision="r2")) as server:
         check_rewards(remote(server.url), ["vlm", "judge_a"])
-        assert [asked.path for asked in server.asked] == ["/v1/reward"]
+        assert [request.path for request in server.asked] == ["/v1/reward"]
         with pytest.raises(Exception, match="r2"):
             check_rewards(remote(server.url), ["vlm"])
 
@@ -100,13 +100,13 @@ def test_a_remote_reward_must_answer_as_the_model_that_params_name():
 def test_a_folder_of_hpsv2_must_be_made_first(tmp_path):
     weights = f"weights: {{path: {random_model('clip-hps')}, revision: null, file: HPS_v2.1_compressed.pt}}"
     params = tiny_params(f"rewards.hps={{kind: hps, backend: hpsv2, {weights}, clip: null, folder: {tmp_path}}}")
-    with pytest.raises(ValueError, match=r"rewards.hps.folder: .* Give `g2rpo setup hps --folder .*` first"):
+    with pytest.raises(ValueError, match=r"rewards.hps.folder: .* Run `g2rpo setup hps --folder .*` first"):
         check_rewards(params, ["hps"])
     (tmp_path / "hpsv2").mkdir()
     check_rewards(params, ["hps"])
 
 
-def test_the_shapes_worlds_rewards_are_told_apart_by_name_and_weights():
+def test_the_shapes_worlds_rewards_differ_by_name_and_weights():
     assert len({reward_digest(tiny_params(), name) for name in OF_WORLD}) == len(OF_WORLD)
     assert reward_digest(tiny_params("run.seed=9"), "judge_a") == reward_digest(tiny_params(), "judge_a")
 
@@ -134,8 +134,8 @@ def test_a_remote_reward_sends_the_token_that_the_environment_holds(monkeypatch)
         params = remote(server.url, token_env="VLM_TOKEN")
         check_rewards(params, ["vlm"])
         check_rewards(remote(server.url), ["vlm"])
-        said = [{key.lower(): value for key, value in asked.headers.items()} for asked in server.asked]
-        assert [headers.get("authorization") for headers in said] == ["Bearer abc", None]
+        headers_of = [{key.lower(): value for key, value in request.headers.items()} for request in server.asked]
+        assert [headers.get("authorization") for headers in headers_of] == ["Bearer abc", None]
         monkeypatch.setenv("VLM_TOKEN", "")
         with pytest.raises(ValueError, match=r"rewards.vlm.token_env: the environment variable VLM_TOKEN must hold"):
             load_reward(params, "vlm", None)

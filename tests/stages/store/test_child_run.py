@@ -56,22 +56,22 @@ def test_a_child_begins_with_its_parents_first_rounds_and_says_why(family, whole
     assert tables(parent.path) == tables(whole.path)
 
 
-def test_a_child_that_goes_on_as_it_is_begun_again_stays_as_it_is(family):
+def test_a_child_that_continues_as_it_is_begun_again_stays_as_it_is(family):
     parent, child, params = family
     bring_to_the_end(child, child.params(), StagesByHand())
-    about, there = child.about, tables(child.path)
+    about, before = child.about, tables(child.path)
     assert (child.num_finished, weight(child.policy_folder(3))) == (3, 3.0)
     assert begin_child(parent, params, 1, reason="reward_hacking", device="cpu") == child
-    assert (child.num_finished, child.about, tables(child.path)) == (3, about, there)
+    assert (child.num_finished, child.about, tables(child.path)) == (3, about, before)
 
 
 def test_a_child_that_was_killed_as_it_was_begun_is_completed(family):
     parent, child, params = family
-    there = tables(child.path)
+    before = tables(child.path)
     for name in ("HEAD", "run.json", "metrics/0000.json", "rounds/0000/rewards/part-00001.parquet"):
         (child.path / name).unlink()
     assert begin_child(parent, params, 1, reason="reward_hacking", device="cpu").num_finished == 1
-    assert tables(child.path) == there
+    assert tables(child.path) == before
     assert verify(child) == []
 
 

@@ -32,7 +32,7 @@ def test_a_key_is_16_hex_digits_of_the_values_whatever_their_order():
     assert int(one.key, 16) > 0
 
 
-def test_differences_are_told_value_by_value():
+def test_differences_are_reported_value_by_value():
     one = Fingerprint({"update.learning_rate": 0.0001, "run.seed": 0, "origins.policy": "9f"})
     other = Fingerprint({"update.learning_rate": 0.001, "run.seed": 0, "rollout.eta": 0.5})
     assert one.differences(other) == [

@@ -40,8 +40,8 @@ def test_a_second_process_is_refused_with_the_id_of_the_first_whose_lock_dies_wi
     words = [sys.executable, "-c", hold, str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as holder:
         assert holder.stdout.readline() == b"held\n"
-        told = f"held by process {holder.pid} of {socket.gethostname()}. Wait"
-        with pytest.raises(ValueError, match=told), locked(tmp_path):
+        message = f"held by process {holder.pid} of {socket.gethostname()}. Wait"
+        with pytest.raises(ValueError, match=message), locked(tmp_path):
             pass
         holder.kill()
     with locked(tmp_path):
@@ -69,7 +69,7 @@ def test_a_lock_that_does_not_say_names_nobody(tmp_path):
     assert str(last_holder(tmp_path)) == "process 123 of here"
 
 
-def test_a_folder_that_is_not_there_cannot_be_held(tmp_path):
+def test_a_folder_that_does_not_exist_cannot_be_held(tmp_path):
     with (
         pytest.raises(StoreWriteError, match=r"none/lock must be written, got: No such file"),
         locked(tmp_path / "none"),

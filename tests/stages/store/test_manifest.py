@@ -42,10 +42,10 @@ def test_a_manifest_that_was_damaged_or_is_of_another_stage_is_none(tmp_path):
 @pytest.mark.parametrize(
     "changed", [{"stage": STAGES["update"]}, {"number": 8}, {"inputs": {"a": "2"}}, {"parameters": {"eta": 0.5}}]
 )
-def test_a_stamp_hangs_on_stage_round_inputs_and_parameters(changed):
+def test_a_stamp_depends_on_stage_round_inputs_and_parameters(changed):
     given = {"stage": SCORE, "number": 7, "inputs": {"a": "1"}, "parameters": {"eta": 0.7}}
-    told = {"stage": "score", "number": 7, "inputs": {"a": "1"}, "parameters": {"eta": 0.7}}
-    assert stamp_of(**given) == value_digest(told) == stamp_of(**given | {"stage": replace(SCORE, models=())})
+    value = {"stage": "score", "number": 7, "inputs": {"a": "1"}, "parameters": {"eta": 0.7}}
+    assert stamp_of(**given) == value_digest(value) == stamp_of(**given | {"stage": replace(SCORE, models=())})
     assert stamp_of(**given | changed) != stamp_of(**given)
 
 
@@ -64,23 +64,23 @@ def test_a_policy_is_described_by_the_digests_that_its_state_knows(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"12345")
     known = {"weights.safetensors": "f" * 64}  # not hashed again
     write_json(tmp_path / STATE, {"digest": state_digest(1, known), "num_steps": 1, "files": known})
-    found = described(tmp_path)
-    assert found["files"] == {STATE: file_digest(tmp_path / STATE)} | known
-    assert (found["rows"], found["bytes"]) == (0, 5 + (tmp_path / STATE).stat().st_size)
+    description = described(tmp_path)
+    assert description["files"] == {STATE: file_digest(tmp_path / STATE)} | known
+    assert (description["rows"], description["bytes"]) == (0, 5 + (tmp_path / STATE).stat().st_size)
 
 
-def test_a_tombstone_says_what_was_let_go_unless_it_is_damaged(tmp_path):
+def test_a_tombstone_says_what_was_pruned_unless_it_is_damaged(tmp_path):
     assert let_go(tmp_path) == frozenset()
     bury(tmp_path, frozenset({"policy", "anchors"}))
     assert let_go(tmp_path) == {"anchors", "policy"}
     assert tombstone_path(tmp_path) == tmp_path / "pruned.json"
-    edit(tmp_path / "pruned.json", lambda said: said["outputs"].remove("policy"))
+    edit(tmp_path / "pruned.json", lambda tombstone: tombstone["outputs"].remove("policy"))
     assert let_go(tmp_path) == {"anchors"}
     flip(tmp_path / "pruned.json")
     assert let_go(tmp_path) == frozenset()
 
 
-def test_files_that_a_manifest_names_are_missed_unless_they_were_let_go(tmp_path):
+def test_files_that_a_manifest_names_are_missed_unless_they_were_pruned(tmp_path):
     (tmp_path / "rewards").mkdir()
     (tmp_path / "rewards" / "a").touch()
     assert missing_outputs(MANIFEST, tmp_path, ["rewards"]) == [tmp_path / "rewards" / "b"]

@@ -33,14 +33,14 @@ def test_latents_of_the_last_rounds_stay_and_all_else_of_every_round(linked, who
     assert [let_go(run.round_folder(number)) for number in range(3)] == [{*LATENTS, "policy"}, LATENTS, set()]
 
 
-def test_policies_that_are_judged_stay_and_the_last_one(linked):
+def test_evaluated_policies_stay_and_the_last_one(linked):
     run = linked[0]
     prune(run, retained(1))  # evaluate.every=2
     assert [has_weights(run, policy_round) for policy_round in (1, 2, 3)] == [False, True, True]
     assert (run.policy_folder(1) / "state.json").is_file()
 
 
-def test_what_is_freed_is_told_and_freed_once(linked, whole):
+def test_what_is_freed_is_reported_and_freed_once(linked, whole):
     run = linked[0]
     freed = prune(run, retained(2))
     gone = {name for name in tables(whole.path) if not (run.path / name).exists()}
@@ -58,7 +58,7 @@ def test_null_keeps_everything_and_staleness_a_round_more(linked, whole):
     assert prune(run, stale) == 0
 
 
-def test_a_stored_policy_is_not_let_go_before_the_next_round_has_begun_with_it(linked):
+def test_a_stored_policy_is_not_pruned_before_the_next_round_has_begun_with_it(linked):
     run = linked[0]
     prune(run, retained(1, "evaluate.every=99"))
     assert [has_weights(run, policy_round) for policy_round in (1, 2, 3)] == [False, False, True]
@@ -75,7 +75,7 @@ def test_a_process_killed_between_tombstone_and_removal_has_lost_nothing(linked)
     assert verify(run) == []
 
 
-def test_what_was_let_go_before_is_still_told_when_more_goes(linked):
+def test_what_was_pruned_before_is_still_named_when_more_goes(linked):
     run = linked[0]
     prune(run, retained(2, "evaluate.every=99"))
     shutil.copytree(run.round_folder(1) / "anchors", run.round_folder(0) / "anchors")
@@ -84,7 +84,7 @@ def test_what_was_let_go_before_is_still_told_when_more_goes(linked):
 
 
 @pytest.mark.parametrize("table", sorted(LATENTS))
-def test_a_table_that_lacks_already_hinders_nothing(linked, table):
+def test_a_table_that_is_missing_already_hinders_nothing(linked, table):
     run = linked[0]
     shutil.rmtree(run.round_folder(0) / table)
     assert prune(run, retained(2)) > 0

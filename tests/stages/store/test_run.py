@@ -12,7 +12,7 @@ from stages.store.fingerprint import Fingerprint
 from stages.store.run import WRITER, Run, find_run, open_run, stored_runs, write_about
 from stages.texts.lists import with_prompts
 
-BACK = "Give the command that made the run again"
+BACK = "Run the command that made the run again"
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_run_lies_in_the_store_under_its_fingerprint_and_is_made_once(run, sto
     assert verify(run) == []
 
 
-def test_a_run_whose_run_json_is_damaged_says_so_and_is_opened_anew(run):
+def test_a_run_whose_run_json_is_damaged_says_so_and_is_opened_again(run):
     flip(run.path / "run.json")
     with pytest.raises(ValueError, match=rf"run\.json must be as it was written, got a damaged.*{BACK}, with its para"):
         run.key  # noqa: B018
@@ -68,7 +68,7 @@ def test_a_stage_reads_tables_of_its_round_and_the_policy_before_or_with_stalene
     assert run.inputs(EVALUATE, 3) == {"policy": run.path / "rounds/0002/policy"}
 
 
-def test_evaluations_that_are_there_are_told_in_order(run):
+def test_evaluations_that_exist_are_reported_in_order(run):
     assert run.evaluations() == []
     for name in ("0010-tuning", "0002-test-b", "0002-test"):
         (run.path / "evaluations" / name).mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_head_moves_with_the_rounds(run):
     assert run.metrics(first=1) == [{"round": 2.0}]
 
 
-def test_a_damaged_head_and_damaged_metrics_are_told_with_a_remedy(run):
+def test_a_damaged_head_and_damaged_metrics_are_reported_with_a_remedy(run):
     replace(run.path / "HEAD", b"two\n")
     with pytest.raises(ValueError, match=f"HEAD must be a number of rounds, got b'two'. {BACK}: it counts them anew"):
         run.num_finished  # noqa: B018
@@ -152,7 +152,7 @@ def test_a_key_that_names_no_run_or_several_is_refused():
         find_run("")
 
 
-def test_a_run_whose_run_json_is_gone_is_told_from_one_that_is_not_there(run):
+def test_a_run_whose_run_json_is_gone_differs_from_one_that_does_not_exist(run):
     key = run.key
     (run.path / "run.json").unlink()
     with pytest.raises(ValueError, match=rf"{key}/run\.json is required, got none. {BACK}"):

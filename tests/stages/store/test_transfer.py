@@ -41,7 +41,7 @@ def test_an_export_of_fewer_rounds_is_the_run_as_it_was_then(linked, tmp_path):
     assert run.num_finished == 3
 
 
-def test_an_exported_run_stays_when_the_store_goes_on(linked, tmp_path):
+def test_an_exported_run_stays_when_the_store_continues(linked, tmp_path):
     run, _, executor = linked
     link_out(run, tmp_path / "out", 99)
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -58,7 +58,7 @@ def test_an_export_takes_the_place_of_an_older_one_whole(linked, tmp_path):
     assert inodes(tmp_path / "out") == inodes(run.path)
 
 
-def test_a_run_comes_back_into_an_empty_store_and_goes_on(exported, made_once, store):
+def test_a_run_comes_back_into_an_empty_store_and_continues(exported, made_once, store):
     assert stored_runs() == []
     run = adopt(exported)
     assert run.path == store / "runs" / exported.key
@@ -114,7 +114,7 @@ def test_a_damaged_run_json_makes_no_run(exported):
 
 def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(linked, tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then give the same"):
+    with pytest.raises(StoreWriteError, match=r"out/run must be written, got: Not a directory.*then run the same"):
         link_out(linked[0], tmp_path / "out" / "run", 99)
     assert os.path.getsize(tmp_path / "out") == 0
 

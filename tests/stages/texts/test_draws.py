@@ -15,7 +15,7 @@ def test_an_epoch_visits_every_caption_once():
         assert sorted(drawn[10 * epoch : 10 * (epoch + 1)]) == [(caption, epoch) for caption in range(10)]
 
 
-def test_order_hangs_on_seed_and_epoch():
+def test_order_depends_on_seed_and_epoch():
     orders = [tuple(draw(10, epoch * 10 + i, seed)[0] for i in range(10)) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(orders)) == 4
 

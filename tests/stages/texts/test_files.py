@@ -78,7 +78,7 @@ def test_a_text_that_comes_twice_stays_twice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("train.txt", "a cat\nfa\xe7ade".encode("latin-1"), r"line 2 of .*train.txt: UTF-8 is required, got byte 0xe7"),
         ("train.txt", b"\n \n", "at least one prompt is required, got none"),
@@ -102,9 +102,9 @@ def test_a_text_that_comes_twice_stays_twice(tmp_path):
         ("train.parquet", b"PAR1 and no more", "a whole Parquet file is required"),
     ],
 )
-def test_a_file_that_does_not_say_its_prompts_is_refused_with_the_line(tmp_path, name, content, told):
+def test_a_file_that_does_not_say_its_prompts_is_refused_with_the_line(tmp_path, name, content, message):
     written(tmp_path, name, content)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         listed(tmp_path)
 
 
@@ -130,8 +130,8 @@ def test_rows_are_chosen_in_the_order_that_they_are_named():
 
 def test_a_field_that_is_named_is_the_text_beside_others(tmp_path):
     rows = [{"prompt": "a cat", "long": "a cat asleep"}, {"prompt": "a dog", "long": None}]
-    found = read_file(written(tmp_path, "rows.jsonl", lines(rows)), "long")
-    assert found == PromptList(("a cat asleep", ""), ('{"prompt": "a cat"}', '{"prompt": "a dog"}'))
+    prompts = read_file(written(tmp_path, "rows.jsonl", lines(rows)), "long")
+    assert prompts == PromptList(("a cat asleep", ""), ('{"prompt": "a cat"}', '{"prompt": "a dog"}'))
     with pytest.raises(ValueError, match=r"line 1 of .*: the prompt is required under short, got prompt and long"):
         read_file(tmp_path / "rows.jsonl", "short")
 

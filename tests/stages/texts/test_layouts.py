@@ -18,13 +18,13 @@ def test_the_files_of_each_split_are_found_by_the_layout_that_they_lie_in(tmp_pa
     names = ["train.txt", "test-00000-of-00001.csv", "data/train-1.json", "validation/a.jsonl", "validation/b.jsonl"]
     for name in (*names, ".hidden.txt", "README.md", "2023.txt", "validation/notes.md"):
         written(tmp_path, name, "a cat")
-    found = {split: {name: sorted(paths) for name, paths in of.items()} for split, of in layouts(tmp_path).items()}
-    assert found == {
+    splits = {split: {name: sorted(paths) for name, paths in of.items()} for split, of in layouts(tmp_path).items()}
+    assert splits == {
         "train": {"train.txt": [tmp_path / names[0]], "data/train*.json": [tmp_path / names[2]]},
         "test": {"test*.csv": [tmp_path / names[1]]},
         "validation": {"validation/*.jsonl": [tmp_path / names[3], tmp_path / names[4]]},
     }
-    assert layouts(tmp_path, "test") == {"test": found["test"]}
+    assert layouts(tmp_path, "test") == {"test": splits["test"]}
     assert layouts(tmp_path, "tuning") == {}
 
 
@@ -58,12 +58,12 @@ def test_shards_follow_each_other_by_number_and_not_by_letter(tmp_path, pattern)
 def test_two_layouts_of_one_split_are_refused_by_name(tmp_path):
     written(tmp_path, "train.txt", "a cat")
     parquet(tmp_path / "data/train-00000-of-00001.parquet", text=["a cat"])
-    told = r"one list of the train texts is required, got data/train\*.parquet and train.txt"
-    with pytest.raises(ValueError, match=told):
+    message = r"one list of the train texts is required, got data/train\*.parquet and train.txt"
+    with pytest.raises(ValueError, match=message):
         listed(tmp_path)
 
 
-def test_a_missing_split_is_refused_with_those_there_are(tmp_path):
+def test_a_missing_split_is_refused_with_the_existing_ones(tmp_path):
     written(tmp_path, "train.txt", "a cat")
     written(tmp_path, "data/test.csv", "text\na cat")
     written(tmp_path, "validation/rows.jsonl", lines(CATS))
