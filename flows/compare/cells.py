@@ -112,7 +112,7 @@ def _cell(plan: ComparisonPlan, folder: Path, values: Values, key: tuple[str, st
     try:
         params = load_params(folder / plan.params, overrides)
         rounds = rounds_within(params, plan.budget)
-        params = params.model_copy(update={"run": params.run.model_copy(update={"rounds": rounds})})
+        params = params.with_values({"run.rounds": rounds})
         _check(params, plan)
     except ValueError as error:
         raise ValueError(f"In the plan, {cell_name}: {error}") from error

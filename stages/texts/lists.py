@@ -92,7 +92,7 @@ def check_apart(params: Params) -> None:
 
 def with_prompts(params: Params, folder: Path) -> Params:
     """Return the parameters with their lists of prompts in another folder."""
-    return params.model_copy(update={"prompts": params.prompts.model_copy(update={"path": str(folder)})})
+    return params.with_values({"prompts.path": str(folder)})
 
 
 def write_prompt_lists(params: Params, out: Path) -> dict[str, int]:

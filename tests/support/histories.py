@@ -47,7 +47,8 @@ def judge(run, params, policy_round, *, finally_too=None, **scores):
         if found:
             folder = run.evaluation_folder(policy_round, by.evaluate.split)
             write_scores(folder, policy_round=policy_round, **found)
-            write_manifest(folder, EVALUATE, {"stage": "evaluate", "parameters": EVALUATE.parameters(by, policy_round)})
+            made_by = {"stage": "evaluate", "parameters": EVALUATE.parameters(by, policy_round), "outputs": {}}
+            write_manifest(folder, EVALUATE, made_by)
     if policy_round:
         write_base(run.policy_folder(policy_round), f"policy {policy_round}")
 
