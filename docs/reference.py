@@ -80,7 +80,8 @@ def rows_of(record: type[BaseModel], values: Any, before: str) -> Iterator[str]:
         value = values.get(name, "") if isinstance(values, dict) else ""
         inner = records_of(field.annotation)
         shown = "" if value == "" or (inner and isinstance(value, dict)) else f"`{yaml_of(value)}`"
-        yield f"| `{before}{name}` | {shown} | {' '.join(said.get(name, '').split()).replace('|', chr(92) + '|')} |"
+        text = said.get(name) or (inspect.getdoc(inner[0]) if len(inner) == 1 else "") or ""
+        yield f"| `{before}{name}` | {shown} | {' '.join(text.split()).replace('|', chr(92) + '|')} |"
         for one in inner:
             yield from rows_of(one, value, f"{before}{name}.")
 

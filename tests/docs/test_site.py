@@ -60,7 +60,7 @@ def test_every_key_of_params_yaml_is_in_the_reference_with_a_word_on_it(site):
         for key in keys(values) if section != "rewards" else ():
             row = re.search(rf"<td><code>{re.escape(key)}</code></td>\s*<td>.*?</td>\s*<td>(.*?)</td>", said)
             assert row, f"{section}.{key}"
-            assert row[1] or isinstance(value_of(values, key), dict), f"{section}.{key}"
+            assert row[1] or (section != "guards" and isinstance(value_of(values, key), dict)), f"{section}.{key}"
 
 
 def test_every_command_and_every_table_is_in_the_reference(site):
