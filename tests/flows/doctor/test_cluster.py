@@ -31,7 +31,7 @@ def test_a_cluster_that_does_not_answer_is_told_with_its_remedy():
     (fault,) = cluster(tiny_params(*RAY, "placement.address=127.0.0.1:1"))
     assert (fault.name, fault.state) == ("cluster", "fault")
     assert "placement.address: a Ray cluster is required at 127.0.0.1:1, got" in fault.told
-    assert fault.remedy.startswith("Start it, as by `ray start --head`")
+    assert fault.remedy.startswith("Start it, for example by `ray start --head`")
 
 
 def test_without_ray_the_package_to_install_is_told(monkeypatch):
