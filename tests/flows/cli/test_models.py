@@ -76,7 +76,9 @@ def test_the_best_policy_of_a_run_is_exported(run, tmp_path):
 
 
 def test_a_reward_is_not_served_to_others_without_a_token(monkeypatch):
-    with pytest.raises(ValueError, match="a token is required to serve on 0.0.0.0, where others can ask, got none"):
+    with pytest.raises(
+        ValueError, match="a token is required to serve on 0.0.0.0, where others can send requests, got none"
+    ):
         said("serve-reward", "rule_soft", "--host", "0.0.0.0", *SETS)
     monkeypatch.setenv("TOKEN", "two words\n")
     with pytest.raises(ValueError, match="--token-env TOKEN"):

@@ -87,7 +87,9 @@ def test_a_bound_address_is_taken_but_answers_nobody_yet():
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port), timeout=5)
         listener.listen()
-        with pytest.raises(ValueError, match=f"that nobody uses is required, got 127.0.0.1:{port} .*Choose another"):
+        with pytest.raises(
+            ValueError, match=f"a free address of this machine is required, got 127.0.0.1:{port} .*Choose another"
+        ):
             _bound("127.0.0.1", port)
 
 

@@ -190,7 +190,7 @@ def found(*overrides):
 
 def test_a_doctor_looks_at_the_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
-    assert found() == {("cluster", "ok"): "none is asked for: all stages run in one process. "}
+    assert found() == {("cluster", "ok"): "none is required: all stages run in one process. "}
     good = found(*TWO)
     assert good.pop(("cluster", "ok")) == "the runners take CPU 2 of 4. "
     ((node, state),) = good
