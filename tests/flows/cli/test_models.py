@@ -71,7 +71,7 @@ def test_the_best_policy_of_a_run_is_exported(run, tmp_path):
         said("export", "--run", run.key, "--to", tmp_path / "lora", "--format", "lora")
     with pytest.raises(ValueError, match="one of 1, 2, got 3"):
         said("export", "--run", run.key, "--to", tmp_path / "third", "--round", "3")
-    with pytest.raises(ValueError, match="got 'v1'. As --alias champion"):
+    with pytest.raises(ValueError, match="got 'v1'. Example: --alias champion"):
         said("export", "--run", run.key, "--to", tmp_path / "named", "--register", "shapes", "--alias", "v1")
 
 

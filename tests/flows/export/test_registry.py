@@ -49,7 +49,7 @@ def folder(store):
 
 @pytest.mark.parametrize("alias", ["latest", "v1", "a b", ""])
 def test_an_alias_that_mlflow_would_refuse_is_refused_first(alias):
-    told = rf"^--alias: letters, digits, - and _ are required, .* got {alias!r}. As --alias champion.$"
+    told = rf"^--alias: letters, digits, - and _ are required, .* got {alias!r}. Example: --alias champion.$"
     with pytest.raises(ValueError, match=told):
         Registration("flux", alias)
     assert Registration("flux", "v1-final").alias == "v1-final"
@@ -57,7 +57,7 @@ def test_an_alias_that_mlflow_would_refuse_is_refused_first(alias):
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "a.b", ""])
 def test_a_name_that_mlflow_would_refuse_is_refused_first(name):
-    told = rf"^--register: a name without / : and . is required, got {name!r}. As --register shapes.$"
+    told = rf"^--register: a name without / : and . is required, got {name!r}. Example: --register shapes.$"
     with pytest.raises(ValueError, match=told):
         Registration(name, "champion")
 
