@@ -68,8 +68,8 @@ class Guards:
     def _history(self) -> History:
         run, split = self._run, self._params.evaluate.split
         self._rounds += run.metrics(len(self._rounds))
-        judged = judged_alike(run, self._params)
-        for number in set(judged) - self._held_out.keys():
+        policy_rounds = judged_alike(run, self._params)
+        for number in set(policy_rounds) - self._held_out.keys():
             self._held_out[number] = scores(run.evaluation_folder(number, split))
-        held_out = {number: self._held_out[number] for number in sorted(judged)}
+        held_out = {number: self._held_out[number] for number in sorted(policy_rounds)}
         return History(self._params, run.path, self._rounds, held_out)

@@ -132,7 +132,7 @@ def curves(run: Run, params: Params, path: Path) -> None:
     rounds = [row["round"] for row in metrics]
     held = held_out_history(run, params)
     figure = Figure(figsize=(11, 6.5), layout="constrained")
-    (trained, judged), (spread, moved) = figure.subplots(2, 2)
+    (trained, held_out_axis), (spread, moved) = figure.subplots(2, 2)
     means = {name: [row[f"reward/{name}/mean"] for row in metrics] for name in params.score.rewards}
     _compare(trained, rounds, means, "reward")
     for name in params.score.rewards:
@@ -143,10 +143,10 @@ def curves(run: Run, params: Params, path: Path) -> None:
                 values = [row[key] for row in having]
                 spread.plot([row["round"] for row in having], values, label=f"{name}, step {step}", linewidth=1)
     held_out = {name: [row[name] for row in held.values()] for name in params.evaluate.rewards}
-    _compare(judged, list(held), held_out, "mean over prompts", marker="o", markersize=3)
+    _compare(held_out_axis, list(held), held_out, "mean over prompts", marker="o", markersize=3)
     moved.plot(rounds, [row["update/kl"] for row in metrics], label="KL to the base")
     trained.set(title="Trained reward, pictures of the round")
-    judged.set(title=f"Rewards on held-out captions ({params.evaluate.split})")
+    held_out_axis.set(title=f"Rewards on held-out captions ({params.evaluate.split})")
     spread.set(title="Reward spread within a group, by branching step", ylabel="std, reward units")
     moved.set(title="Distance from the base policy", ylabel="nats per latent element")
     for axis in figure.axes:

@@ -38,19 +38,21 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     by = for_report(params)
     held_out(by)
     require_tracking(params)
-    judged = FinalEvaluations.outside(run, params, out)
+    evaluations = FinalEvaluations.outside(run, params, out)
     tracker = MlflowObserver(params)
     tracker.show(run)
     with at_work(executor):
-        for policy_round, folder in judged.all(last).items():
+        for policy_round, folder in evaluations.all(last).items():
             policy = {"policy": run.policy_folder(policy_round)}
             execute(EVALUATE, folder, policy, by, executor, number=policy_round)
             tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
-    report = measure(run, params, judged)
+    report = measure(run, params, evaluations)
     means = {"base": report.base, "aligned": report.aligned, "best": report.best}
     details = {name: report.details[name] for name in ("rounds", "best_round", "evaluations")}
     write_json(out / "metrics.json", means | details)
-    columns = "base -> aligned" + (f"; best, after {judged.best_round} rounds" if judged.best_round != last else "")
+    columns = "base -> aligned" + (
+        f"; best, after {evaluations.best_round} rounds" if evaluations.best_round != last else ""
+    )
     return f"run {run.key} after {last} rounds, {report.details['split']} captions, {columns}:\n{_means(report)}"
 
 
@@ -68,15 +70,15 @@ def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) ->
     """
     run = find_run(name)
     params = _with_sections_of(run, chosen)
-    judged = FinalEvaluations.outside(run, params, evaluation) if evaluation else None
-    judged = judged or FinalEvaluations.within(run, params)
-    for folder in (judged.base, judged.aligned, judged.best):
+    evaluations = FinalEvaluations.outside(run, params, evaluation) if evaluation else None
+    evaluations = evaluations or FinalEvaluations.within(run, params)
+    for folder in (evaluations.base, evaluations.aligned, evaluations.best):
         if not (folder / "evaluate.json").is_file():
             raise ValueError(
                 f"Run {run.key} must have been evaluated on the {params.report.split} captions, got no evaluation in "
                 f"{folder}. Run `g2rpo evaluate --run {run.key} --out D`, then pass --evaluation D."
             )
-    write_report(run, params, judged, out)
+    write_report(run, params, evaluations, out)
     return f"{out / 'report.html'}"
 
 

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 
 from flows.export.model_card import Exported
-from flows.export.registry import Registration, _everywhere, _save, register
+from flows.export.registry import Registration, _environment_uri, _save, register
 from stages.params.policy import Flux1Params
 
 BASE = "owner/base-of-flux"
@@ -68,7 +68,7 @@ def test_mlflow_finds_the_address_in_the_environment_and_what_was_there_before_c
             monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
         else:
             monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        with suppress(ZeroDivisionError), _everywhere("http://b"):
+        with suppress(ZeroDivisionError), _environment_uri("http://b"):
             assert os.environ["MLFLOW_TRACKING_URI"] == "http://b"
             _ = 1 / 0
         assert os.environ.get("MLFLOW_TRACKING_URI") == before
