@@ -240,7 +240,7 @@ def _up_to(exported: Exported) -> Params:
 
 
 def _described(params: Params, name: str) -> dict[str, str]:
-    """Return the kind and the source of a reward, without addresses and paths of servers."""
+    """Return the kind of a reward, and its source: its files and the settings in `_OF_REWARDS`."""
     settings = params.rewards.get(name)
     if settings is None:
         return {"kind": _world_of(params), "source": "comes with g2rpo"}

@@ -44,7 +44,9 @@ def test_without_ray_the_package_to_install_is_told(monkeypatch):
 def test_a_cluster_with_room_that_has_lost_nodes_is_warned_of(joined, store):
     room, lost = cluster(tiny_params(*RAY))
     assert room == Check("cluster", "ok", "the runners take CPU 3 of 4")
-    assert lost == Check("nodes", "warn", "the cluster has lost one, two", "Start them again, or go on without.")
+    assert lost == Check(
+        "nodes", "warn", "the cluster has lost one, two", "Start them again, or continue without them."
+    )
     assert list(store.iterdir()) == []
 
 

@@ -69,4 +69,4 @@ def test_a_file_system_without_hard_links_is_warned_of(store, monkeypatch):
     warning = next(disk(tiny_params()))
     assert (warning.name, warning.state) == ("links", "warn")
     assert warning.told == f"{store} has no hard links: exports and rollbacks are copies"
-    assert "takes the room twice" in warning.remedy
+    assert "take twice the space" in warning.remedy

@@ -75,6 +75,6 @@ def test_a_report_of_what_was_not_judged_is_refused_with_how_to_judge_it(again, 
     ):
         report_run(again.run.key, again.params, tmp_path / "nowhere", tmp_path / "report")
     (again.run.evaluation_folder(0, "test") / "evaluate.json").unlink()
-    with pytest.raises(ValueError, match=f"`g2rpo evaluate --run {again.run.key} --out D` judges it; then give"):
+    with pytest.raises(ValueError, match=f"Run `g2rpo evaluate --run {again.run.key} --out D`, then pass --evaluation"):
         report_run(again.run.key, again.params, None, tmp_path / "report")
     assert not (tmp_path / "report").exists()
