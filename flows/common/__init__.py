@@ -1,1 +1,1 @@
-"""What every room of flows may need: endings, processes, servers, rows of a page."""
+"""Shared by all rooms of flows: endings, processes, servers, rows of a page."""

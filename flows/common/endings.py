@@ -1,4 +1,4 @@
-"""How a command ends before its work does: by a person, or by a guard."""
+"""How a command ends before its work is done: by a person, by a guard, by lost runners or a lost server."""
 
 import os
 import sys
@@ -8,35 +8,35 @@ from http import HTTPStatus
 from flows.common.servers import reply
 
 GUARDED = 3
-"""Exit status of a command whose run a guard has ended."""
+"""Exit status of a command if a guard has ended its run."""
 
 
 _SERVERS = set[str]()
-"""Prefect APIs that this process has worked under."""
+"""Prefect APIs that this process has used."""
 
 
 class RunnersLostError(RuntimeError):
-    """Too many runners were lost, or none can be had; what is finished lies in the store."""
+    """Too many runners were lost, or none starts; finished work is in the store."""
 
 
 class StopAskedError(Exception):
-    """Somebody has asked that the run stop; what it has finished lies in the store."""
+    """Somebody has requested that the run stop; its finished work is in the store."""
 
 
 class GuardStopError(Exception):
-    """A guard has ended a run; what was found, what was kept, and how to go on."""
+    """A guard has ended a run. The message says what it found, what was exported, and how to continue."""
 
 
 def remember_server(api: str) -> None:
-    """Note that this process works under a Prefect API, so that its end looks whether that still answers."""
+    """Note that this process uses a Prefect API, so that `end_without_server` checks whether it still answers."""
     _SERVERS.add(api)
 
 
 def end_without_server(status: int | str | None) -> None:
-    """End this process at once if it has worked under a Prefect server that is gone.
+    """End this process at once if it has used a Prefect server that is gone.
 
-    Prefect would try for minutes, at the end of the process, to send the events that it has queued. What a run has
-    come to lies on disk.
+    Otherwise Prefect would try for minutes, at the end of the process, to send its queued events. The results of a
+    run are on disk.
     """
     gone = [api for api in _SERVERS if reply(f"{api}/health") != HTTPStatus.OK]
     if not gone:

@@ -1,4 +1,4 @@
-"""Processes and ports of one's own."""
+"""Child processes and free ports."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG = 1  # of prctl, from linux/prctl.h
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port of this machine, by default of its loopback, that nobody listens on now."""
+    """Return a port of this machine, by default of its loopback, on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
@@ -24,9 +24,9 @@ def quiet_environment(folder: Path) -> dict[str, str]:
 
 
 def end_with_parent(by: signal.Signals) -> None:
-    """Ask Linux to send this process a signal when the one that started it dies; elsewhere do nothing.
+    """Ask Linux to send this process a signal when its parent dies; do nothing on other systems.
 
-    To be given to `subprocess.Popen` as `preexec_fn`.
+    Pass it to `subprocess.Popen` as `preexec_fn`.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)

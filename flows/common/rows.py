@@ -1,4 +1,4 @@
-"""Tables as lists of rows, each a mapping by column; small enough to be looked through."""
+"""Small tables as lists of rows, each a mapping by column."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def pick(rows: Iterable[Row], **equal: Any) -> Rows:
 
 
 def grouped(rows: Iterable[Row], names: Sequence[str]) -> list[tuple[Row, Rows]]:
-    """Return the rows that agree in columns, group by group, each with what it agrees in; in the order found."""
+    """Return the groups of rows with equal values in these columns, each with these values, in order of appearance."""
     groups: dict[tuple[Any, ...], Rows] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
@@ -26,7 +26,7 @@ def grouped(rows: Iterable[Row], names: Sequence[str]) -> list[tuple[Row, Rows]]
 
 
 def distinct(rows: Iterable[Row], name: str) -> list[Any]:
-    """Return the values of a column, each once, in the order found."""
+    """Return the values of a column, each once, in order of appearance."""
     return list(dict.fromkeys(row[name] for row in rows))
 
 
@@ -36,6 +36,6 @@ def column(rows: Iterable[Row], name: str) -> list[Any]:
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """Write rows as a CSV file, atomically; what is nan is left empty."""
+    """Write rows as a CSV file, atomically; nan becomes an empty field."""
     with atomic(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -1,24 +1,24 @@
-"""Servers that others run: what one replies, one that must answer, a login it refuses, the Prefect API in use."""
+"""Checks of servers: reply, required answer, refused login; and the configured Prefect API."""
 
 import urllib.error
 import urllib.request
 from http.client import HTTPException
 
 REFUSED = (401, 403)
-"""Statuses by which a server refuses a login, or that there is none."""
+"""Statuses with which a server refuses a login, or a request without one."""
 
 _SECONDS = 10
 
 
 def reply(url: str, *, seconds: float = _SECONDS) -> int | OSError | HTTPException:
-    """Return the status that a server replies with at a URL, be it a refusal, or why there is none.
+    """Return the status of a server's reply at a URL, including refusals, or the error if there is no reply.
 
-    Redirections are followed. Example: 200 where all is well, 401 without a login, `URLError` where nobody listens,
-    `BadStatusLine` where one does who speaks no HTTP.
+    Redirections are followed. Example: 200 if all is well, 401 without a login, `URLError` if nothing listens,
+    `BadStatusLine` if the listener does not speak HTTP.
 
     Args:
-        url: Of http or https.
-        seconds: How long it may take to connect, and to send a part of the reply.
+        url: A URL of http or https.
+        seconds: Timeout, to connect and between parts of the reply.
     """
     try:
         with urllib.request.urlopen(url, timeout=seconds) as answer:
@@ -31,10 +31,10 @@ def reply(url: str, *, seconds: float = _SECONDS) -> int | OSError | HTTPExcepti
 
 
 def require_answer(url: str, who: str, remedy: str) -> None:
-    """Refuse a server that does not answer at a URL; any answer will do, also one that asks for a password.
+    """Refuse a server that does not answer at a URL; any answer counts, even a request for a password.
 
     Raises:
-        ValueError: With the URL, and what to do.
+        ValueError: With the URL and the remedy.
     """
     got = reply(url)
     if not isinstance(got, int):
@@ -42,14 +42,14 @@ def require_answer(url: str, who: str, remedy: str) -> None:
 
 
 def login_refused(error: Exception) -> ValueError | None:
-    """Return what to tell a person if an error is that a Prefect API refuses the login, or else None."""
+    """Return the error to show if a Prefect API refuses the login, or None for any other error."""
     from httpx import HTTPStatusError
 
     if not isinstance(error, HTTPStatusError) or error.response.status_code not in REFUSED:
         return None
     got = "another login" if "Authorization" in error.request.headers else "none"
     return ValueError(
-        f"The Prefect API requires the login that its server was started with, got {got}: it answers "
+        f"The Prefect API requires the login of its server, got {got}: it answers "
         f"{error.response.status_code} at {error.request.url}. Set PREFECT_API_AUTH_STRING to name:password."
     )
 

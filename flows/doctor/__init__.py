@@ -1,1 +1,1 @@
-"""What can be wrong with a machine, a store or a server before a run is started, each with its remedy."""
+"""Checks of machine, store and servers before a run, each with a remedy."""

@@ -1,4 +1,4 @@
-"""A thing that was looked at, and how all are looked at: one that cannot be does not keep the others from it."""
+"""The result of a check, and its execution: a check that raises does not prevent the others."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ State = Literal["ok", "warn", "fault"]
 
 @dataclass(frozen=True)
 class Check:
-    """What was found. Example: name "disk", state "fault", told "0.3 GB are free", remedy "Make room."."""
+    """The result of a check. Example: name "disk", state "fault", told "0.3 GB are free", remedy "Make room."."""
 
     name: str
     state: State
@@ -21,11 +21,11 @@ Look = Callable[[], Iterator[Check]]
 
 
 def looked(name: str, look: Look) -> list[Check]:
-    """Return what a look finds; one that fails is a fault of its own."""
-    found = list[Check]()
+    """Return the results of a check; if it raises, that is another fault."""
+    results = list[Check]()
     try:
-        found.extend(look())
-    except Exception as error:  # a doctor must not fall ill of what the patient has
-        told = f"could not be looked at: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        found.append(Check(name, "fault", told, "Mend what it names, then look again."))
-    return found
+        results.extend(look())
+    except Exception as error:  # any error is a finding
+        message = f"the check failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        results.append(Check(name, "fault", message, "Remove this cause, then run the check again."))
+    return results

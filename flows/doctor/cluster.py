@@ -1,4 +1,4 @@
-"""The Ray cluster, where one is asked for: whether it answers, has room, and sees store and packages alike."""
+"""The Ray cluster, if the runners need one: its answer, its room, and the store and versions of its nodes."""
 
 import os
 import socket
@@ -13,26 +13,26 @@ from flows.doctor.check import Check
 from stages.disk.root import store_root
 from stages.params.record import Params
 
-_ALIKE = ("torch", "diffusers", "ray")
+_SAME_VERSION = ("torch", "diffusers", "ray")
 _SECONDS = 60
 
 
 def cluster(params: Params) -> Iterator[Check]:
-    """Join the cluster, count what it has, and have each node say what it sees."""
+    """Join the cluster, compare its resources with those required, and check each node."""
     if params.placement.runner == "local":
-        yield Check("cluster", "ok", "none is asked for: all stages run in one process")
+        yield Check("cluster", "ok", "none is required: all stages run in one process")
         return
     try:
         from flows.runners.ray_cluster import connect
     except ImportError as error:
-        remedy = "Install it, as by `pip install --editable '.[ray]'`."
-        yield Check("cluster", "fault", f"Ray is not there: {error}", remedy)
+        remedy = "Install it, for example by `pip install --editable '.[ray]'`."
+        yield Check("cluster", "fault", f"Ray is not installed: {error}", remedy)
         return
     try:
         joined = connect(params)
     except ValueError as error:
-        told, _, remedy = str(error).partition(". ")
-        yield Check("cluster", "fault", told, remedy)
+        message, _, remedy = str(error).partition(". ")
+        yield Check("cluster", "fault", message, remedy)
         return
     try:
         yield from _room(params)
@@ -42,51 +42,55 @@ def cluster(params: Params) -> Iterator[Check]:
 
 
 def _room(params: Params) -> Iterator[Check]:
-    """Compare what the runners take with what the cluster has in all."""
+    """Compare the resources of the runners with those of the cluster."""
     import ray
 
     from flows.runners.ray_cluster import runner_needs, scorer_needs
 
-    asked, there = Counter[str](), ray.cluster_resources()
+    required, available = Counter[str](), ray.cluster_resources()
     for need in (*runner_needs(params.placement), *scorer_needs(params.placement)):
-        asked.update({"CPU": need.cpus, "GPU": need.gpus} | ({need.resource: 1} if need.resource else {}))
+        required.update({"CPU": need.cpus, "GPU": need.gpus} | ({need.resource: 1} if need.resource else {}))
     short = [
-        f"{name} {count:g} of {there.get(name, 0):g}" for name, count in asked.items() if count > there.get(name, 0)
+        f"{name} {count:g} of {available.get(name, 0):g}"
+        for name, count in required.items()
+        if count > available.get(name, 0)
     ]
     if short:
-        remedy = (
-            "Lower placement.num_runners or what each takes, or add nodes; one that scales by itself may yet have room."
-        )
-        yield Check("cluster", "fault", f"the runners take more than there is: {', '.join(short)}", remedy)
+        remedy = "Lower placement.num_runners or the resources of each, or add nodes (autoscaling may still do so)."
+        yield Check("cluster", "fault", f"the runners need more than the cluster has: {', '.join(short)}", remedy)
     else:
-        told = ", ".join(f"{name} {count:g} of {there.get(name, 0):g}" for name, count in asked.items() if count)
-        yield Check("cluster", "ok", f"the runners take {told}")
+        shares = ", ".join(
+            f"{name} {count:g} of {available.get(name, 0):g}" for name, count in required.items() if count
+        )
+        yield Check("cluster", "ok", f"the runners take {shares}")
 
 
 def _nodes() -> Iterator[Check]:
-    """Have each node look for a file of the store, and tell its versions."""
+    """Check that each node sees a file of the store and has the same versions."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     dead = [node["NodeManagerHostname"] for node in ray.nodes() if not node["Alive"]]
     if dead:
-        yield Check("nodes", "warn", f"the cluster has lost {', '.join(dead)}", "Start them again, or go on without.")
-    here = {name: _public_version(name) for name in _ALIKE}
+        yield Check(
+            "nodes", "warn", f"the cluster has lost {', '.join(dead)}", "Start them again, or continue without them."
+        )
+    here = {name: _public_version(name) for name in _SAME_VERSION}
     store_root().mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix="doctor-", dir=store_root()) as mark:
         for node in (node for node in ray.nodes() if node["Alive"]):
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             look = ray.remote(_look).options(num_cpus=0, scheduling_strategy=where)
-            said: dict[str, Any] = ray.get(look.remote(mark.name), timeout=_SECONDS)
-            yield _node(said, here)
+            seen: dict[str, Any] = ray.get(look.remote(mark.name), timeout=_SECONDS)
+            yield _node(seen, here)
 
 
-def _node(said: dict[str, Any], here: dict[str, str]) -> Check:
-    name = f"node {said['host']}"
-    if not said["sees"]:
-        remedy = "Have the store on a file system that all nodes mount at the same path, and name it in G2RPO_HOME."
+def _node(seen: dict[str, Any], here: dict[str, str]) -> Check:
+    name = f"node {seen['host']}"
+    if not seen["sees"]:
+        remedy = "Put the store on a file system that all nodes mount at the same path, and set G2RPO_HOME to it."
         return Check(name, "fault", f"it does not see {store_root()}", remedy)
-    other = [f"{of} {said[of]}, here {own}" for of, own in here.items() if said[of] != own]
+    other = [f"{package} {seen[package]}, here {own}" for package, own in here.items() if seen[package] != own]
     if other:
         return Check(
             name, "fault", f"it has {'; '.join(other)}", "Install the same versions, as constraints.txt has them."
@@ -95,15 +99,15 @@ def _node(said: dict[str, Any], here: dict[str, str]) -> Check:
 
 
 def _look(mark: str) -> dict[str, Any]:
-    """Return what a node sees; it runs there."""
-    os.listdir(Path(mark).parent)  # a network file system then asks its server
-    found: dict[str, Any] = {"host": socket.gethostname(), "sees": Path(mark).is_file()}
-    for name in _ALIKE:
+    """Return the host, the versions, and whether the file is visible. It runs on the node."""
+    os.listdir(Path(mark).parent)  # so that a network file system asks its server
+    seen: dict[str, Any] = {"host": socket.gethostname(), "sees": Path(mark).is_file()}
+    for name in _SAME_VERSION:
         try:
-            found[name] = _public_version(name)
-        except Exception:  # not there, or not to be told
-            found[name] = "none"
-    return found
+            seen[name] = _public_version(name)
+        except Exception:  # not installed, or not readable
+            seen[name] = "none"
+    return seen
 
 
 def _public_version(name: str) -> str:

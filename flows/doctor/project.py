@@ -8,21 +8,21 @@ from flows.doctor.check import Check
 
 
 def versioning() -> Iterator[Check]:
-    """See whether code and artifacts are versioned here."""
-    if _said("git", "rev-parse", "HEAD") is None:
-        yield Check("git", "warn", "this folder is no git repository: a run cannot say of which code it is", "git init")
+    """Check that code and artifacts are versioned here."""
+    if _output("git", "rev-parse", "HEAD") is None:
+        yield Check("git", "warn", "this folder is no git repository: runs cannot record their commit", "git init")
     else:
         yield Check("git", "ok", "a repository")
     if not Path(".dvc").is_dir():
         yield Check("dvc", "warn", "this folder is no DVC repository: `dvc repro` does not work here", "dvc init")
-    elif not _said("dvc", "remote", "list"):
-        remedy = "dvc remote add --default NAME URL, if others are to have the artifacts."
+    elif not _output("dvc", "remote", "list"):
+        remedy = "dvc remote add --default NAME URL, to share the artifacts."
         yield Check("dvc", "warn", "no remote: `dvc push` has nowhere to go", remedy)
     else:
-        yield Check("dvc", "ok", f"cache links: {_said('dvc', 'config', 'cache.type') or 'reflink, copy'}")
+        yield Check("dvc", "ok", f"cache links: {_output('dvc', 'config', 'cache.type') or 'reflink, copy'}")
 
 
-def _said(*words: str) -> str | None:
+def _output(*words: str) -> str | None:
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""Prefect, MLflow and the model hub: whether they answer, and whether they are of the same version."""
+"""Prefect, MLflow and the model hub: whether they answer, and whether they have the same version as here."""
 
 import base64
 import json
@@ -18,28 +18,28 @@ _SECONDS = 5
 
 @dataclass(frozen=True)
 class _Server:
-    """A server that is asked. Example: name "mlflow", url "http://127.0.0.1:5000", remedy "Start it."."""
+    """A server to check. Example: name "mlflow", url "http://127.0.0.1:5000", remedy "Start it."."""
 
     name: str
     url: str
     authorization: str
-    """The header of that name, or an empty text."""
+    """Value of the header Authorization; empty for none."""
     variables: str
-    """The environment's variables of the login."""
+    """Names of the environment variables with the login."""
     remedy: str
-    """What to do if it does not answer."""
+    """The remedy if it does not answer."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a server said to a request. Example: status 200, text "3.8.8"; status None if it does not answer."""
+    """A server's answer to a request. Example: status 200, text "3.8.8"; status None if it does not answer."""
 
     status: int | None
     text: str = ""
 
 
 def prefect() -> Iterator[Check]:
-    """Ask the API that is configured, and look for flow runs without a process."""
+    """Check the configured API, and look for flow runs without a process."""
     from prefect.settings import get_current_settings
 
     from flows.common.servers import prefect_api
@@ -53,14 +53,14 @@ def prefect() -> Iterator[Check]:
     login = get_current_settings().api.auth_string
     remedy = "Start it, correct PREFECT_API_URL, or unset it to run without."
     header = _basic(login.get_secret_value() if login else "")
-    found = _found(_Server("prefect", api, header, "PREFECT_API_AUTH_STRING", remedy), "/admin/version")
-    yield found
-    if found.state != "fault":
+    result = _checked(_Server("prefect", api, header, "PREFECT_API_AUTH_STRING", remedy), "/admin/version")
+    yield result
+    if result.state != "fault":
         yield from _zombies(api)
 
 
 def mlflow(params: Params) -> Iterator[Check]:
-    """Ask the tracking server that is configured."""
+    """Check the configured tracking server."""
     from mlflow.utils.credentials import read_mlflow_creds
 
     from flows.tracking.observer import tracking_uri
@@ -73,13 +73,13 @@ def mlflow(params: Params) -> Iterator[Check]:
     login, token = read_mlflow_creds(), os.environ.get("MLFLOW_TRACKING_TOKEN")
     basic = _basic(f"{login.username or ''}:{login.password or ''}")
     header = f"Bearer {token}" if token and not basic else basic
-    named = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    server = _Server("mlflow", uri.rstrip("/"), header, named, remedy)
-    yield _found(server, "/version", "/api/2.0/mlflow/experiments/search?max_results=1")  # anyone is told its version
+    variables = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    server = _Server("mlflow", uri.rstrip("/"), header, variables, remedy)
+    yield _checked(server, "/version", "/api/2.0/mlflow/experiments/search?max_results=1")  # the version needs no login
 
 
 def hub(params: Params) -> Iterator[Check]:
-    """See whether there is a token where weights come from the model hub."""
+    """Check that there is a token if weights come from the model hub."""
     from huggingface_hub import get_token
 
     path, revision = params.policy.path, getattr(params.policy, "revision", None)
@@ -89,7 +89,7 @@ def hub(params: Params) -> Iterator[Check]:
         yield Check("hub", "ok", f"{path} at {revision[:12]}, with a token")
     else:
         remedy = f"Accept the licence at https://huggingface.co/{path}, then `hf auth login` or set HF_TOKEN."
-        yield Check("hub", "warn", f"{path} may be gated, and there is no token of the model hub", remedy)
+        yield Check("hub", "warn", f"{path} may be gated, and no token of the model hub is set", remedy)
 
 
 def _zombies(api: str) -> Iterator[Check]:
@@ -100,38 +100,39 @@ def _zombies(api: str) -> Iterator[Check]:
 
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         for run in zombies(client):
-            told = f"it is {run.state_name} at Prefect, and its process, {run.infrastructure_pid}, is gone"
-            remedy = "Give `g2rpo up`: it marks it as crashed, and it runs again."
-            yield Check(f"flow run {run.name}", "fault", told, remedy)
+            message = f"it is {run.state_name} at Prefect, but its process, {run.infrastructure_pid}, is gone"
+            remedy = "Run `g2rpo up`: it marks the flow run as crashed, and Prefect runs it again."
+            yield Check(f"flow run {run.name}", "fault", message, remedy)
 
 
-def _found(server: _Server, version_path: str, *paths: str) -> Check:
-    """Return whether a server is of this package's version, and answers at more paths with this login."""
+def _checked(server: _Server, version_path: str, *paths: str) -> Check:
+    """Check that a server has the version of the package here, and answers at all paths with this login."""
     name, own = server.name, version(server.name)
-    said = _ask(server, version_path)
-    if said.status == 200 and said.text != own:
-        told = f"{server.url} is of version {said.text}, this package's is {own}"
-        return Check(name, "fault", told, f"pip install {name}=={said.text} here, or {own} there: both must be alike.")
+    first = _ask(server, version_path)
+    if first.status == 200 and first.text != own:
+        message = f"{server.url} has version {first.text}, the package here has {own}"
+        remedy = f"pip install {name}=={first.text} here, or {own} there: both must be equal."
+        return Check(name, "fault", message, remedy)
     for path in (version_path, *paths):
-        answer = said if path == version_path else _ask(server, path)
+        answer = first if path == version_path else _ask(server, path)
         if answer.status is None:
             return Check(name, "fault", f"nothing answers at {server.url}", server.remedy)
         if answer.status in REFUSED:
-            told = f"{server.url} refuses the login, or that there is none: it answers {answer.status} at {path}"
-            return Check(name, "fault", told, f"Set {server.variables} to a login of this server.")
+            message = f"{server.url} refuses the login, or requires one: it answers {answer.status} at {path}"
+            return Check(name, "fault", message, f"Set {server.variables} to a login of this server.")
         if answer.status != 200:
-            told = f"{server.url} does not answer as {name} does: {answer.status} at {path}"
-            return Check(name, "fault", told, server.remedy)
-    return Check(name, "ok", f"{server.url}, version {said.text}")
+            message = f"{server.url} does not answer like {name}: {answer.status} at {path}"
+            return Check(name, "fault", message, server.remedy)
+    return Check(name, "ok", f"{server.url}, version {first.text}")
 
 
 def _basic(login: str) -> str:
-    """Return the header for name:password, or an empty text for none."""
+    """Return the header for name:password; empty for none."""
     return f"Basic {base64.b64encode(login.encode()).decode()}" if login.strip(":") else ""
 
 
 def _ask(server: _Server, path: str) -> _Answer:
-    """Return the status and the text, or the JSON text's value, of a server's answer."""
+    """Return a server's answer: its status, and its text or JSON value as text."""
     headers = {"Authorization": server.authorization} if server.authorization else {}
     request = urllib.request.Request(f"{server.url}{path}", headers=headers)
     try:

@@ -1,1 +1,1 @@
-"""A policy given away: its folder, its card, its place in a registry."""
+"""Export of a policy: its folder, its model card, its place in MLflow's registry."""

@@ -1,4 +1,4 @@
-"""The model card of an exported policy: README.md with the header that the Hugging Face hub reads, and two pictures."""
+"""The model card of an exported policy: README.md with the header for the Hugging Face hub, and two pictures."""
 
 import json
 from dataclasses import dataclass
@@ -34,60 +34,60 @@ _PARAMETERS = (
     *("update.train_frac", "update.cadence", "update.num_minibatches", "update.num_epochs"),
     *("update.clip_range", "update.kl_weight", "update.ema_decay"),
 )
-"""What a card tells of params.yaml, beside the sections policy and rollout."""
+"""Parameters that a card shows, beside the sections policy and rollout."""
 
 _BASE = {"family", "path", "revision"}
 _OF_REWARDS = {"backend", "quality", "model", "revision"}
-"""Settings of a reward that a card tells beside its sources: where it is served, and by what token, is nobody's."""
+"""Settings of a reward that a card shows beside its sources; addresses and tokens of servers stay out."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What is handed over. Example: `Exported(run, params, rounds=300, as_lora=True)`."""
+    """An exported policy. Example: `Exported(run, params, rounds=300, as_lora=True)`."""
 
     run: Run
     params: Params
     rounds: int
-    """After which the policy was taken."""
+    """Rounds after which the policy was taken."""
     as_lora: bool
 
     @property
     def best(self) -> bool:
-        """Whether no round that was judged on the run's held-out prompts was better."""
+        """Whether it is the best of the evaluated rounds."""
         return self.rounds == best_trained_round(self.run, self.run.params())
 
     @property
     def hub_id(self) -> str | None:
-        """The base's id on the model hub; None where it is a folder, or comes with this package."""
+        """The base's id on the model hub; None if it is a folder or comes with this package."""
         policy = self._policy
         return policy["path"] if policy.get("revision") else None
 
     @property
     def base(self) -> str:
-        """What the base is called."""
+        """Name of the base."""
         path = self._policy["path"]
         return self.hub_id or (f"`{path}`" if path else "the base model that comes with g2rpo")
 
     @property
     def title(self) -> str:
-        """The base's short name, and what was done to it."""
+        """Title of the card: the base's short name and the method."""
         path = self._policy["path"]
         return f"{Path(path).name if path else f'The {_world_of(self.params)}'} aligned by {self.method.name}"
 
     @property
     def method(self) -> Published:
-        """By what it was aligned."""
+        """The method that aligned it."""
         return published(self.params)
 
     @cached_property
     def licence(self) -> Licence | None:
-        """The base's, where it is known."""
+        """The base's licence; None if unknown."""
         shipped = self._policy["path"] is None
         return PUBLISHERS[self.params.policy.family].licence(self.hub_id, shipped=shipped)
 
     @property
     def header(self) -> dict[str, Any]:
-        """What the hub reads."""
+        """The header for the hub."""
         publisher, licence = PUBLISHERS[self.params.policy.family], self.licence
         header: dict[str, Any] = {}
         if self.hub_id:
@@ -100,7 +100,7 @@ class Exported:
 
     @property
     def example(self) -> str:
-        """Code that paints a held-out prompt."""
+        """Code that samples a picture of a held-out prompt."""
         shift, policy = self.params.rollout.shift, self._policy
         example = Example(
             base=policy["path"] if self.hub_id or not policy["path"] else str(Path(policy["path"]).resolve()),
@@ -116,29 +116,29 @@ class Exported:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What of params.yaml says how it was trained, as YAML would have it."""
+        """The parameters of the training, by `section.key`, as JSON."""
         tree = self.params.model_dump(mode="json")
-        told = {f"policy.{name}": value for name, value in tree["policy"].items() if name not in _BASE}
-        told |= {f"rollout.{name}": value for name, value in tree["rollout"].items() if name != "micro_batch"}
+        values = {f"policy.{name}": value for name, value in tree["policy"].items() if name not in _BASE}
+        values |= {f"rollout.{name}": value for name, value in tree["rollout"].items() if name != "micro_batch"}
         for key in _PARAMETERS:
             section, name = key.split(".")
-            told[key] = tree[section][name]
-        return {key: json.dumps(value, ensure_ascii=False) for key, value in told.items()}
+            values[key] = tree[section][name]
+        return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
     @property
     def rewards(self) -> list[dict[str, str]]:
-        """Each reward: its name, its kind, what it judges by, and its weight in training."""
+        """The rewards, each with name, kind, source and weight in training."""
         weights = self.params.integrate.reward_weights
         names = dict.fromkeys((*self.params.score.rewards, *self.params.evaluate.rewards))
         return [
-            {"name": name, "weight": f"{weights[name]:g}" if name in weights else "none: judged only"}
+            {"name": name, "weight": f"{weights[name]:g}" if name in weights else "none: evaluated only"}
             | _described(self.params, name)
             for name in names
         ]
 
     @property
     def prompts(self) -> dict[str, Any]:
-        """The texts that it was trained on: where from, how many, their digest."""
+        """The texts of the training: source, split, number and digest."""
         split = self.params.prompts.split
         source = load_params(self.run.path / "params.yaml").prompts.path
         return {
@@ -150,13 +150,13 @@ class Exported:
 
     @property
     def origin(self) -> dict[str, str]:
-        """Run, commit and versions."""
+        """Run, commit and package versions."""
         links = self.run.links
         changed = " with uncommitted changes" if links.get("git_dirty") == "true" else ""
         commit = {"g2rpo's commit": links["git_commit"] + changed} if "git_commit" in links else {}
         trained = {"torch in training": links["torch"]} if "torch" in links else {}
-        taken = {f"{name} at the export": version(name) for name in ("torch", "diffusers")}
-        return {"run": self.run.key} | commit | trained | taken
+        at_export = {f"{name} at the export": version(name) for name in ("torch", "diffusers")}
+        return {"run": self.run.key} | commit | trained | at_export
 
     @property
     def _policy(self) -> dict[str, Any]:
@@ -165,23 +165,23 @@ class Exported:
 
 @dataclass(frozen=True)
 class Result:
-    """Base and aligned policy on the same prompts.
+    """The evaluations of base and aligned policy on the same prompts.
 
     Example: a row `{"name": "hps", "trained": True, "base": 0.301, "aligned": 0.334}`.
     """
 
     by: Params
-    """Whose section `evaluate` says how they were judged."""
+    """The parameters; the section `evaluate` is that of these evaluations."""
     base: Path
     """Folder of the base's evaluation."""
     aligned: Path
-    """Folder of that of the policy that is handed over."""
+    """Folder of the exported policy's evaluation."""
     final: bool
-    """Whether it is the evaluation on `report.split`."""
+    """Whether the evaluations are those on `report.split`."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row a reward; with several numbers of steps, a row for each."""
+        """One row per reward, and per number of steps if there are several."""
         base, aligned = evaluation_metrics(self.base), evaluation_metrics(self.aligned)
         trained = self.by.score.rewards
         return [
@@ -191,29 +191,29 @@ class Result:
 
     @property
     def apartness(self) -> str:
-        """How far these prompts are apart from what was learned from and chosen by."""
+        """A sentence on whether training or the choice of the round used these prompts."""
         split, trained = self.by.evaluate.split, self.by.prompts.split
         if trained == split or "all" in (trained, split):
-            return "These prompts are among those that it was trained on."
+            return "Training used these prompts."
         if not self.final:
-            return "They were not trained on, but looked at during the training."
-        return "They were neither trained on nor looked at during the training."
+            return "Training did not use these prompts, but the run was evaluated on them."
+        return "Neither training nor the choice of the round used these prompts."
 
     @classmethod
     def of(cls, exported: Exported) -> "Result | None":
-        """Return the final evaluation, else that of the training; None where neither has been made as asked now."""
+        """Return the final evaluations, else those of the training; None if neither has the present parameters."""
         for by, final in ((for_report(exported.params), True), (exported.params, False)):
             base, own = (exported.run.evaluation_folder(n, by.evaluate.split) for n in (0, exported.rounds))
             manifests = [read_manifest(folder, EVALUATE) for folder in (base, own)]
-            asked = EVALUATE.parameters(by, exported.rounds)
-            if all(manifest and manifest["parameters"] == asked for manifest in manifests):
+            expected = EVALUATE.parameters(by, exported.rounds)
+            if all(manifest and manifest["parameters"] == expected for manifest in manifests):
                 return cls(by, base, own, final)
         return None
 
 
 def write_card(folder: Path, exported: Exported) -> None:
-    """Write README.md, and `curves.png` and `before_after.png` where there is what they show."""
-    run, params = exported.run, _as_far_as(exported)
+    """Write README.md and `curves.png`, and `before_after.png` if there are evaluations."""
+    run, params = exported.run, _up_to(exported)
     result, history = Result.of(exported), held_out_history(run, params)
     curves(run, params, folder / "curves.png")
     if result:
@@ -233,18 +233,18 @@ def write_card(folder: Path, exported: Exported) -> None:
     write_text(folder / "README.md", card)
 
 
-def _as_far_as(exported: Exported) -> Params:
+def _up_to(exported: Exported) -> Params:
     return exported.params.with_values({"run.rounds": exported.rounds})
 
 
 def _described(params: Params, name: str) -> dict[str, str]:
-    """Return the kind of a reward and what it judges by, without where it is served or kept."""
+    """Return the kind of a reward, and its source: its files and the settings in `_OF_REWARDS`."""
     settings = params.rewards.get(name)
     if settings is None:
         return {"kind": _world_of(params), "source": "comes with g2rpo"}
     fields = settings.model_dump(mode="json")
-    told = [_told(name, value) for name, value in fields.items() if isinstance(value, dict) or name in _OF_REWARDS]
-    return {"kind": settings.kind, "source": ", ".join(told)}
+    sources = [_source(name, value) for name, value in fields.items() if isinstance(value, dict) or name in _OF_REWARDS]
+    return {"kind": settings.kind, "source": ", ".join(sources)}
 
 
 def _world_of(params: Params) -> str:
@@ -253,7 +253,7 @@ def _world_of(params: Params) -> str:
     return world.title
 
 
-def _told(field: str, value: Any) -> str:
+def _source(field: str, value: Any) -> str:
     if not isinstance(value, dict):
         return f"{field} {value}"
     revision = f" at {value['revision']}" if value["revision"] else ""

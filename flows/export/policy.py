@@ -1,4 +1,4 @@
-"""A trained policy for others: a LoRA, or the folder of a pipeline, that plain diffusers loads, with its model card."""
+"""Export of a trained policy: a LoRA or the folder of a pipeline, which plain diffusers loads, with its model card."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,36 +27,36 @@ def export_run(
     number: RoundChoice = "best",
     registration: Registration | None = None,
 ) -> str:
-    """Write a policy of a run as it is judged, whole or not at all, and return a line on it.
+    """Write a policy of a run, as it is evaluated, whole or not at all; return a message.
 
     - `lora`: `pytorch_lora_weights.safetensors`, for `load_lora_weights` of the base's pipeline;
-    - `pipeline`: a folder for `from_pretrained`, an adapter merged into it, its schedule the one trained for.
+    - `pipeline`: a folder for `from_pretrained`, with the adapter merged, and with the schedule of the training.
 
     Args:
         name: The run's key, or a folder that holds it.
         out: A new or empty folder.
-        number: Rounds after which the policy is taken: `best` takes the round that `evaluate.choose_by` names, of
-            those that were judged.
-        chosen: The format; None writes a LoRA where one was trained, else a pipeline.
-        registration: Under what name it is registered in MLflow too; None leaves it at the folder.
+        number: Rounds after which the policy is taken; `best` is the evaluated round with the highest
+            `evaluate.choose_by`.
+        chosen: The format; None writes a LoRA if the run trained one, else a pipeline.
+        registration: Name and alias to register it in MLflow too; None writes only the folder.
 
     Raises:
-        ValueError: If there is no such run or no finished round, the folder holds anything, a LoRA is asked for that
-            was not trained, or the base weights are others now.
+        ValueError: If the run or a finished round does not exist, the folder is not empty, the format is `lora` but the
+            run trained none, or the base weights have changed.
         StoreWriteError: If the folder cannot be written.
     """
     run = find_run(name)
     params = run.params()
     if run.num_finished == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
-    rounds = _chosen_round(run, params, number)
+    rounds = _round_number(run, params, number)
     _require_kept(run, rounds)
     _require_empty(out)
     trained = _trains_lora(params)
     if chosen == "lora" and not trained:
         raise ValueError(
             f"--format lora: a run that trains a LoRA is required, got run {run.key}, which trains all weights of its "
-            f"{params.policy.family} model. Take --format pipeline."
+            f"{params.policy.family} model. Use --format pipeline."
         )
     require_base(run, params)
     if registration:
@@ -75,12 +75,12 @@ def export_run(
         exported = Exported(run, params, rounds, as_lora)
         write_card(temporary, exported)
     kind = "LoRA" if as_lora else "pipeline"
-    told = f"{out}: the {kind} after {rounds} rounds of run {run.key}; read its README.md"
-    return f"{told}\n{register(out, exported, registration)}" if registration else told
+    message = f"{out}: the {kind} after {rounds} rounds of run {run.key}; read its README.md"
+    return f"{message}\n{register(out, exported, registration)}" if registration else message
 
 
 def round_choice(text: str) -> RoundChoice:
-    """Return what a person asks for: a number of rounds, `best` or `last`.
+    """Parse the option --round: a number of rounds, `best` or `last`.
 
     Raises:
         ValueError: If it is none of them.
@@ -91,17 +91,19 @@ def round_choice(text: str) -> RoundChoice:
         case _ if text.isdigit():
             return int(text)
         case _:
-            raise ValueError(f"--round: a number of rounds, best or last is required, got {text!r}. As --round 100.")
+            raise ValueError(
+                f"--round: a number of rounds, best or last is required, got {text!r}. Example: --round 100."
+            )
 
 
-def _chosen_round(run: Run, params: Params, number: RoundChoice) -> int:
+def _round_number(run: Run, params: Params, number: RoundChoice) -> int:
     if number == "best":
         return best_trained_round(run, params)
     return min(run.num_finished, params.run.rounds) if number == "last" else number
 
 
 def _require_kept(run: Run, number: int) -> None:
-    """Refuse a policy that the run has not reached, or has let go.
+    """Refuse a policy that the run has not reached, or has pruned.
 
     Raises:
         ValueError: With the rounds whose policy is kept.
@@ -111,7 +113,7 @@ def _require_kept(run: Run, number: int) -> None:
     if number not in kept:
         raise ValueError(
             f"--round: a round whose policy is kept is required, one of {', '.join(map(str, kept))}, got {number}. "
-            "`retention.rounds` and `evaluate.every` say which are kept."
+            "`retention.rounds` and `evaluate.every` decide which are kept."
         )
 
 
@@ -123,14 +125,14 @@ def _require_empty(out: Path) -> None:
     """Refuse to write over anything.
 
     Raises:
-        ValueError: With what is there.
+        ValueError: If the folder is not empty, or a file.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        there = "a folder that holds something" if out.is_dir() else "a file"
-        raise ValueError(f"--to: a new or empty folder is required, got {there}: {out}. Name another, or remove it.")
+        present = "a folder that is not empty" if out.is_dir() else "a file"
+        raise ValueError(f"--to: a new or empty folder is required, got {present}: {out}. Name another, or remove it.")
 
 
 def _to_load_only(params: Params) -> Params:
-    """Return the parameters with nothing but loading in mind: it needs no accelerator, whatever trained the policy."""
+    """Return the parameters for loading only, on a CPU, whatever device trained the policy."""
     plain = {"device": "cpu", "attention": "native", "compile": False, "gradient_checkpointing": False}
     return params.with_values({f"resources.{key}": value for key, value in plain.items()})

@@ -24,39 +24,39 @@ _ALIAS = re.compile(r"(?!latest$|v\d+$)[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Registration:
-    """Under what name a policy is handed to others. Example: name "shapes", alias "champion"."""
+    """Name and alias of a policy in MLflow's registry. Example: name "shapes", alias "champion"."""
 
     name: str
-    """Of the registered model; each export is its next version."""
+    """Name of the registered model; each export is its next version."""
     alias: str
-    """Of the version: `models:/shapes@champion` loads it, until another version takes the alias over."""
+    """Alias of the version: `models:/shapes@champion` loads it, until another version takes the alias."""
 
     def __post_init__(self) -> None:
         """Refuse an alias that MLflow would refuse after the export."""
         if not _ALIAS.fullmatch(self.alias):
             raise ValueError(
                 "--alias: letters, digits, - and _ are required, and neither latest nor v with a number, got "
-                f"{self.alias!r}. As --alias champion."
+                f"{self.alias!r}. Example: --alias champion."
             )
         if not self.name or set(self.name) & set("/:."):
             raise ValueError(
-                f"--register: a name without / : and . is required, got {self.name!r}. As --register shapes."
+                f"--register: a name without / : and . is required, got {self.name!r}. Example: --register shapes."
             )
 
 
 def register(folder: Path, exported: Exported, asked: Registration) -> str:
-    """Log an exported policy as a model of its MLflow run, register it, and return a line on it.
+    """Log an exported policy as a model of its MLflow run, register it, and return a message.
 
-    A LoRA is logged with MLflow's flavour of diffusers, which `mlflow.diffusers.load_model` reads, and with its model
-    card, whose code sets the schedule that it was trained for; a pipeline as the folder that `from_pretrained` reads.
+    A LoRA is logged in MLflow's flavour for diffusers, which `mlflow.diffusers.load_model` reads, with its model card,
+    whose code sets the schedule of the training; a pipeline is logged as the folder that `from_pretrained` reads.
 
     Args:
-        folder: What `export` has written.
-        exported: What it is.
+        folder: Folder of the exported policy.
+        exported: The exported policy.
         asked: Name and alias.
 
     Raises:
-        ValueError: If MLflow cannot be written to; the folder stays.
+        ValueError: If MLflow cannot be written; the folder stays.
     """
     from mlflow.entities import LoggedModelOutput
     from mlflow.tracking import MlflowClient
@@ -66,7 +66,7 @@ def register(folder: Path, exported: Exported, asked: Registration) -> str:
     tracker.show(run)
     uri = tracking_uri(params)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    with answering(uri), _everywhere(uri), tempfile.TemporaryDirectory() as temporary:
+    with answering(uri), _environment_uri(uri), tempfile.TemporaryDirectory() as temporary:
         model_folder = Path(temporary) / "model"
         _save(folder, model_folder, exported)
         experiment = client.get_run(tracker.run_id).info.experiment_id
@@ -81,8 +81,8 @@ def register(folder: Path, exported: Exported, asked: Registration) -> str:
 
 
 @contextmanager
-def _everywhere(uri: str) -> Generator[None]:
-    """Have MLflow's registry find the logged model where the run is: it asks the process's URI, not its client's."""
+def _environment_uri(uri: str) -> Generator[None]:
+    """Set MLFLOW_TRACKING_URI, since MLflow's registry looks for logged models at it, not at its client's URI."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = uri
     try:
@@ -93,16 +93,16 @@ def _everywhere(uri: str) -> Generator[None]:
 
 
 def _save(folder: Path, to: Path, exported: Exported) -> None:
-    """Lay out what was exported as a model of MLflow."""
+    """Write an exported policy in the layout of an MLflow model."""
     import mlflow.diffusers
     from mlflow.models import Model
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)  # a hub that cannot be reached is told elsewhere
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # an unreachable hub is reported elsewhere
     metadata = {"run_key": exported.run.key, "policy_round": exported.rounds}
     if exported.as_lora:
         base = exported.hub_id or str(getattr(exported.params.policy, "path", ""))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # MLflow's, of its own annotations
+            warnings.simplefilter("ignore", UserWarning)  # MLflow warns of its own annotations
             mlflow.diffusers.save_model(str(folder), str(to), base, metadata=metadata)
         shutil.copytree(folder, to / "card", ignore=shutil.ignore_patterns("*.safetensors"))
     else:
@@ -110,24 +110,26 @@ def _save(folder: Path, to: Path, exported: Exported) -> None:
         Model(flavors={"diffusers_pipeline": {"data": "pipeline"}}, metadata=metadata).save(str(to / "MLmodel"))
 
 
-def _version(client: "MlflowClient", asked: Registration, exported: Exported, run_id: str, model_id: str) -> str:
+def _version(client: "MlflowClient", registration: Registration, exported: Exported, run_id: str, model_id: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.get_registered_model(asked.name)
+        client.get_registered_model(registration.name)
     except MlflowException:
-        client.create_registered_model(asked.name, description="Policies aligned by G²RPO; see each version's run.")
+        client.create_registered_model(
+            registration.name, description="Policies aligned by G²RPO; see each version's run."
+        )
     made = client.create_model_version(
-        asked.name, f"models:/{model_id}", run_id, description=_told(exported), model_id=model_id
+        registration.name, f"models:/{model_id}", run_id, description=_description(exported), model_id=model_id
     )
-    client.set_registered_model_alias(asked.name, asked.alias, made.version)
+    client.set_registered_model_alias(registration.name, registration.alias, made.version)
     return made.version
 
 
-def _told(exported: Exported) -> str:
+def _description(exported: Exported) -> str:
     run, params = exported.run, exported.run.params()
-    judged = held_out_history(run, params).get(exported.rounds, {})
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in judged.items())
+    means = held_out_history(run, params).get(exported.rounds, {})
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     return f"Run {run.key} after {exported.rounds} rounds" + (
         f"; {params.evaluate.split}: {figures}" if figures else ""
     )

@@ -1,1 +1,1 @@
-"""Guards: what is looked at after each round, so that no week of GPUs is spent on a run that has come apart."""
+"""Guards: checks after each round, so that no GPU time is spent on a run that has diverged."""

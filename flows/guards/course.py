@@ -1,4 +1,4 @@
-"""Guards that look at the course of a run: first rounds against last ones, the best round against the present one."""
+"""Guards on the course of a run: the last rounds against the first, the last evaluation against the best."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from flows.guards.history import WINDOW, History, Scores
 from stages.readings.metrics import trained_rewards
 
-_FEWEST = 32  # prompts; of fewer a standard error says little
+_FEWEST = 32  # prompts; with fewer a standard error says little
 
 
 def fallen(history: History, reward: str) -> float:
@@ -17,7 +17,7 @@ def fallen(history: History, reward: str) -> float:
 
         fallen = (mean of the first 10 rounds - mean of the last 10) / spread in the first 10,
 
-    negative where it has risen, 0 for fewer than 20 rounds or a reward without spread.
+    negative if it has risen, 0 for fewer than 20 rounds or a reward without spread.
     """
     means = history.first_and_last(f"reward/{reward}/mean")
     if means is None:
@@ -28,10 +28,10 @@ def fallen(history: History, reward: str) -> float:
 
 
 def fall_in_standard_errors(before: Scores, now: Scores, rewards: Sequence[str]) -> float:
-    """Return how sure it is that rewards have fallen: the mean paired difference over its standard error.
+    """Return how significantly rewards have fallen: the mean paired difference over its standard error.
 
     A prompt's difference is the mean over the rewards, each in units of its standard deviation over the
-    prompts before. Positive where they have fallen; 0 where nothing has changed, or for fewer than 32 prompts.
+    prompts in `before`. Positive if they have fallen; 0 if nothing has changed, or for fewer than 32 prompts.
     """
     if len(before[rewards[0]]) < _FEWEST:
         return 0.0
@@ -41,44 +41,44 @@ def fall_in_standard_errors(before: Scores, now: Scores, rewards: Sequence[str])
 
 
 def share_lost(base: Scores, best: Scores, now: Scores, rewards: Sequence[str]) -> float:
-    """Return how much of what rewards had gained is lost again, in the units of `fall_in_standard_errors`.
+    """Return the share of their gain that rewards have lost again, in the units of `fall_in_standard_errors`.
 
         share = (best - now) / (best - base)
 
-    Infinite where they have fallen without having gained anything.
+    Infinite if they have fallen without a gain before.
     """
     gained, lost = (float(_lost(best, other, rewards).mean()) for other in (base, now))
     return lost / gained if gained > 0 else math.inf if lost > 0 else 0.0
 
 
 def reward_collapse(history: History) -> str | None:
-    """Tell of a reward that is trained on and falls all the same.
+    """Report a trained reward that falls.
 
-    The branches of a group are compared with each other alone, so what harms all of them alike is seen by no
-    advantage; the level of the reward tells, on the round's pictures and on the held-out prompts. Why this happens:
-    docs/log.md, the reward of tiny spread.
+    Advantages compare the branches of a group with each other only, so harm to all of them alike shows in no
+    advantage. It shows in the level of the reward, on the round's pictures and on the held-out prompts. Why this
+    happens: docs/log.md, the reward of tiny spread.
     """
     guard = history.guards.reward_collapse
     for reward in trained_rewards(history.last):
         fall = fallen(history, reward)
         if fall > guard.spreads:
             by = f"{fall:.1f} times its spread within groups since the first {WINDOW} rounds"
-            return f"{reward} is trained on and has fallen by {by}. {_APART}"
+            return f"The trained reward {reward} has fallen by {by}. {_REMEDY}"
         below = _below_base(history, reward)
         if below > guard.standard_errors:
             return (
-                f"{reward} is trained on and lies {below:.1f} standard errors below the base on the held-out prompts. "
-                f"{_APART}"
+                f"The trained reward {reward} is {below:.1f} standard errors below the base on the held-out prompts. "
+                f"{_REMEDY}"
             )
     return None
 
 
 def reward_hacking(history: History) -> str | None:
-    """Tell of held-out rewards that fall while the trained ones stand above the base.
+    """Report held-out rewards that fall while a trained reward is above the base.
 
-    All rewards of `evaluate.rewards` that are not trained on are taken together, the last evaluation against that of
-    the best round, prompt by prompt. The best of many looks is a lucky one, after which a fall is sure to be found:
-    so it must be a large one too, against what had been gained.
+    The last evaluation is compared with that of the best round, prompt by prompt, over all rewards of
+    `evaluate.rewards` that are not trained on. The best of many evaluations is a lucky one, and some fall after it is
+    certain: so the fall must also be large against the gain.
     """
     guard, trained, by = history.guards.reward_hacking, history.params.score.rewards, history.params.evaluate.choose_by
     untrained = [name for name in history.params.evaluate.rewards if name not in trained]
@@ -96,16 +96,16 @@ def reward_hacking(history: History) -> str | None:
         return None
     falls = ", ".join(f"{name} {then[name].mean():.3f} -> {now[name].mean():.3f}" for name in untrained)
     rise = ", ".join(f"{name} {base[name].mean():.3f} -> {now[name].mean():.3f}" for name in risen)
-    gain = f"{lost:.0%} of its gain" if lost <= 1 else "more than its gain"
+    gain = f"{lost:.0%} of their gain" if lost <= 1 else "more than their gain"
     return (
-        f"What is not trained on has lost {gain} since round {best} ({falls}; {fall:.1f} standard errors), while what "
-        f"is trained on stands above the base ({rise}): the policy learns to please the reward, not to paint better. "
+        f"Held-out rewards have lost {gain} since round {best} ({falls}; {fall:.1f} standard errors), while trained "
+        f"rewards are above the base ({rise}): the policy exploits the reward, and its pictures do not get better. "
         "Lower update.learning_rate, set update.kl_weight, train on several rewards, or keep the best round."
     )
 
 
 def diversity(history: History) -> str | None:
-    """Tell of groups whose pictures come to look alike."""
+    """Report groups whose pictures become alike."""
     means = history.first_and_last("diversity/mean")
     if means is None:
         return None
@@ -114,13 +114,13 @@ def diversity(history: History) -> str | None:
         return None
     return (
         f"The diversity of a group's pictures has fallen to {last:.3g} from {first:.3g} in the first {WINDOW} rounds, "
-        "to {:.0%}: the policy comes to paint one picture for every noise, and groups have less to compare. Lower "
+        "to {:.0%}: the policy makes similar pictures from every noise, so groups have less to compare. Lower "
         "update.learning_rate, set update.kl_weight, or raise rollout.eta.".format(last / first)
     )
 
 
 def _lost(before: Scores, now: Scores, rewards: Sequence[str]) -> np.ndarray[Any, Any]:
-    """Return what a prompt has lost: the mean over the rewards, in units of their s.d. over the prompts before."""
+    """Return each prompt's loss: the mean over the rewards, in units of their s.d. over the prompts in `before`."""
     then, after = (np.stack([of[name] for name in rewards], axis=1) for of in (before, now))
     units = then.std(axis=0, ddof=1)
     return ((then - after) / np.where(units > 0, units, 1.0)).mean(axis=1)
@@ -140,7 +140,7 @@ def _spread(metrics: Mapping[str, float], reward: str) -> float:
     return sum(spreads) / len(spreads)
 
 
-_APART = (
-    "The policy comes apart, or another reward pulls against it. Look at the pictures; weigh that other less in "
+_REMEDY = (
+    "The policy diverges, or another reward pulls against this one. Look at the pictures; lower the other's weight in "
     "integrate.reward_weights, set integrate.normalise to mixed, raise update.kl_weight or lower update.learning_rate."
 )

@@ -1,4 +1,4 @@
-"""What a guard has found, and the end of a session by it."""
+"""The finding of a guard, and the exception by which it ends a session."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Finding:
     guard: str
     """Its name in the section `guards`."""
     policy_round: int
-    """Rounds that were done then."""
+    """Number of finished rounds when it tripped."""
     told: str
-    """What was found, and what can be done, in a person's words."""
+    """The message for people: what the guard found and what to do."""
     action: Action
 
     def line(self) -> str:
@@ -23,7 +23,7 @@ class Finding:
 
 
 class TrippedError(Exception):
-    """Ends the rounds of a session: a guard has tripped whose action is `stop` or `rollback`."""
+    """Ends the rounds of a session: a guard with the action `stop` or `rollback` has tripped."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.line())

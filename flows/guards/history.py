@@ -1,4 +1,4 @@
-"""What a run has been through, as its guards see it: metrics of its rounds, and held-out scores prompt by prompt."""
+"""The history of a run, as its guards see it: metrics of its rounds, and held-out scores of each prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from stages.params.guards import GuardsParams
 from stages.params.record import Params
 
 Scores = Mapping[str, np.ndarray[Any, Any]]
-"""Of an evaluation: the scores of each reward, in the order of its prompts, which is the same in each evaluation."""
+"""The scores of an evaluation by reward, in the order of its prompts, which is the same in each evaluation."""
 
 WINDOW = 10
-"""Rounds whose mean counts: each round has other prompts."""
+"""Rounds over which a metric is averaged, since each round has other prompts."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class History:
 
     params: Params
     folder: Path
-    """Where it lies."""
+    """The run's folder."""
     rounds: Sequence[Mapping[str, float]]
     """Metrics of the finished rounds, in order."""
     held_out: Mapping[int, Scores]

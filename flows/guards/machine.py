@@ -1,4 +1,4 @@
-"""Guards that look at the machine and the clock."""
+"""Guards on the machine and the clock."""
 
 import shutil
 
@@ -6,20 +6,20 @@ from flows.guards.history import History
 
 
 def disk(history: History) -> str | None:
-    """Tell of a store whose disk is nearly full."""
+    """Report a store whose disk is nearly full."""
     least, free = history.guards.disk.free_gb, shutil.disk_usage(history.folder).free / 1e9
     if free >= least:
         return None
     return (
-        f"{least:g} GB must be free for {history.folder}, got {free:.2f} GB. Make room, as with `g2rpo prune` or a "
-        "lower retention.rounds; then give the same command again."
+        f"{least:g} GB must be free for {history.folder}, got {free:.2f} GB. Make room, for example with `g2rpo "
+        "prune` or a lower retention.rounds; then run the same command again."
     )
 
 
 def time(history: History) -> str | None:
-    """Tell of a run that has computed for as long as it may."""
+    """Report a run that has used up its time."""
     hours = history.guards.time.hours
     spent = sum(value for row in history.rounds for name, value in row.items() if name.startswith("seconds/")) / 3600
     if hours is None or spent < hours:
         return None
-    return f"The rounds have taken {spent:.3g} hours, the budget is {hours:g}. Raise guards.time.hours to go on."
+    return f"The rounds have taken {spent:.3g} hours, the budget is {hours:g}. Raise guards.time.hours to continue."

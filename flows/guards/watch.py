@@ -1,4 +1,4 @@
-"""All guards of a run: what they find, and what follows by the section `guards`."""
+"""All guards of a run: their findings, and the actions that the section `guards` sets."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,48 +19,48 @@ GUARDS: Mapping[str, Callable[[History], str | None]] = {
         *(reward_hacking, diversity),
     )
 }
-"""By their names in the section `guards`. Each is a function of what lies on disk, so that the same command, given
-again, finds the same."""
+"""By their names in the section `guards`. Each is a function of the files on disk, so that the same command, run again,
+has the same findings."""
 
-_GRAVEST: tuple[Action, ...] = ("stop", "rollback", "warn")
+_BY_SEVERITY: tuple[Action, ...] = ("stop", "rollback", "warn")
 
 
 class Guards:
-    """Looks at a run. A guard that stays tripped is told once."""
+    """Checks a run. A guard that stays tripped is reported once."""
 
     def __init__(self, run: Run, params: Params, *, obey: bool = True) -> None:
-        """Look at a run by its parameters.
+        """Check a run with these parameters.
 
         Args:
-            obey: Whether `stop` and `rollback` are done; else they warn, as in a comparison, whose runs go on.
+            obey: Whether `stop` and `rollback` take effect; if not, they warn, as in a comparison, whose runs continue.
         """
         self._run, self._params, self._obey = run, params, obey
-        self._told = set[str]()
+        self._reported = set[str]()
         self._rounds: list[dict[str, float]] = []
         self._held_out: dict[int, Scores] = {}
 
     def look(self) -> list[Finding]:
-        """Return what is found now and has not been told, the gravest first."""
+        """Return the findings that are new, the most severe first."""
         history = self._history()
-        on = [(name, guard) for name, guard in GUARDS.items() if self._action(name) != "ignore"]
-        found = [self._finding(name, told) for name, guard in on if (told := guard(history))]
-        new = [finding for finding in found if finding.guard not in self._told]
-        self._told = {finding.guard for finding in found}
-        return sorted(new, key=lambda finding: _GRAVEST.index(finding.action))
+        active = [(name, guard) for name, guard in GUARDS.items() if self._action(name) != "ignore"]
+        findings = [self._finding(name, message) for name, guard in active if (message := guard(history))]
+        new = [finding for finding in findings if finding.guard not in self._reported]
+        self._reported = {finding.guard for finding in findings}
+        return sorted(new, key=lambda finding: _BY_SEVERITY.index(finding.action))
 
     def of_error(self, error: FloatingPointError) -> Finding:
-        """Return what is found when a stage has met a number that is not finite and cannot go on."""
-        return self._finding("non_finite", f"{error} If it is the policy that has come apart: {CALMER}")
+        """Return the finding if a stage fails because of a number that is not finite."""
+        return self._finding("non_finite", f"{error} If the policy has diverged, {CALMER}")
 
-    def _finding(self, name: str, told: str) -> Finding:
+    def _finding(self, name: str, message: str) -> Finding:
         action = self._action(name)
         parent = self._run.parent
-        made = parent["generation"] if parent else 0
-        if action == "rollback" and made >= self._params.guards.max_rollbacks:
-            action, told = "stop", f"{told} guards.max_rollbacks are made: {made}."
+        rollbacks = parent["generation"] if parent else 0
+        if action == "rollback" and rollbacks >= self._params.guards.max_rollbacks:
+            action, message = "stop", f"{message} guards.max_rollbacks is reached: {rollbacks}."
         if action in ("stop", "rollback") and not self._obey:
             action = "warn"
-        return Finding(name, self._run.num_finished, told, action)
+        return Finding(name, self._run.num_finished, message, action)
 
     def _action(self, name: str) -> Action:
         return getattr(self._params.guards, name).action
@@ -68,8 +68,8 @@ class Guards:
     def _history(self) -> History:
         run, split = self._run, self._params.evaluate.split
         self._rounds += run.metrics(len(self._rounds))
-        judged = judged_alike(run, self._params)
-        for number in set(judged) - self._held_out.keys():
+        policy_rounds = judged_alike(run, self._params)
+        for number in set(policy_rounds) - self._held_out.keys():
             self._held_out[number] = scores(run.evaluation_folder(number, split))
-        held_out = {number: self._held_out[number] for number in sorted(judged)}
+        held_out = {number: self._held_out[number] for number in sorted(policy_rounds)}
         return History(self._params, run.path, self._rounds, held_out)

@@ -1,1 +1,1 @@
-"""Prefect: the flows, their observer, a server of one's own, the demo."""
+"""Prefect: the flows, their observer, a temporary server, the demo."""

@@ -1,4 +1,4 @@
-"""The demo: the main job under a Prefect server of its own, and what a newcomer wants to see of it."""
+"""The demo: the default run under a temporary Prefect server, and its results."""
 
 import signal
 import subprocess
@@ -24,12 +24,12 @@ from stages.store.run import run_of
 
 
 def run_demo(params: Params, out: Path) -> None:
-    """Train under a local Prefect server, write the report into `out`, print figures and ways to look closer.
+    """Train under a local Prefect server, write the report into `out`, print the results and ways to inspect them.
 
-    The training is `g2rpo train` in a process of its own, so that it has sent everything to the server before
-    the server is stopped. Nothing is left running.
+    `g2rpo train` runs in another process, so that it has sent everything to the server before the server stops.
+    Nothing keeps running.
     """
-    begun = run_of(Fingerprint.of(params, ready(params).device.type))
+    started = run_of(Fingerprint.of(params, ready(params).device.type))
     folder = store_root() / "prefect"
     out.mkdir(parents=True, exist_ok=True)
     (out / "params.yaml").write_text(written(params))
@@ -37,24 +37,24 @@ def run_demo(params: Params, out: Path) -> None:
         quiet = {"PREFECT_API_URL": url, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
         command = [sys.executable, "-m", "flows", "train", "--params", str(out / "params.yaml")]
         environment = quiet_environment(folder) | quiet
-        last_word = partial(end_with_parent, signal.SIGKILL)  # without its server it would not end by itself
-        code = _wait(subprocess.Popen(command, env=environment, preexec_fn=last_word))  # noqa: PLW1509
+        end = partial(end_with_parent, signal.SIGKILL)  # without its server it would not end by itself
+        code = _wait(subprocess.Popen(command, env=environment, preexec_fn=end))  # noqa: PLW1509
     if code < 0:
-        print(f"training was ended by signal {-code}; give the same command again to go on", file=sys.stderr)
+        print(f"training was ended by signal {-code}; run the same command again to resume", file=sys.stderr)
         sys.exit(128 - code)
     if code not in (0, GUARDED):
         sys.exit(code)
-    run = youngest(begun)  # a guard may have gone on with a child
+    run = youngest(started)  # after a rollback the child
     _show(write_report(run, params, FinalEvaluations.within(run, params), out), params, out, folder)
     sys.exit(code)
 
 
 def _wait(training: "subprocess.Popen[bytes]") -> int:
-    """Return the exit status of the training; if this process is stopped, let the training close first."""
+    """Return the exit status of the training; if this process is stopped, first let the training end."""
     try:
         return training.wait()
     except BaseException as stopped:
-        if not isinstance(stopped, KeyboardInterrupt):  # which the terminal has sent to both
+        if not isinstance(stopped, KeyboardInterrupt):  # which the terminal sends to both
             training.terminate()
         try:
             training.wait(timeout=20)
@@ -64,7 +64,7 @@ def _wait(training: "subprocess.Popen[bytes]") -> int:
 
 
 def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None:
-    table = Table(title=f"base against aligned, {report.details['split']} captions")
+    table = Table(title=f"base and aligned policy, {report.details['split']} captions")
     best = report.details["best_round"]
     other = [f"best, round {best}"] if best != report.details["rounds"] else []
     for column in ("reward", "base", "aligned", "change", *other):
@@ -78,7 +78,7 @@ def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None
     for name in ("metrics.json", "report.html", "before_after.png", "curves.png"):
         print(as_typed((out / name).resolve()))
     binaries = as_typed(Path(sys.executable).parent)
-    print(f"\nTo look closer at run {report.details['run_key']}, in two terminals:")
+    print(f"\nTo inspect run {report.details['run_key']}, in two terminals:")
     print(f"  PREFECT_HOME={as_typed(prefect_home)} {binaries}/prefect server start --host 127.0.0.1")
     print(f"  {binaries}/mlflow server --host 127.0.0.1 --backend-store-uri {tracking_uri(params)}")
     print(f"and open http://127.0.0.1:4200/runs/flow-run/{report.details['prefect_flow_run_id']}")

@@ -1,4 +1,4 @@
-"""The flows that prefect.yaml deploys: their parameters are a form on Prefect's page, checked before a run is made."""
+"""The flows that prefect.yaml deploys. Prefect's page shows their parameters as a form, and checks them first."""
 
 import json
 import socket
@@ -24,7 +24,7 @@ ParamsFile = Annotated[
     str,
     Field(
         title="Parameter file",
-        description="params.yaml, or a preset as presets/methods/mix-grpo.yaml, below the project's folder",
+        description="params.yaml, or a preset such as presets/methods/mix-grpo.yaml, below the project's folder",
         pattern=r"^[^/].*\.yaml$",
     ),
 ]
@@ -33,18 +33,22 @@ Overrides = Annotated[
     dict[str, Any],
     Field(
         title="Overrides",
-        description='Values in place of the file\'s, as {"update.learning_rate": 1.0e-4}',
+        description='Values that replace those of the file, such as {"update.learning_rate": 1.0e-4}',
         json_schema_extra={"propertyNames": {"pattern": _KEY}},
     ),
 ]
-Rounds = Annotated[int, Field(ge=1, title="Rounds", description="Rounds to reach; null: those of the file")]
-Seed = Annotated[int, Field(ge=0, title="Seed", description="Of every noise and draw of prompts; null: the file's")]
+Rounds = Annotated[int, Field(ge=1, title="Rounds", description="Rounds to reach; null: as in the file")]
+Seed = Annotated[
+    int, Field(ge=0, title="Seed", description="Seed of all noise and draws of prompts; null: as in the file")
+]
 RunKey = Annotated[
-    str, Field(min_length=4, title="Run", description="A run's key, or a beginning of it; null: the newest")
+    str, Field(min_length=4, title="Run", description="A run's key, or its first characters; null: the newest run")
 ]
 Plan = Annotated[
     str,
-    Field(title="Plan", description="A plan of methods and seeds, as presets/compare.yaml", pattern=r"^[^/].*\.yaml$"),
+    Field(
+        title="Plan", description="A plan of methods and seeds, such as presets/compare.yaml", pattern=r"^[^/].*\.yaml$"
+    ),
 ]
 
 
@@ -56,70 +60,70 @@ def train(
     seed: Seed | None = None,
     final: bool = True,
 ) -> Any:
-    """Align a policy: bring the run of these parameters to its number of rounds, going on where it stopped.
+    """Align a policy: train the run of these parameters to its number of rounds, from where it stopped.
 
-    Returns the run's key, or that of the child that a guard has made of it.
+    Returns the run's key, or that of its child after a rollback.
 
     Args:
         params: The parameter file, below the working directory.
-        overrides: Values in place of the file's, by `section.key`.
-        rounds: In place of run.rounds.
-        seed: In place of run.seed.
-        final: Whether base, best and last policy are judged on `report.split` at the end.
+        overrides: Values that replace those of the file, by `section.key`.
+        rounds: Replaces run.rounds.
+        seed: Replaces run.seed.
+        final: Whether to evaluate base, best and last policy on `report.split` at the end.
     """
-    _begin()
+    _label_flow_run()
     short = {"run.rounds": rounds, "run.seed": seed}
-    chosen = overrides | {name: value for name, value in short.items() if value is not None}
-    session = Session.of(_parsed(params, chosen))
-    _call_it(f"train-{session.run.key}")
+    values = overrides | {name: value for name, value in short.items() if value is not None}
+    session = Session.of(_parsed(params, values))
+    _name_flow_run(f"train-{session.run.key}")
     return trained_here(session, final=final)
 
 
 @flow(name="evaluate")
 def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "outputs/evaluation") -> str:  # noqa: B006
-    """Judge base, best and last policy of a run on `report.split`; return the figures as text.
+    """Evaluate base, best and last policy of a run on `report.split`; return the results as text.
 
     Args:
-        run: The run's key or a beginning of it; null takes the newest of the store.
-        overrides: Values in place of the run's own of the sections evaluate, report and tracking.
-        out: Folder of tables and metrics.json.
+        run: The run's key or its first characters; null takes the newest run of the store.
+        overrides: Values that replace those of the run, in the sections evaluate, report and tracking.
+        out: Folder for tables and metrics.json.
     """
     from flows.training.evaluation import evaluate_run
     from flows.upkeep.store_commands import find_whole
 
-    _begin()
-    found = find_whole(run or NEWEST)
-    _call_it(f"evaluate-{found.key}")
-    own = _parsed(str(found.path / "params.yaml"), {"prompts.path": str(found.prompts)} | overrides)
-    return evaluate_run(found.key, own, Path(out))
+    _label_flow_run()
+    stored = find_whole(run or NEWEST)
+    _name_flow_run(f"evaluate-{stored.key}")
+    params = _parsed(str(stored.path / "params.yaml"), {"prompts.path": str(stored.prompts)} | overrides)
+    return evaluate_run(stored.key, params, Path(out))
 
 
 @flow(name="compare")
 def compare(plan: Plan = "presets/compare.yaml", out: str | None = None) -> str:
-    """Compare methods at an equal budget of transformer evaluations, over seeds; return where the report lies.
+    """Compare methods at an equal budget of transformer evaluations, over seeds; return the path of the report.
 
     Args:
-        plan: The plan; what it has trained already is not trained again.
+        plan: The plan; runs that are already trained are not trained again.
         out: Folder of the report; null: outputs/compare/<plan>.
     """
-    from flows.compare.run import compare as bring
+    from flows.compare.run import compare as compare_plan
 
-    _begin()
-    return bring(Path(plan), Path(out) if out else None)
+    _label_flow_run()
+    return compare_plan(Path(plan), Path(out) if out else None)
 
 
-def _begin() -> None:
-    """Label this flow run with the machine, by which a lost process is found, before anything is loaded.
+def _label_flow_run() -> None:
+    """Label this flow run with the machine, to find a lost process later, before anything is loaded.
 
-    One that has crashed again and again ends as Failed, which no automation answers.
+    A flow run that crashes repeatedly ends as Failed, which triggers no automation.
 
     Raises:
-        ValueError: With the number of tries.
+        ValueError: After too many tries.
     """
     if flow_run.run_count > _TRIES:
         raise ValueError(
-            f"A flow run that has crashed {_TRIES} times is not tried again, got try {flow_run.run_count}. Look at its "
-            "logs; what it had finished lies in the store, and a new flow run goes on with it."
+            f"A flow run that has crashed {_TRIES} times is not tried again, got try {flow_run.run_count}. Read its "
+            "logs; its finished work is in the store, and a new flow run continues it."
         )
     with get_client(sync_client=True) as client:
         client.update_flow_run_labels(UUID(flow_run.id), {HOST: socket.gethostname()})
@@ -129,7 +133,7 @@ def _parsed(file: str, overrides: dict[str, Any]) -> Params:
     return load_params(Path(file), [f"{name}={json.dumps(value)}" for name, value in overrides.items()])
 
 
-def _call_it(name: str) -> None:
-    """Give this flow run the name of what it works on."""
+def _name_flow_run(name: str) -> None:
+    """Set the name of this flow run."""
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(flow_run.id), name=name)

@@ -1,4 +1,4 @@
-"""What Prefect's page shows of a run: a progress bar, a table of its rounds, a card with what to do next."""
+"""A run on Prefect's page: a progress bar, a table of its rounds, a summary with the next commands."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -22,7 +22,7 @@ class PrefectObserver(Observer):
     """Shows a run on the page of its flow run: a progress bar, and a table of its rounds."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
-        """Open the progress artifact, and take up the rounds that are done."""
+        """Create the progress artifact, and add the finished rounds to the table."""
         self._run, self._num_rounds = run, num_rounds
         self._rows: dict[int, dict[str, Any]] = {}
         for number, metrics in enumerate(run.metrics()):
@@ -37,13 +37,13 @@ class PrefectObserver(Observer):
         update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
 
     def evaluated(self, judged: Judged) -> None:
-        """Complete a row with its held-out rewards, and show the table as it now is."""
+        """Add held-out rewards to a row, and show the table."""
         held_out = {f"{judged.split} {name}": round(value, 4) for name, value in judged.metrics.items()}
         self._rows.setdefault(judged.policy_round, {"round": judged.policy_round}).update(held_out)
         self._show()
 
     def guarded(self, finding: Finding) -> None:
-        """Send an event, which an automation can answer; see automations.yaml."""
+        """Send an event, which can trigger an automation; see automations.yaml."""
         emit_event(
             event="g2rpo.guard.tripped",
             resource={"prefect.resource.id": f"g2rpo.run.{self._run.key}", "prefect.resource.name": self._run.key},
@@ -52,7 +52,7 @@ class PrefectObserver(Observer):
         )
 
     def close(self, ending: Ending) -> None:
-        """Show the rounds as they are, and leave a card that says where things lie and what they are called."""
+        """Show the table of rounds, and create the summary page."""
         self._show()
         create_markdown_artifact(summary_page(self._run, ending), key=f"run-{self._run.key}")
 
@@ -68,47 +68,47 @@ class PrefectObserver(Observer):
 
 
 def _filled(rows: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows in order, each with every column: the page shows the columns of the first."""
+    """Return rows in order, each with all columns: the page shows the columns of the first row."""
     columns = dict.fromkeys(name for number in sorted(rows, reverse=True) for name in rows[number])
     return [{name: rows[number].get(name, "") for name in columns} for number in sorted(rows)]
 
 
 def summary_page(run: Run, ending: Ending) -> str:
-    """Return what to know of a run, in Markdown: how it ended, what to do next, where it is shown, its ids."""
+    """Return a summary of a run in Markdown: how it ended, links to its pages, the next commands, its ids."""
     links, key = run.links, run.key
-    shown = links.get("mlflow_url")
-    told = {
-        "finished": "All rounds that were asked for are done.",
-        "failed": "It has failed; the logs say why. What it had finished lies in the store.",
-        "stopped": "It was stopped; the same command or deployment goes on with it.",
-        "guarded": "A guard has ended it; the logs say which, and what to do.",
+    mlflow_url = links.get("mlflow_url")
+    sentence = {
+        "finished": "The run is complete.",
+        "failed": "It has failed; the logs say why. Its finished work is in the store.",
+        "stopped": "It was stopped; the same command or deployment resumes it.",
+        "guarded": "A guard has ended it; the logs say which one, and what to do.",
     }
-    pages = [f"[Curves, parameters, figures and pictures in MLflow]({shown})"]
+    pages = [f"[Curves, parameters, figures and pictures in MLflow]({mlflow_url})"]
     before, after = links.get("mlflow_picture_before"), links.get("mlflow_picture_after")
     if before and after:
         pages += [
             f"Before:\n\n![pictures of the base]({before})",
             f"After:\n\n![pictures of the aligned policy]({after})",
         ]
-    ids = {name.replace("_", " "): value for name, value in links.items() if not name.startswith(_SHOWN)}
+    ids = {name.replace("_", " "): value for name, value in links.items() if not name.startswith(_SHOWN_AS_LINKS)}
     lines = [
         f"# Run {key}",
-        f"{run.num_finished} rounds are done. {told[ending]}",
-        *(pages if shown else ["Its curves and pictures are in MLflow, under the id below."]),
-        _table("to", "give", {to: f"{command} --run {key[:8]}{more}" for to, command, more in _NEXT}),
-        _table("known as", "", ids | {"tables": str(run.path)}),
+        f"{run.num_finished} rounds are done. {sentence[ending]}",
+        *(pages if mlflow_url else ["Its curves and pictures are in MLflow, under the id below."]),
+        _table("to", "run", {to: f"{command} --run {key[:8]}{more}" for to, command, more in _NEXT}),
+        _table("id", "value", ids | {"tables": str(run.path)}),
     ]
     return "\n\n".join(lines) + "\n"
 
 
-_SHOWN = ("mlflow_picture", "mlflow_url")
-"""Ids that the card has as links."""
+_SHOWN_AS_LINKS = ("mlflow_picture", "mlflow_url")
+"""Ids that the page shows as links."""
 
 _NEXT = (
-    ("go on, or reproduce it", "g2rpo train", ""),
-    ("have a page of it", "g2rpo report", ""),
-    ("take the best policy away", "g2rpo export", " --to FOLDER"),
-    ("check its every file", "g2rpo verify", ""),
+    ("continue or reproduce it", "g2rpo train", ""),
+    ("write a report", "g2rpo report", ""),
+    ("export the best policy", "g2rpo export", " --to FOLDER"),
+    ("check all its files", "g2rpo verify", ""),
 )
 
 

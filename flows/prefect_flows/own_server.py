@@ -1,4 +1,4 @@
-"""A Prefect server of one's own: on the loopback, on a free port, stopped by the process that started it."""
+"""A temporary Prefect server: on the loopback, on a free port, stopped by the process that started it."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ _START_SECONDS = 90
 
 @contextmanager
 def prefect_server(folder: Path) -> Generator[str]:
-    """Start a server whose database and log lie in `folder`, yield the URL of its API, stop it at the end.
+    """Start a server with database and log in `folder`, yield the URL of its API, and stop it at the end.
 
     Raises:
         RuntimeError: If it does not answer in time; with the end of its log.
@@ -35,7 +35,7 @@ def prefect_server(folder: Path) -> Generator[str]:
             env=environment,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the work, which may still have to tell the server
+            start_new_session=True,  # Ctrl-C must reach only the flow, which still reports to the server
             preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509  it makes one system call
         )
     try:

@@ -1,4 +1,4 @@
-"""Start a training run: under Prefect where an API is configured, as plain calls where none is."""
+"""Start a training run: under Prefect if an API is configured, as plain calls if not."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +13,20 @@ from stages.store.run import Run, find_run
 
 @dataclass(frozen=True)
 class Started:
-    """Where a run's results are. Example: run_key "3fa9c1d20b7e4488"."""
+    """The run, and its folder. Example: run_key "3fa9c1d20b7e4488"."""
 
     run_key: str
     folder: Path
 
 
 def start(params: Params, *, named: Run | None = None, final: bool = True, out: Path | None = None) -> Started:
-    """Bring the run of these parameters to its number of rounds, or the child that a guard makes of it.
+    """Train the run of these parameters, or after a rollback its child, to its number of rounds.
 
     Args:
         params: The parameters.
-        named: The run that they must be those of.
-        final: Whether base and last policy are judged on `report.split` at the end.
-        out: Folder to link the run into, for DVC to keep.
+        named: A run that must have these parameters.
+        final: Whether to evaluate base, best and last policy on `report.split` at the end.
+        out: Folder to link the run into, for DVC.
     """
     session = Session.of(params, named)
     api = prefect_api()

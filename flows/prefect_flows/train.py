@@ -1,4 +1,4 @@
-"""Prefect: the train flow, and its stage calls as tasks."""
+"""Prefect: the train flow, with stage calls as tasks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +20,16 @@ from stages.engine.execute import Done
 from stages.params.file import parse_params
 
 _ENDED = dict[str, str]()
-"""Runs that have come to their end in this process, and the key that each has ended as."""
+"""Runs that have ended in this process, with the key at the end: their own, or that of a child."""
 _SESSIONS = dict[str, Session]()
-"""Sessions that this process has opened for the flow that it calls next, by their runs' keys."""
+"""Sessions that this process has opened for its next flow, by the keys of their runs."""
 
 
 def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
-    """Call a stage as a Prefect task that is named after it and its round, as `rollout-r0007`.
+    """Call a stage as a Prefect task, named by stage and round, such as `rollout-r0007`.
 
-    Nothing is cached or persisted by Prefect: what is done is told by the manifests in the store. The task has
-    no tags: Prefect asks for a concurrency slot for each tag of each call, which took about 2 s.
+    Prefect caches and persists nothing: the manifests in the store record what is done. The task has no tags:
+    Prefect requests a concurrency slot for each tag of each call, which took about 2 s.
     """
     task = Task(
         fn=work,
@@ -43,38 +43,38 @@ def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
 
 @flow(name="train", flow_run_name="train-{key}")
 def train_flow(key: str, params: dict[str, Any], final: bool = True, out: str | None = None) -> Any:
-    """Bring the run of these parameters to its number of rounds; return its key, or that of the child it goes on as.
+    """Train the run of these parameters to its number of rounds; return its key, or that of its child after a rollback.
 
     Args:
         key: The run's key, for the name of the flow run.
         params: The tree of params.yaml.
-        final: Whether base, best and last policy are judged on `report.split` at the end.
-        out: Folder to link the run into, for DVC to keep.
+        final: Whether to evaluate base, best and last policy on `report.split` at the end.
+        out: Folder to link the run into, for DVC.
     """
     session = _SESSIONS.pop(key, None) or Session.of(parse_params(params))
     return trained_here(session, final=final, out=Path(out) if out else None)
 
 
 def trained_here(session: Session, *, final: bool, out: Path | None = None) -> str | State[Any]:
-    """Train within the present flow run; return the run's key, or Cancelled if `g2rpo stop` has asked for it."""
+    """Train within the present flow run; return the run's key, or Cancelled after `g2rpo stop`."""
     links = {"prefect_flow_run_id": str(flow_run.id)}
     try:
         try:
             ended = session.train(call_as_task, observers=[PrefectObserver()], links=links, final=final, out=out).key
         except TerminationSignal:
-            obey_request(session.run)  # asked to stop at once: Crashed, an automation would start it again
+            obey_request(session.run)  # `g2rpo stop --now`: if it were Crashed, an automation would restart it
             raise
-    except StopAskedError as asked:
-        return Cancelled(message=str(asked))
+    except StopAskedError as stop:
+        return Cancelled(message=str(stop))
     _ENDED[session.run.key] = ended
     return ended
 
 
 def train_as_flow(session: Session, final: bool, out: Path | None) -> str:
-    """Call `train_flow` in this process, which has opened the session; return the key that the flow returns.
+    """Call `train_flow` in this process with an open session; return the key that the flow returns.
 
     Raises:
-        StopAskedError: If `g2rpo stop` has asked for it; the flow run is Cancelled.
+        StopAskedError: After `g2rpo stop`; the flow run is Cancelled.
         ValueError: If the API refuses the login.
     """
     key, tree = session.run.key, session.params.model_dump(mode="json")
@@ -84,7 +84,7 @@ def train_as_flow(session: Session, final: bool, out: Path | None) -> str:
         state = train_flow(key, tree, final, str(out) if out else None, return_state=True)  # pyrefly: ignore[no-matching-overload]
     except HTTPError as error:
         if key in _ENDED:
-            return _ENDED[key]  # the server is gone, the run is done
+            return _ENDED[key]  # the server is gone, but the run is done
         if refused := login_refused(error):
             raise refused from None
         raise

@@ -1,1 +1,1 @@
-"""What a run has come to, as pages and pictures."""
+"""The results of a run, as pages and pictures."""

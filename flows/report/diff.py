@@ -1,4 +1,4 @@
-"""Two runs side by side: the parameters in which they differ, their curves, and what they came to."""
+"""Two runs side by side: parameters that differ, curves, results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _WIDTH = 40
 
 @dataclass(frozen=True)
 class Side:
-    """A run as it is compared."""
+    """One of the two runs."""
 
     run: Run
 
@@ -30,7 +30,7 @@ class Side:
         """All parameters, as `section.key`, and the origins of weights, rewards and prompts."""
         tree = self.run.params().model_dump(mode="json")
         plain = {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
-        del plain["prompts.path"]  # each run has a copy of its own; the origins tell the texts
+        del plain["prompts.path"]  # each run has its own copy; the origins identify the texts
         return plain | {k: v for k, v in self.run.fingerprint.values.items() if k.startswith("origins.")}
 
     def curve(self, reward: str) -> list[float]:
@@ -44,24 +44,24 @@ class Side:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What it came to: rounds, evaluations, and each reward of base, last and best policy on `report.split`."""
+        """Results: rounds, evaluations, and each reward of base, last and best policy on `report.split`."""
         params, metrics = self.run.params(), self.run.metrics()
         last, best = len(metrics), best_round(self.run, params)
         split = params.report.split
-        found = {"rounds": float(last), "best round": float(best)}
-        found["evaluations"] = sum(row["evaluations"] for row in metrics)
+        figures = {"rounds": float(last), "best round": float(best)}
+        figures["evaluations"] = sum(row["evaluations"] for row in metrics)
         for name, number in {"base": 0, "last": last, "best": best}.items():
             folder = self.run.evaluation_folder(number, split)
             if (folder / "evaluate.json").is_file():
-                found |= {f"{split} {reward}, {name}": value for reward, value in evaluation_metrics(folder).items()}
-        return found
+                figures |= {f"{split} {reward}, {name}": value for reward, value in evaluation_metrics(folder).items()}
+        return figures
 
 
 def compared(names: Sequence[str], out: Path) -> str:
-    """Write `diff.html` and `curves.png` of two runs, and return the same as text.
+    """Write `diff.html` and `curves.png` of two runs, and return their comparison as text.
 
     Raises:
-        ValueError: If a run cannot be found.
+        ValueError: If a run does not exist.
     """
     one, other = (Side(find_run(name)) for name in names)
     differ, figures = _differing(one, other), _figures(one, other)
@@ -96,7 +96,7 @@ def _figures(one: Side, other: Side) -> list[tuple[str, float | None, float | No
 
 
 def _sparks(sides: Sequence[Side], reward: str) -> list[str]:
-    """Return a line a run: the reward of its rounds as bars between the least and the most of both."""
+    """Return one line per run: the reward of its rounds as bars, from the minimum to the maximum of both runs."""
     curves = [side.curve(reward) for side in sides]
     values = [value for curve in curves for value in curve]
     low, span = min(values), max(max(values) - min(values), 1e-12)
@@ -109,7 +109,7 @@ def _sparks(sides: Sequence[Side], reward: str) -> list[str]:
 
 
 def _thinned(curve: Sequence[float]) -> list[float]:
-    """Return means of as many parts as a line has places."""
+    """Return the curve as at most 40 means of consecutive rounds."""
     places = min(_WIDTH, len(curve))
     bounds = [index * len(curve) // places for index in range(places + 1)] if places else [0]
     parts = [curve[start:end] for start, end in pairwise(bounds)]
@@ -117,11 +117,11 @@ def _thinned(curve: Sequence[float]) -> list[float]:
 
 
 def _draw(sides: Sequence[Side], rewards: Sequence[str], path: Path) -> None:
-    """Draw the trained rewards by round, and the held-out ones by the rounds at which they were judged."""
+    """Draw the trained rewards by round, and the held-out ones by the rounds of their evaluations."""
     held_out = [side.held_out for side in sides]
     names = sorted({name for history in held_out for means in history.values() for name in means if "/" not in name})
     panels = [*((name, True) for name in rewards), *((name, False) for name in names)]
-    num_rows = max(1, -(-len(panels) // 3))  # of runs that have done nothing yet there is nothing to draw
+    num_rows = max(1, -(-len(panels) // 3))  # runs without a finished round have nothing to draw
     figure = Figure(figsize=(11, 2.6 * num_rows), layout="constrained")
     axes = figure.subplots(num_rows, 3, squeeze=False).flatten()
     for axis, (name, trained) in zip(axes, panels, strict=False):

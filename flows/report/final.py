@@ -1,4 +1,4 @@
-"""The report of a finished run: a table, pictures, a page, and the numbers as JSON and CSV."""
+"""The report of a finished run: a page with table and pictures, and the numbers as JSON and CSV."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,37 +22,37 @@ from stages.store.run import Run
 
 @dataclass(frozen=True)
 class FinalEvaluations:
-    """The evaluations of a run on `report.split`, as folders of tables: of its base, its last and its best policy."""
+    """The evaluations of a run on `report.split`, as folders of tables: base, last and best policy."""
 
     base: Path
     aligned: Path
-    """Of the last policy."""
+    """Folder of the last policy."""
     best: Path
-    """Of the round that was best on `evaluate.split`; base or last may be it."""
+    """Folder of the best round on `evaluate.split`; it may be that of base or last policy."""
     best_round: int
 
     @classmethod
     def within(cls, run: Run, params: Params) -> "FinalEvaluations":
-        """Return those that `g2rpo train` leaves in the run itself."""
+        """Return the folders that `g2rpo train` writes within the run."""
         last, best = min(run.num_finished, params.run.rounds), best_round(run, run.params())
-        base, aligned, chosen = (run.evaluation_folder(number, params.report.split) for number in (0, last, best))
-        return cls(base, aligned, chosen, best)
+        base, aligned, of_best = (run.evaluation_folder(number, params.report.split) for number in (0, last, best))
+        return cls(base, aligned, of_best, best)
 
     @classmethod
     def outside(cls, run: Run, params: Params, out: Path) -> "FinalEvaluations":
-        """Return those that `g2rpo evaluate` writes into a folder of their own."""
+        """Return the folders that `g2rpo evaluate` writes below `out`."""
         last, best = min(run.num_finished, params.run.rounds), best_round(run, run.params())
         folders = {0: out / "base", last: out / "aligned"}
         return cls(folders[0], folders[last], folders.get(best, out / "best"), best)
 
     def all(self, last: int) -> dict[int, Path]:
-        """Return the folder of each policy round that is judged."""
+        """Return the folder of each evaluated policy round."""
         return {0: self.base, self.best_round: self.best, last: self.aligned}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run came to. Example: `base["rule_strict"] = 0.39`, `aligned["rule_strict"] = 0.65`."""
+    """The results of a run. Example: `base["rule_strict"] = 0.39`, `aligned["rule_strict"] = 0.65`."""
 
     base: dict[str, float]
     aligned: dict[str, float]
@@ -63,7 +63,7 @@ class Report:
 
     @property
     def values(self) -> dict[str, Any]:
-        """All of it, as written to metrics.json."""
+        """The whole report, as in metrics.json."""
         return {"base": self.base, "aligned": self.aligned, "best": self.best, **self.details}
 
 
@@ -88,7 +88,7 @@ def measure(run: Run, params: Params, judged: FinalEvaluations) -> Report:
 
 
 def _evaluations_per_prompt(run: Run) -> float:
-    """Return the transformer evaluations without gradient that a prompt of the first round cost."""
+    """Return the transformer evaluations without gradient per prompt of the first round."""
     folder = run.round_folder(0)
     spent = sum(finished_manifest(folder, STAGES[name])["evaluations"] for name in ("rollout", "complete"))
     return spent / read_table(folder / "prompts").num_rows
@@ -106,7 +106,7 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
     curves(run, params, out / "curves.png")
     template = files("flows").joinpath("templates/report.html").read_text()
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    shown = page.render(
+    html = page.render(
         report=report,
         history=history,
         trained=params.score.rewards,
@@ -114,12 +114,12 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
         params=(run.path / "params.yaml").read_text(),
         title=f"Run {run.key}",
     )
-    write_text(out / "report.html", shown)
+    write_text(out / "report.html", html)
     return report
 
 
 def _round(metrics: Mapping[str, float], params: Params) -> dict[str, float]:
-    """Return a round as a row of rounds.csv: the trained reward as it is weighted, and how far the policy has moved."""
+    """Return a round as a row of rounds.csv: the weighted trained reward, and how far the policy has moved."""
     rewards = trained_rewards(metrics)
     weights = params.integrate.reward_weights
     weighted = sum(weights[name] * value for name, value in rewards.items()) / sum(weights.values())

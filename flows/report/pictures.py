@@ -23,13 +23,13 @@ _EDGE = 64
 
 
 _CELL = 156
-"""Pixels of a cell of a page that shows small pictures."""
+"""Pixels of a cell on a page with small pictures."""
 _LARGE_ON_A_PAGE = 8
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Pictures that an evaluation kept, uint8, shape (n, h, w, 3), with their texts and prompt ids."""
+    """Pictures that an evaluation has kept, uint8, shape (n, h, w, 3), with their texts and prompt ids."""
 
     ids: list[str]
     texts: list[str]
@@ -37,25 +37,25 @@ class Kept:
 
     @classmethod
     def of(cls, folder: Path) -> "Kept":
-        """Read them, at the first of the evaluation's numbers of inference steps."""
+        """Read the pictures of an evaluation, at its first number of inference steps."""
         rows = read_table(folder / "pictures")
         first = where(rows, num_steps=rows["num_steps"][0].as_py())
         return cls(first["prompt_id"].to_pylist(), first["text"].to_pylist(), tensor(first, "image"))
 
     @property
     def enlargement(self) -> float:
-        """How much larger than a small picture's a cell of a page is; up to 390 pixels wide."""
+        """Size of a cell on a page, in multiples of a cell for small pictures; 1 to 2.5, up to 390 pixels."""
         return min(max(self.pictures.shape[1] / _CELL, 1.0), 2.5)
 
     def for_a_page(self) -> "Kept":
-        """Return these, or of large pictures a few, spread evenly."""
+        """Return these pictures, or if they are large, at most eight of them at even distances."""
         number = len(self.ids) if self.enlargement == 1 else min(len(self.ids), _LARGE_ON_A_PAGE)
-        chosen = [index * len(self.ids) // number for index in range(number)]
-        return Kept([self.ids[i] for i in chosen], [self.texts[i] for i in chosen], self.pictures[chosen])
+        places = [index * len(self.ids) // number for index in range(number)]
+        return Kept([self.ids[i] for i in places], [self.texts[i] for i in places], self.pictures[places])
 
 
 def grid(pictures: np.ndarray) -> np.ndarray:
-    """Return pictures in a square, uint8, small ones enlarged without smoothing, two pixels apart."""
+    """Return pictures in a square, uint8, two pixels apart; small ones are enlarged without smoothing."""
     factor, columns = max(1, _EDGE // pictures.shape[1]), math.ceil(math.sqrt(len(pictures)))
     tiles = np.pad(
         pictures.repeat(factor, axis=1).repeat(factor, axis=2),
@@ -73,14 +73,14 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
     Args:
         base: Folder of the base's evaluation.
         aligned: Folder of the aligned policy's evaluation.
-        params: Which reward was trained, and which split was judged.
-        path: The picture.
+        params: The parameters, with the trained reward and the split.
+        path: File of the picture.
 
     """
     folders = [base, aligned]
     kept, reward = [Kept.of(folder).for_a_page() for folder in folders], params.score.rewards[0]
     size = kept[0].enlargement
-    said = [_values(folder, reward) for folder in folders]
+    values = [_values(folder, reward) for folder in folders]
     half = -(-len(kept[0].ids) // 2)
     figure = Figure(figsize=(9.6 * size, 1.32 * size * half + 0.3), layout="constrained")
     figure.suptitle(f"{params.report.split} captions, the same noise before and after; below: {reward}", fontsize=10)
@@ -93,7 +93,7 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
         for column, title in enumerate(("base", "aligned")):
             axis = axes[row, side + 1 + column]
             axis.imshow(kept[column].pictures[place], interpolation="nearest")
-            value = f"{said[column][name]:.2f}" if name in said[column] else ""
+            value = f"{values[column][name]:.2f}" if name in values[column] else ""
             axis.text(0.5, -0.06, value, transform=axis.transAxes, ha="center", va="top", fontsize=8)
             if row == 0:
                 axis.set_title(title, fontsize=9)
@@ -102,7 +102,7 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
 
 
 def _values(folder: Path, reward: str) -> dict[str, float]:
-    """Return a reward's value of each prompt; none if the evaluation did not ask for that reward."""
+    """Return the value of a reward for each prompt; empty if the evaluation does not have this reward."""
     rows = read_table(folder / "evaluations")
     first = where(rows, num_steps=rows["num_steps"][0].as_py(), reward=reward)
     return dict(zip(first["prompt_id"].to_pylist(), first["value"].to_pylist(), strict=True))
@@ -111,7 +111,7 @@ def _values(folder: Path, reward: str) -> dict[str, float]:
 def _compare(
     axis: Axes, rounds: Sequence[float], rewards: Mapping[str, Sequence[float]], unit: str, **how: Any
 ) -> None:
-    """Draw rewards on one axis; where that would hide a change, each as its change in parts of its largest."""
+    """Draw rewards on one axis; if that hid a change, draw each reward's change as a part of its largest change."""
     largest = {name: max((abs(v - values[0]) for v in values), default=0.0) for name, values in rewards.items()}
     moved = [change for change in largest.values() if change]
     everything = [value for values in rewards.values() for value in values]
@@ -132,21 +132,21 @@ def curves(run: Run, params: Params, path: Path) -> None:
     rounds = [row["round"] for row in metrics]
     held = held_out_history(run, params)
     figure = Figure(figsize=(11, 6.5), layout="constrained")
-    (trained, judged), (spread, moved) = figure.subplots(2, 2)
+    (trained, held_out_axis), (spread, moved) = figure.subplots(2, 2)
     means = {name: [row[f"reward/{name}/mean"] for row in metrics] for name in params.score.rewards}
     _compare(trained, rounds, means, "reward")
     for name in params.score.rewards:
         for step in sorted(params.rollout.steps):
             key = f"reward/{name}/step_{step}/spread"
-            there = [row for row in metrics if key in row]  # a window that slides is not at every step in every round
-            if there:
-                values = [row[key] for row in there]
-                spread.plot([row["round"] for row in there], values, label=f"{name}, step {step}", linewidth=1)
-    found = {name: [row[name] for row in held.values()] for name in params.evaluate.rewards}
-    _compare(judged, list(held), found, "mean over prompts", marker="o", markersize=3)
+            having = [row for row in metrics if key in row]  # a sliding window is not at every step in every round
+            if having:
+                values = [row[key] for row in having]
+                spread.plot([row["round"] for row in having], values, label=f"{name}, step {step}", linewidth=1)
+    held_out = {name: [row[name] for row in held.values()] for name in params.evaluate.rewards}
+    _compare(held_out_axis, list(held), held_out, "mean over prompts", marker="o", markersize=3)
     moved.plot(rounds, [row["update/kl"] for row in metrics], label="KL to the base")
     trained.set(title="Trained reward, pictures of the round")
-    judged.set(title=f"Rewards on held-out captions ({params.evaluate.split})")
+    held_out_axis.set(title=f"Rewards on held-out captions ({params.evaluate.split})")
     spread.set(title="Reward spread within a group, by branching step", ylabel="std, reward units")
     moved.set(title="Distance from the base policy", ylabel="nats per latent element")
     for axis in figure.axes:

@@ -11,7 +11,7 @@ from stages.store.run import Run, stored_runs
 
 
 def listed() -> list[dict[str, Any]]:
-    """Return what to know of each run, the newest first; a run that cannot be read says why under `state`."""
+    """Return a row for each run, the newest first; for a run that cannot be read, `state` says why."""
     rows = [_row(run) for run in stored_runs()]
     return sorted(rows, key=lambda row: row["created_at"], reverse=True)
 

@@ -1,4 +1,4 @@
-"""What the rewards of runs say of their signal, as tables, a page and a picture: `g2rpo signal`."""
+"""The reward spread of runs as tables, a page and a picture: `g2rpo signal`."""
 
 import json
 from collections.abc import Sequence
@@ -19,25 +19,25 @@ from stages.store.run import Run, find_run
 
 _NAMED_BY = 3  # parameters in the name of a setting
 
-_SAID = """\
+_LEGEND = """\
 A group is the branches of one prompt at one window, named by its first step. *Spread* is the mean over groups of the
 sample std of a group's rewards, in the reward's units. *Rank agreement* is the mean over groups of Spearman's rho
 between the rewards of the same branches at two granularities; *shared variance* the share of the variance within
-groups at one of them that a line through the other's rewards explains. In brackets: 95 % intervals (t, jackknife) over
-runs where a setting has at least three, else over the prompts of its rounds.
+groups at one of them that a linear fit to the other's rewards explains. In brackets: 95 % intervals (t, jackknife)
+over runs if a setting has at least three, else over the prompts of its rounds.
 """
 
 
 def signal_of_runs(names: Sequence[str], out: Path, *, phases: int) -> str:
-    """Write signal.csv, agreement.csv, signal.png and signal.md of some runs; return a line that says so.
+    """Write signal.csv, agreement.csv, signal.png and signal.md of some runs; return a summary line.
 
     Args:
-        names: Keys of runs, or beginnings of them, or folders.
+        names: Keys of runs, or their first characters, or folders.
         out: Folder of the results.
-        phases: Equal parts of training that are told apart.
+        phases: Number of equal parts of training, each with its own figures.
 
     Raises:
-        ValueError: If there is no such run, or one has finished no round.
+        ValueError: If a run does not exist or has no finished round.
     """
     runs = {run.key: run for run in map(find_run, names)}
     settings = setting_names(list(runs.values()))
@@ -55,19 +55,19 @@ def signal_of_runs(names: Sequence[str], out: Path, *, phases: int) -> str:
 
 
 def setting_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Return for each run, by key, what names its setting: runs that differ in their seed alone share it.
+    """Return the name of each run's setting, by key: runs that differ only in their seed share it.
 
-    It is made of the parameters in which the settings differ, the method first; three of them at most, and where that
-    is not enough the key of a run of it.
+    It consists of the parameters in which the settings differ, the method first; at most three, plus the key of one of
+    its runs if they are ambiguous.
     Example: `eta=0.3` and `eta=0.7`.
     """
     values = {run.key: {k: v for k, v in run.fingerprint.values.items() if k != "run.seed"} for run in runs}
     alike = {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
     every = sorted({name for value in values.values() for name in value}, key=lambda n: (n != "rollout.method", n))
     differing = [name for name in every if len({json.dumps(v.get(name)) for v in values.values()}) > 1]
-    chosen = differing[:_NAMED_BY] or ["complete.granularities"]
+    naming = differing[:_NAMED_BY] or ["complete.granularities"]
     named = {
-        key: ", ".join(f"{name.split('.', 1)[1]}={str(value[name])[:24]}" for name in chosen if name in value)
+        key: ", ".join(f"{name.split('.', 1)[1]}={str(value[name])[:24]}" for name in naming if name in value)
         for key, value in values.items()
     }
     first = {alike[key]: key for key in reversed(alike)}
@@ -76,8 +76,8 @@ def setting_names(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def page(runs: Sequence[Run], settings: dict[str, str], spreads: Rows, agreements: Rows, *, command: str) -> str:
-    """Return the figures of all runs of a setting as Markdown: by step, and over training."""
-    lines = ["# Signal", "", f"    {command}", "", _SAID, "| run | setting | seed | rounds | commit |", _rule(5)]
+    """Return the figures of each setting as Markdown: by step, and over training."""
+    lines = ["# Signal", "", f"    {command}", "", _LEGEND, "| run | setting | seed | rounds | commit |", _rule(5)]
     for run in runs:
         seed, commit = run.fingerprint.values["run.seed"], run.links.get("git_commit", "")[:7]
         lines.append(f"| `{run.key}` | {settings[run.key]} | {seed} | {run.num_finished} | {commit} |")
@@ -98,20 +98,20 @@ def page(runs: Sequence[Run], settings: dict[str, str], spreads: Rows, agreement
 
 
 def _rows(table: pd.DataFrame) -> Rows:
-    """Return the rows of a table, with their rounds counted from 1 as a person says them."""
+    """Return the rows of a table, with rounds counted from 1."""
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     return [row | {"rounds": f"{row['first_round'] + 1} to {row['last_round'] + 1}"} for row in rows]
 
 
 def _of(spreads: Rows, agreements: Rows, setting: str, reward: str) -> tuple[Rows, Rows, int]:
-    """Return what is said of a reward in a setting: its spreads, agreements with the finest granularity, and which."""
+    """Return a reward's rows in a setting: spreads, agreements with the finest granularity, and this granularity."""
     s, a = (pick(rows, setting=setting, reward=reward) for rows in (spreads, agreements))
     finest = min(row["granularity"] for row in s)
     return s, pick(a, granularity=finest), finest
 
 
 def _settings(rows: Rows) -> list[tuple[str, str]]:
-    """Return each setting with each reward that was trained or judged in it."""
+    """Return all pairs of a setting and a reward in it."""
     return [(key["setting"], key["reward"]) for key, _ in grouped(rows, ["setting", "reward"])]
 
 
@@ -121,7 +121,7 @@ def _whole(rows: Rows) -> Rows:
 
 
 def _phases(rows: Rows) -> Rows:
-    """Return the rows of phases; where the whole run is the one phase, its rows."""
+    """Return the rows of phases; if the run has one phase, those of the whole run."""
     whole = _whole(rows)
     return [row for row in rows if row not in whole] or whole
 
@@ -133,10 +133,10 @@ def _by_step(rows: Rows) -> Rows:
 def _crossed(rows: Rows, down: str, across: str, figures: Sequence[str]) -> list[str]:
     """Return a Markdown table of figures with their intervals."""
     columns = sorted(distinct(rows, across))
-    said = {(row[down], row[across]): "; ".join(_said(row, name) for name in figures) for row in rows}
+    cells = {(row[down], row[across]): "; ".join(_with_interval(row, name) for name in figures) for row in rows}
     lines = [f"| {down} | {' | '.join(f'λ = {column}' for column in columns)} |", _rule(len(columns) + 1)]
     for value in distinct(rows, down):
-        lines.append(f"| {value} | {' | '.join(said.get((value, column), '') for column in columns)} |")
+        lines.append(f"| {value} | {' | '.join(cells.get((value, column), '') for column in columns)} |")
     return lines
 
 
@@ -144,13 +144,13 @@ def _rule(columns: int) -> str:
     return "|---" * columns + "|"
 
 
-def _said(row: Row, name: str) -> str:
+def _with_interval(row: Row, name: str) -> str:
     value, low, high = (f"{row[f'{name}{end}']:#.3g}".rstrip(".") for end in ("", "_low", "_high"))
     return value if low == "nan" else f"{value} [{low}, {high}]"
 
 
 def picture(spreads: Rows, agreements: Rows) -> Figure:
-    """Return small multiples: a row a setting and reward; spread and agreement by step and over training."""
+    """Return small multiples, one row per setting and reward: spread and agreement by step and over training."""
     cells = _settings(spreads)
     figure = Figure(figsize=(15 if agreements else 6.4, 2.4 * len(cells) + 0.6), layout="constrained")
     axes = figure.subplots(len(cells), 5 if agreements else 2, squeeze=False)
@@ -201,9 +201,9 @@ def _lines(axis: Axes, rows: Rows, x: str, *, by: str, y: str, colours: dict[int
     values = sorted(distinct(rows, by))
     width = 1.0 if x == "step" else max((row["last_round"] + 1 for row in rows), default=0) / 20
     for rank, value in enumerate(values):
-        chosen = pick(rows, **{by: value})
-        middle = [row["step"] if x == "step" else (row["first_round"] + row["last_round"]) / 2 + 1 for row in chosen]
-        figure, low, high = (np.array([row[f"{y}{end}"] for row in chosen]) for end in ("", "_low", "_high"))
+        own = pick(rows, **{by: value})
+        middle = [row["step"] if x == "step" else (row["first_round"] + row["last_round"]) / 2 + 1 for row in own]
+        figure, low, high = (np.array([row[f"{y}{end}"] for row in own]) for end in ("", "_low", "_high"))
         axis.errorbar(
             np.array(middle) + 0.06 * width * (rank - (len(values) - 1) / 2),
             figure,

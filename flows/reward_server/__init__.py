@@ -1,1 +1,1 @@
-"""A reward of this package served to other machines."""
+"""A server that gives other machines access to a reward of this package."""

@@ -1,6 +1,6 @@
 """The reference server of docs/remote-reward.md as a FastAPI application: any reward of this project behind HTTP.
 
-One request is scored at a time, in one thread beside the event loop; a few wait; further ones are told to come back.
+It scores one request at a time, in a thread beside the event loop; a few more wait; others must retry later.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from starlette.requests import ClientDisconnect
 from flows.reward_server.request import MAX_BODY_BYTES, RequestError, ScoreRequest, read_request
 from g2rpo.rewards.protocol import Reward
 
-_MAX_REQUESTS = 4  # scored, waiting or being read
-_READ_SECONDS = 60.0  # in which a request must have come in
+_MAX_REQUESTS = 4  # in all: scored, waiting or being read
+_READ_SECONDS = 60.0  # for a whole request to arrive
 _RETRY_AFTER_SECONDS = 1
 
 
 @dataclass(frozen=True)
 class Served:
-    """What a server judges by. Example: judge_a, its digest as revision, 96 pictures a request."""
+    """The reward of a server. Example: judge_a, its digest as revision, 96 pictures per request."""
 
     reward: Reward
     model: str
@@ -36,12 +36,12 @@ class Served:
 
     @property
     def pin(self) -> dict[str, str]:
-        """What every reply carries."""
+        """Model and revision, which every reply contains."""
         return {"model": self.model, "revision": self.revision}
 
 
 def reward_app(served: Served, token: str | None) -> FastAPI:
-    """Return the application; with a token, every request must carry it."""
+    """Return the application; if there is a token, every request must have it."""
     scoring = _Scoring(served)
 
     @asynccontextmanager
@@ -53,11 +53,11 @@ def reward_app(served: Served, token: str | None) -> FastAPI:
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:
-        told = {"error": error.message} | ({} if error.item is None else {"item": error.item})
+        body = {"error": error.message} | ({} if error.item is None else {"item": error.item})
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)
-        return JSONResponse(told, error.status, headers)
+        return JSONResponse(body, error.status, headers)
 
     @app.get("/v1/reward")
     async def described(request: Request) -> JSONResponse:
@@ -73,7 +73,7 @@ def reward_app(served: Served, token: str | None) -> FastAPI:
 
 
 class _Scoring:
-    """The one thread that scores, and the requests that wait for it."""
+    """The thread that scores, and the number of its present requests."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -92,23 +92,23 @@ class _Scoring:
             body = await _body(request)
             async with self._lock:
                 if await request.is_disconnected():
-                    raise RequestError(400, "The one who asked has gone.")
+                    raise RequestError(400, "The client has disconnected.")
                 return await asyncio.get_running_loop().run_in_executor(self._thread, self._score, body)
         finally:
             self._requests -= 1
 
     def _score(self, body: bytes) -> Mapping[str, object]:
-        asked = read_request(body, self._served.max_batch)
-        if {"model": asked.model, "revision": asked.revision} != self._served.pin:
+        parsed = read_request(body, self._served.max_batch)
+        if {"model": parsed.model, "revision": parsed.revision} != self._served.pin:
             raise RequestError(
                 409,
-                f"Model {self._served.model!r} of revision {self._served.revision!r} judges here, asked for were "
-                f"{asked.model!r} and {asked.revision!r}.",
+                f"This server has model {self._served.model!r} of revision {self._served.revision!r}, got a request "
+                f"for {parsed.model!r} and {parsed.revision!r}.",
             )
-        scores: list[float | None] = [None] * len(asked.texts)
+        scores: list[float | None] = [None] * len(parsed.texts)
         failed: dict[int, str] = {}
-        for items in asked.groups():
-            for item, score in zip(items, self._judged(asked, items), strict=True):
+        for items in parsed.groups():
+            for item, score in zip(items, self._scores(parsed, items), strict=True):
                 if isinstance(score, str):
                     failed[item] = score
                 else:
@@ -116,18 +116,18 @@ class _Scoring:
         errors = [{"item": item, "error": failed[item]} for item in sorted(failed)]
         return self._served.pin | {"scores": scores, "errors": errors}
 
-    def _judged(self, asked: ScoreRequest, items: list[int]) -> list[float | str]:
-        """Return for each item its score, or why it has none.
+    def _scores(self, parsed: ScoreRequest, items: list[int]) -> list[float | str]:
+        """Return for each item its score, or the reason why it has none.
 
-        Pictures that cannot be judged together are judged one by one, so that the error is told of the right ones.
+        If scoring the batch fails, score picture by picture, so that only the faulty ones get the error.
         """
-        images = asked.images(items, self._served.device)
+        images = parsed.images(items, self._served.device)
         try:
-            scores = self._served.reward.score(images, [asked.texts[item] for item in items]).tolist()
+            scores = self._served.reward.score(images, [parsed.texts[item] for item in items]).tolist()
         except ValueError as error:
             if len(items) == 1:
                 return [str(error)]
-            return [self._judged(asked, [item])[0] for item in items]
+            return [self._scores(parsed, [item])[0] for item in items]
         return [score if math.isfinite(score) else f"The reward gave {score}." for score in scores]
 
 
@@ -138,7 +138,7 @@ def _check_token(request: Request, token: str | None) -> None:
 
 
 async def _body(request: Request) -> bytes:
-    """Return what was sent; of what is too much the rest is read and dropped, so that the answer can be heard."""
+    """Return the body; read too large a body to its end without storing it, so that the client gets the reply."""
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(_READ_SECONDS):
@@ -149,7 +149,9 @@ async def _body(request: Request) -> bytes:
     except TimeoutError:
         raise RequestError(408, f"A request must come in within {_READ_SECONDS:g} s.") from None
     except ClientDisconnect:
-        raise RequestError(400, "The request broke off.") from None
+        raise RequestError(400, "The request was interrupted.") from None
     if size > MAX_BODY_BYTES:
-        raise RequestError(413, f"At most {MAX_BODY_BYTES} bytes a request are taken, got {size}. Send fewer pictures.")
+        raise RequestError(
+            413, f"At most {MAX_BODY_BYTES} bytes per request are accepted, got {size}. Send fewer pictures."
+        )
     return bytes(body)

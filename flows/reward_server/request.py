@@ -1,4 +1,4 @@
-"""What is asked of a reward server: its request read, and refused in words where it is none."""
+"""Requests to a reward server: parsing, and messages for invalid ones."""
 
 import base64
 import io
@@ -11,11 +11,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MAX_BODY_BYTES = 2**27
-_MAX_PIXELS = 2**26  # of a request: 64 pictures of 1024 x 1024
+_MAX_PIXELS = 2**26  # per request: 64 pictures of 1024 x 1024
 
 
 class RequestError(Exception):
-    """A request that is answered with a status and with words; `item` is the picture that it is about."""
+    """A refused request: the status and message of the reply; `item` is the faulty picture, if it is one."""
 
     def __init__(self, status: int, message: str, item: int | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class _Item(_Strict):
     image: str
 
 
-class _Asked(_Strict):
+class _Body(_Strict):
     model: str
     revision: str
     items: list[_Item]
@@ -47,7 +47,7 @@ class ScoreRequest:
     pictures: list[np.ndarray]
 
     def groups(self) -> list[list[int]]:
-        """Return the items whose pictures are of one size, for each size: a batch has one size."""
+        """Return the items grouped by picture size: a batch has one size."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for item, picture in enumerate(self.pictures):
             by_size.setdefault(picture.shape, []).append(item)
@@ -60,40 +60,42 @@ class ScoreRequest:
 
 
 def read_request(body: bytes, max_batch: int) -> ScoreRequest:
-    """Return the request of a body.
+    """Parse the body of a request.
 
     Raises:
         RequestError: If it is not the JSON of docs/remote-reward.md, has too many pictures or pixels, or a picture
-            that is no RGB PNG.
+            that is not an RGB PNG.
     """
     try:
-        asked = _Asked.model_validate_json(body)
+        parsed = _Body.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         at = [part for part in first["loc"] if isinstance(part, int)]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
-        told = f"{where}: {first['msg']}. docs/remote-reward.md has the fields."
-        raise RequestError(422, told, at[0] if at else None) from None
-    if not 1 <= len(asked.items) <= max_batch:
-        raise RequestError(413, f"1 to {max_batch} items a request are taken, got {len(asked.items)}.")
+        message = f"{where}: {first['msg']}. docs/remote-reward.md has the fields."
+        raise RequestError(422, message, at[0] if at else None) from None
+    if not 1 <= len(parsed.items) <= max_batch:
+        raise RequestError(413, f"1 to {max_batch} items per request are accepted, got {len(parsed.items)}.")
     left = _MAX_PIXELS
     pictures: list[np.ndarray] = []
-    for number, item in enumerate(asked.items):
+    for number, item in enumerate(parsed.items):
         picture = _picture(item.image, number, left)
         left -= picture.shape[0] * picture.shape[1]
         pictures.append(picture)
-    return ScoreRequest(asked.model, asked.revision, [item.text for item in asked.items], pictures)
+    return ScoreRequest(parsed.model, parsed.revision, [item.text for item in parsed.items], pictures)
 
 
 def _picture(encoded: str, item: int, max_pixels: int) -> np.ndarray:
-    """Return a picture, whose size is looked at before anything is unpacked."""
-    too_large = f"Pictures of at most {_MAX_PIXELS} pixels in all are taken, got more. Send fewer or smaller ones."
+    """Decode a picture; check its size before unpacking it."""
+    too_large = f"Pictures of at most {_MAX_PIXELS} pixels in all are accepted, got more. Send fewer or smaller ones."
     try:
         picture = Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=["PNG"])
         if picture.width * picture.height > max_pixels:
             raise RequestError(413, too_large, item)
         if picture.mode != "RGB":
-            raise RequestError(422, f"A PNG with red, green and blue alone is required, got mode {picture.mode}.", item)
+            raise RequestError(
+                422, f"A PNG with the channels red, green and blue is required, got mode {picture.mode}.", item
+            )
         return np.array(picture)
     except Image.DecompressionBombError:
         raise RequestError(413, too_large, item) from None

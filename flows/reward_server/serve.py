@@ -1,4 +1,4 @@
-"""`g2rpo serve-reward`: a reward of this project for other processes and machines, as docs/remote-reward.md says."""
+"""`g2rpo serve-reward`: serve a reward to other processes and machines, by the protocol of docs/remote-reward.md."""
 
 import os
 import socket
@@ -12,25 +12,25 @@ from stages.sources.device import chosen_device
 from stages.sources.rewards import check_rewards, load_reward, reward_digest
 
 _MAX_CONNECTIONS = 64
-_STOP_SECONDS = 30  # for the requests that are being answered when it is told to stop
+_STOP_SECONDS = 30  # to finish running requests at the end
 
 
 def serve(params: Params, name: str, *, host: str, port: int, token: str | None) -> None:
-    """Answer until SIGTERM or Ctrl-C; the address is printed once requests are answered, as http://127.0.0.1:8000.
+    """Answer until SIGTERM or Ctrl-C. Print the address, such as http://127.0.0.1:8000, as soon as it answers.
 
     A request may hold `score.micro_batch` pictures. The model is the reward's name, the revision its digest.
 
     Args:
         port: 0 takes a free one.
-        token: What every request must carry; without one, only the loopback is served.
+        token: Every request must have it; without a token only the loopback is served.
 
     Raises:
-        ValueError: If there is no such reward, the address cannot be had, or others could ask without a token.
+        ValueError: If the reward is unknown, the address is in use, or other machines need no token.
     """
     if token is None and not is_loopback(host):
         raise ValueError(
-            f"--token-env: a token is required to serve on {host}, where others can ask, got none. Name an environment "
-            "variable that holds one, or serve on 127.0.0.1."
+            f"--token-env: a token is required to serve on {host}, where others can send requests, got none. Name an "
+            "environment variable that holds one, or serve on 127.0.0.1."
         )
     with _bound(host, port) as listener:
         check_rewards(params, [name])
@@ -41,10 +41,10 @@ def serve(params: Params, name: str, *, host: str, port: int, token: str | None)
 
 
 def token_from(variable: str | None) -> str | None:
-    """Return the token that an environment variable holds; none where none is named.
+    """Return the token in an environment variable; None without a variable.
 
     Raises:
-        ValueError: If it holds none.
+        ValueError: If the variable has no token.
     """
     if variable is None:
         return None
@@ -57,7 +57,7 @@ class AnnouncedServer(uvicorn.Server):
     """A server that prints its address as soon as it answers."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer on the given sockets."""
+        """Start to answer on the sockets."""
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
@@ -65,7 +65,7 @@ class AnnouncedServer(uvicorn.Server):
 
 
 def server_of(served: Served, token: str | None) -> AnnouncedServer:
-    """Return a server that has still to be run."""
+    """Return a server that does not run yet."""
     config = uvicorn.Config(
         reward_app(served, token),
         log_config=None,
@@ -77,7 +77,7 @@ def server_of(served: Served, token: str | None) -> AnnouncedServer:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket at an address that is now taken, but where nobody is answered until the server runs."""
+    """Return a socket bound to the address; it answers nothing until the server runs."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -89,7 +89,6 @@ def _bound(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise ValueError(
-            f"--host, --port: an address of this machine that nobody uses is required, got {host}:{port} ({error}). "
-            "Choose another."
+            f"--host, --port: a free address of this machine is required, got {host}:{port} ({error}). Choose another."
         ) from None
     return listener

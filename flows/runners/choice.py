@@ -1,4 +1,4 @@
-"""Who does the work of the stages: this process, or runners of a Ray cluster, one a GPU."""
+"""Choice of the executor of the stages: this process, or runners of a Ray cluster, one per GPU."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from stages.params.record import Params
 
 
 def executor_for(params: Params) -> StageExecutor:
-    """Return who does the stages of these parameters; nothing is loaded or started yet.
+    """Return the executor for these parameters; nothing is loaded or started yet.
 
     Raises:
-        ValueError: If the device, the base model or Ray is not there.
+        ValueError: If the device, the base model or Ray is missing.
     """
     if params.placement.runner == "local":
         return Resources(params)
@@ -20,15 +20,15 @@ def executor_for(params: Params) -> StageExecutor:
         from flows.runners.ray_executor import RayExecutor
     except ImportError as error:
         raise ValueError(
-            f"placement.runner: ray needs Ray, got {error}. Install it, as by `pip install --editable '.[ray]'`, or "
-            "set placement.runner to local."
+            f"placement.runner: ray needs Ray, got {error}. Install it, for example by `pip install --editable "
+            "'.[ray]'`, or set placement.runner to local."
         ) from error
     return RayExecutor(params)
 
 
 @contextmanager
 def at_work(executor: StageExecutor) -> Generator[StageExecutor]:
-    """Have runners at hand until the end of the block, and send them home then."""
+    """Yield the executor, and close it at the end of the block."""
     try:
         yield executor
     finally:

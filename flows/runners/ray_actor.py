@@ -1,4 +1,4 @@
-"""What runs in a process of the cluster: models of its own, and the work of stages on single shards."""
+"""A runner: a process of the cluster that has its own models and executes stages on single shards."""
 
 import os
 import socket
@@ -20,15 +20,15 @@ from stages.engine.loaded_models import Resources
 from stages.engine.scoring import scored
 from stages.params.record import Params
 
-_PATIENCE = timedelta(minutes=30)  # of a process for the others of its process group; a dead one is noticed at once
+_PATIENCE = timedelta(minutes=30)  # a process waits so long for its process group; a dead one is noticed at once
 
 
 class RayActor:
-    """The body of a Ray actor. It reads and writes the store, which lies at the same path on every node.
+    """The body of a Ray actor. It reads and writes the store, which has the same path on every node.
 
     Args:
-        params: Whose `resources.device` says what this runner computes on.
-        folder: The folder that the flow was started in; relative paths of params.yaml begin there.
+        params: The parameters; `resources.device` is the device of this runner.
+        folder: The working directory of the flow; relative paths of params.yaml start there.
     """
 
     def __init__(self, params: Params, folder: str) -> None:
@@ -36,7 +36,7 @@ class RayActor:
         self._resources = Resources(params)
 
     def ready(self) -> str:
-        """Say where this runner is, once it is. Example: `node-3, process 4711, cuda`."""
+        """Return where this runner is, once it has started. Example: `node-3, process 4711, cuda`."""
         return f"{socket.gethostname()}, process {os.getpid()}, {self._resources.device.type}"
 
     def do(self, stage: str, job: Job) -> Spent:
@@ -44,22 +44,22 @@ class RayActor:
         return self._resources.do(STAGES[stage], job)
 
     def encode(self, texts: Sequence[str]) -> int:
-        """Keep the embeddings of texts that are not kept yet, and return how many there were."""
+        """Encode the texts without a stored embedding, and return how many there were."""
         return self._resources.encode(texts)
 
     def score(self, job: Job, shard: int) -> tuple[str, pa.Table]:
-        """Return the rewards of a shard, before the table of completions is whole, with the shard's digest."""
+        """Return the digest of a shard of completions and its rewards, before the table of completions is whole."""
         self._resources.need(*STAGES["score"].models)
         digest = file_digest(shard_path(job.inputs["completions"], shard))
         return digest, scored(job, self._resources, shard)
 
     def address(self) -> str:
-        """Return where a process group may meet that this runner leads."""
+        """Return the address at which a process group led by this runner meets."""
         host = ray.util.get_node_ip_address()
         return f"tcp://{host}:{free_port(host)}"
 
     def join(self, process_group: ProcessGroup, address: str) -> None:
-        """Learn as one of a process group's processes from now on; once in a process's life."""
+        """Join a process group for all updates from now on; possible once per process."""
         if process_group.size > 1:
             backend = "nccl" if self._resources.device.type == "cuda" else "gloo"
             distributed.init_process_group(

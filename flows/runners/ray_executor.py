@@ -1,7 +1,7 @@
-"""Stages by the actors of a Ray cluster, each with a device and models of its own.
+"""Execution of stages by the actors of a Ray cluster, each with its own device and models.
 
-The flow is the only controller: it hands out shards, and what comes back are files in the store and small records.
-Noise hangs on positions, so the number of runners changes none of it.
+The flow is the only controller: it hands out shards, and gets back files in the store and small records. Noise depends
+on positions, so the number of runners does not change it.
 """
 
 from collections.abc import Sequence
@@ -24,48 +24,48 @@ from stages.store.manifest import read_manifest
 
 
 @dataclass(frozen=True)
-class _Staff:
-    """Who is there."""
+class _Runners:
+    """The cluster and its runners, by what they do."""
 
     cluster: Cluster
-    painters: Pool
-    """Roll out, complete, and judge held-out prompts."""
+    samplers: Pool
+    """Roll out, complete, and evaluate held-out prompts."""
     scorers: Pool
     updaters: RayProcessGroup
     pools: Sequence[Pool]
-    """All of them, each once."""
+    """All pools, each once."""
 
 
 class RayExecutor:
-    """Hands out the shards of stages to runners, which are started when the first work comes.
+    """Hands out the shards of stages to runners, and starts them with the first stage that needs them.
 
     Raises:
-        ValueError: If the base model is not there.
+        ValueError: If the base model is missing.
     """
 
     def __init__(self, params: Params) -> None:
         base_model(params)
         self.device = run_device(params)
         self._params = params
-        self._staff: _Staff | None = None
+        self._runners: _Runners | None = None
         self._ahead: dict[tuple[int, int], Task] = {}
 
     def do(self, stage: Stage, job: Job) -> Spent:
-        """Write the job's tables; what needs no model is done in this process.
+        """Write the job's tables; stages without a model run in this process.
 
         Raises:
-            RunnersLostError: If too many runners are lost, or none can be had.
-            ValueError: If the cluster is not there.
+            RunnersLostError: If too many runners are lost, or none starts.
+            ValueError: If the cluster does not answer.
         """
         if not stage.models:
             stage.load()(job, self)
             return Spent.together([])
-        staff = self._at_work()
+        runners = self._started()
         if stage.name == "update":
-            return staff.updaters.update(job)
-        shards, pool = self._pending(stage, job), staff.painters
+            return runners.updaters.update(job)
+        shards, pool = self._pending(stage, job), runners.samplers
         if stage.name == "score":
-            shards, pool = self._write_ahead(job, shards), staff.scorers
+            shards, pool = self._write_ahead(job, shards), runners.scorers
         tasks = [pool.submit(stage.name, shard, partial(_do, stage.name, job, shard)) for shard in shards]
         spent = list[Spent]()
         for task in pool.finished(tasks):
@@ -76,37 +76,38 @@ class RayExecutor:
         return Spent.together(spent)
 
     def encode(self, texts: Sequence[str]) -> int:
-        """Have one runner keep the embeddings of texts that are not kept yet; return how many there were."""
-        pool = self._at_work().painters
+        """Have one runner encode the texts without a stored embedding; return how many there were."""
+        pool = self._started().samplers
         (task,) = pool.finished([pool.submit("encode", 0, lambda actor: actor.encode.remote(list(texts)))])
         return task.result
 
     def close(self) -> None:
-        """End the runners, and the cluster if it is this run's own."""
-        staff, self._staff = self._staff, None
+        """End the runners, and the cluster if this run has started it."""
+        runners, self._runners = self._runners, None
         self._ahead.clear()
-        if staff:
-            for pool in staff.pools:
+        if runners:
+            for pool in runners.pools:
                 pool.close()
-            staff.cluster.leave()
+            runners.cluster.leave()
 
-    def _at_work(self) -> _Staff:
-        if self._staff is None:
-            asked, cluster = self._params.placement, connect(self._params)
-            budget = Budget(asked.max_restarts)
+    def _started(self) -> _Runners:
+        if self._runners is None:
+            placement, cluster = self._params.placement, connect(self._params)
+            budget = Budget(placement.max_restarts)
 
             def pool(needs: Sequence[Need]) -> Pool:
                 start = partial(cluster.start, self._params, needs[0])
                 return Pool(start, len(needs), budget, cluster.patience)
 
-            apart = asked.num_updating if asked.staleness else 0  # then those who update do nothing else
-            runners, scoring = runner_needs(asked), scorer_needs(asked)
-            painters = pool(runners[apart:])
-            updaters = pool(runners[:apart]) if apart else painters
-            scorers = pool(scoring) if scoring else painters
-            each = {id(one): one for one in (painters, scorers, updaters)}.values()
-            self._staff = _Staff(cluster, painters, scorers, RayProcessGroup(updaters, asked.num_updating), list(each))
-        return self._staff
+            num_apart = placement.num_updating if placement.staleness else 0  # runners that only update
+            runners, scoring = runner_needs(placement), scorer_needs(placement)
+            samplers = pool(runners[num_apart:])
+            updaters = pool(runners[:num_apart]) if num_apart else samplers
+            scorers = pool(scoring) if scoring else samplers
+            pools = list({id(one): one for one in (samplers, scorers, updaters)}.values())
+            group = RayProcessGroup(updaters, placement.num_updating)
+            self._runners = _Runners(cluster, samplers, scorers, group, pools)
+        return self._runners
 
     def _pending(self, stage: Stage, job: Job) -> list[int]:
         if stage == EVALUATE:
@@ -114,21 +115,21 @@ class RayExecutor:
         return job.pending_like(next(name for name in stage.inputs if name not in POLICY_INPUTS), *stage.outputs)
 
     def _score_ahead(self, job: Job, shard: int) -> None:
-        """Have a shard of completions scored while others are still being completed."""
+        """Let a shard of completions be scored while others are still being completed."""
         inputs = {"prompts": job.inputs["prompts"], "completions": job.outputs["completions"]}
         score = Job(job.params, job.round_number, inputs, {}, stamp="")
-        pool = self._at_work().scorers
+        pool = self._started().scorers
         task = pool.submit("score", shard, lambda actor: actor.score.remote(score, shard))
         self._ahead[job.round_number, shard] = task
         pool.look()
 
     def _write_ahead(self, job: Job, shards: Sequence[int]) -> list[int]:
-        """Write the shards that were scored ahead, from completions as they are now; return the others."""
+        """Write the rewards that were scored ahead from the present completions; return the other shards."""
         folder, left = job.inputs["completions"], list[int]()
         manifest = read_manifest(folder.parent, STAGES["complete"])
         files = manifest["outputs"]["completions"]["files"] if manifest else {}
         begun = {shard: task for shard in shards if (task := self._ahead.pop((job.round_number, shard), None))}
-        scorers = self._at_work().scorers
+        scorers = self._started().scorers
         for _ in scorers.finished(begun.values()):
             pass
         scorers.drop(begun.values())

@@ -1,4 +1,4 @@
-"""The update by several runners: they meet as ranks of one process group and take each step together."""
+"""The update by several runners: the ranks of one process group, which take each step together."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,15 +12,15 @@ from g2rpo.distributed.group import ProcessGroup
 from stages.contract.executor import Spent
 from stages.contract.job import Job
 
-_LAST_WORDS = 10.0  # seconds for the others of a process group to fail, or to end, once one has failed
+_LAST_WORDS = 10.0  # seconds for the other processes of a group to fail or end, after the first failure
 
 
 class RayProcessGroup:
-    """Some runners of a pool as one process_group.
+    """Some runners of a pool as one process group.
 
     Args:
-        pool: Whose.
-        size: How many.
+        pool: The pool.
+        size: Number of runners.
     """
 
     def __init__(self, pool: Pool, size: int) -> None:
@@ -28,11 +28,11 @@ class RayProcessGroup:
         self._met: list[Actor] = []
 
     def update(self, job: Job) -> Spent:
-        """Have the process group do the stage `update`; if one of it is lost, with another in its place.
+        """Run the stage `update` in the process group; if a runner is lost, repeat it with another one.
 
         Raises:
-            RunnersLostError: If too many are lost.
-            Exception: What one of them raises.
+            RunnersLostError: If too many runners are lost.
+            Exception: The error of a runner.
         """
         while True:
             actors = self._meet()
@@ -41,7 +41,7 @@ class RayProcessGroup:
                 return Spent.together(spent)
 
     def _meet(self) -> list[Actor]:
-        """Return the process group's runners, who know each other."""
+        """Return the runners of the process group, once they have joined it."""
         while True:
             actors = self._pool.take(self._size, first=self._met)
             if actors == self._met:
@@ -59,37 +59,37 @@ class RayProcessGroup:
                 return actors
 
     def _part(self) -> None:
-        """Start those anew who knew one that is gone: NCCL may hang where such a group is left."""
+        """Restart the members of a group that has lost a runner: NCCL may hang when a process leaves such a group."""
         left, self._met = [actor for actor in self._met if actor in self._pool], []
         for actor in left:
             self._pool.replace(actor, "", counts=False)
 
     def _together(self, actors: Sequence[Actor], calls: Sequence[Callable[[Actor], Any]]) -> list[Any] | None:
-        """Return what each brings; None if one was lost: then the whole process group is started anew."""
+        """Return the results of all calls; None if a runner was lost: the whole process group is then restarted."""
         refs = [call(actor) for call, actor in zip(calls, actors, strict=True)]
         try:
             return ray.get(refs)
         except (RayTaskError, RayActorError):
             lost, raised = self._last_words(refs)
         self._met = []
-        for number, actor in enumerate(actors):  # the others may wait for it for ever
+        for number, actor in enumerate(actors):  # the others may wait for the failed one forever
             self._pool.replace(actor, lost or "", counts=bool(lost) and number == 0)
         if lost is None:
             raise raised
         return None
 
     def _last_words(self, refs: Sequence[Any]) -> tuple[str | None, BaseException]:
-        """Return how a runner was lost, if one was, and else the error to tell: not that of one who was left alone."""
-        came, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_LAST_WORDS)
+        """Return why a runner was lost, or None, and the error to raise: the cause, not a consequence of it."""
+        done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=_LAST_WORDS)
         errors = list[BaseException]()
-        for ref in came:
+        for ref in done:
             try:
                 ray.get(ref)
             except RayActorError as error:
                 return told(error), error
             except RayTaskError as error:
                 errors.append(error.cause)
-        errors.sort(key=lambda error: isinstance(error, RuntimeError))  # as those of torch.distributed are
+        errors.sort(key=lambda error: isinstance(error, RuntimeError))  # errors of torch.distributed are RuntimeErrors
         return None, errors[0]
 
 

@@ -1,4 +1,4 @@
-"""Ray actors that take tasks as they are free; one that is lost or late costs a task, not a stage."""
+"""A pool of Ray actors that take tasks when they are free; if one is lost or late, only its task is repeated."""
 
 import sys
 import time
@@ -15,10 +15,10 @@ from flows.common.endings import RunnersLostError
 
 Actor = Any
 """Ray's handle of a `flows.runners.ray_actor.RayActor`."""
-_POLL = 1.0  # seconds between looks for late tasks
-_LATE = 3.0  # times the median of the tasks of its kind, and
-_LEAST = 30.0  # seconds, and
-_LOADING = 900.0  # for an actor's first task of a kind, which loads models
+_POLL = 1.0  # seconds between checks for late tasks
+_LATE = 3.0  # a task is late after so many times the median of its kind, and
+_LEAST = 30.0  # seconds, or
+_LOADING = 900.0  # seconds if it is the actor's first of this kind, which loads models
 
 
 @dataclass(eq=False)
@@ -28,17 +28,17 @@ class Task:
     kind: str
     shard: int
     call: Callable[[Actor], Any]
-    """Has an actor do it; returns Ray's reference of the result."""
+    """Starts the task on an actor; returns Ray's reference to the result."""
     result: Any = None
     error: Exception | None = None
     done: bool = False
     at: set[Actor] = field(default_factory=set[Actor])
-    """Who is at it."""
+    """Actors that work on it."""
 
 
 @dataclass(frozen=True)
 class _Handed:
-    """A task in an actor's hands; None while the actor starts."""
+    """A task that an actor works on; None while the actor starts."""
 
     actor: Actor
     task: Task | None
@@ -46,7 +46,7 @@ class _Handed:
 
 
 class Budget:
-    """How many runners a run may lose."""
+    """The number of runners that a run may lose."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -56,16 +56,16 @@ class Budget:
         """Count a lost runner.
 
         Raises:
-            RunnersLostError: If there have been too many.
+            RunnersLostError: If too many were lost.
         """
         self._lost += 1
         if self._lost > self._most:
             raise RunnersLostError(
                 f"At most {self._most} lost runners are allowed by placement.max_restarts, got {self._lost}; the last: "
-                f"{reason}. Nothing that was finished is lost: mend it (out of memory? lower the micro_batch of the "
-                "stage), then give the same command again."
+                f"{reason}. Finished work is kept: remove the cause (out of memory? lower the micro_batch of the "
+                "stage), then run the same command again."
             )
-        print(f"warning: a runner is lost and another started ({reason})", file=sys.stderr, flush=True)
+        print(f"warning: a runner was lost, another one starts ({reason})", file=sys.stderr, flush=True)
 
 
 class Pool:
@@ -73,9 +73,9 @@ class Pool:
 
     Args:
         make: Starts an actor.
-        size: How many.
-        budget: Of lost ones, which pools may share.
-        patience: Seconds to wait for the cluster to start any.
+        size: Number of actors.
+        budget: Budget of lost runners, which pools may share.
+        patience: Seconds to wait until the cluster starts an actor.
     """
 
     def __init__(self, make: Callable[[], Actor], size: int, budget: Budget, patience: float) -> None:
@@ -89,17 +89,17 @@ class Pool:
             self._start()
 
     def submit(self, kind: str, shard: int, call: Callable[[Actor], Any]) -> Task:
-        """Queue a task; it goes to whoever is free once somebody waits."""
+        """Queue a task; `finished` and `look` hand it to a free actor."""
         task = Task(kind, shard, call)
         self._waiting.append(task)
         return task
 
     def finished(self, tasks: Iterable[Task]) -> Iterator[Task]:
-        """Yield tasks as they are done; whoever is free then takes what is queued.
+        """Yield tasks as they finish, and hand queued tasks to free actors.
 
         Raises:
-            RunnersLostError: If too many runners are lost on the way.
-            Exception: What a task raises.
+            RunnersLostError: If too many runners are lost.
+            Exception: The error of a task.
         """
         left = list(tasks)
         while left:
@@ -109,31 +109,31 @@ class Pool:
                     raise task.error
                 yield task
             if left:
-                self._go_on()
+                self._progress()
 
     def look(self) -> None:
-        """Take what has come back and hand out what is queued, without waiting."""
-        self._go_on(timeout=0.0)
+        """Collect results and hand out queued tasks, without waiting."""
+        self._progress(timeout=0.0)
 
     def drop(self, late: Iterable[Task]) -> None:
-        """Start those anew that are still at a task that others have finished: they must not write any more."""
+        """Restart actors that still work on a task that others have finished: they must not write any more."""
         stragglers = {actor for task in late for actor in task.at}
         for actor in stragglers:
-            self.replace(actor, "it was late with a shard that another has finished")
+            self.replace(actor, "it was late with a shard that another one has finished")
 
     def take(self, count: int, *, first: Sequence[Actor]) -> list[Actor]:
-        """Return so many actors once they are idle, without handing them anything; the named ones if they are there."""
+        """Return `count` idle actors without handing them tasks, those in `first` if they are idle; wait for them."""
         while len(self._idle) < count:
-            self._go_on(hand_out=False)
+            self._progress(hand_out=False)
         named = [actor for actor in first if actor in self._idle]
         return [*named, *(actor for actor in self._idle if actor not in named)][:count]
 
     def __contains__(self, actor: Actor) -> bool:
-        """Whether an actor is still one of them."""
+        """Whether an actor belongs to the pool."""
         return actor in self._idle or any(handed.actor is actor for handed in self._handed.values())
 
     def replace(self, actor: Actor, reason: str, *, counts: bool = True) -> None:
-        """Start another in an actor's place, counting it as lost or not."""
+        """Replace an actor by a new one; `counts` says whether it counts as lost."""
         ray.kill(actor)
         self._forget(actor)
         self._start()
@@ -141,7 +141,7 @@ class Pool:
             self._budget.spend(reason)
 
     def close(self) -> None:
-        """End all."""
+        """End all actors."""
         for actor in {*self._idle, *(handed.actor for handed in self._handed.values())}:
             ray.kill(actor)
 
@@ -149,24 +149,24 @@ class Pool:
         actor = self._make()
         self._handed[actor.ready.remote()] = _Handed(actor, None, time.monotonic())
 
-    def _go_on(self, *, hand_out: bool = True, timeout: float = _POLL) -> None:
-        """Hand out what is queued, and wait a moment for what comes back."""
+    def _progress(self, *, hand_out: bool = True, timeout: float = _POLL) -> None:
+        """Hand out queued tasks, and wait a moment for results."""
         while hand_out and self._idle and (task := self._next()):
             actor = self._idle.popleft()
             task.at.add(actor)
             self._handed[task.call(actor)] = _Handed(actor, task, time.monotonic())
         if not self._handed:
             return
-        came, _ = ray.wait(list(self._handed), num_returns=1, timeout=timeout)
-        for ref in came:
-            self._come(ref, self._handed.pop(ref))
+        done, _ = ray.wait(list(self._handed), num_returns=1, timeout=timeout)
+        for ref in done:
+            self._collect(ref, self._handed.pop(ref))
         starting = [handed for handed in self._handed.values() if handed.task is None]
-        nobody = not (self._idle and hand_out)
-        if starting and len(starting) == len(self._handed) and nobody and not came:
-            self._require_soon(starting)
+        none_idle = not (self._idle and hand_out)
+        if starting and len(starting) == len(self._handed) and none_idle and not done:
+            self._require_start(starting)
 
     def _next(self) -> Task | None:
-        """Return what an idle actor should do: what waits, else what somebody is late with."""
+        """Return the next task for an idle actor: a queued one, else one that another actor is late with."""
         if self._waiting:
             return self._waiting.popleft()
         for handed in self._handed.values():
@@ -179,8 +179,8 @@ class Pool:
         usual, least = self._seconds.get(kind), _LEAST if (actor, kind) in self._loaded else _LOADING
         return usual is not None and time.monotonic() - began > max(least, _LATE * median(usual))
 
-    def _come(self, ref: Any, handed: _Handed) -> None:
-        """Take what an actor brings; one that is lost is replaced, and its task goes to another."""
+    def _collect(self, ref: Any, handed: _Handed) -> None:
+        """Take the result of an actor; replace a lost actor, and queue its task again."""
         task = handed.task
         if task:
             task.at.discard(handed.actor)
@@ -190,10 +190,10 @@ class Pool:
             result, error = None, raised.cause or raised
         except RayActorError as lost:
             if lost.actor_init_failed:
-                raise RunnersLostError(f"Runners are required, and one cannot be made: {_last_line(lost)}") from lost
+                raise RunnersLostError(f"Runners are required, and one cannot start: {_last_line(lost)}") from lost
             if task and not task.done and not task.at:
                 self._waiting.appendleft(task)
-            self._start()  # before the budget's last word: the pool stays as large as it was
+            self._start()  # before the budget may raise: the pool keeps its size
             self._budget.spend(told(lost))
             return
         self._idle.append(handed.actor)
@@ -215,7 +215,7 @@ class Pool:
                 if not task.done and not task.at:
                     self._waiting.appendleft(task)
 
-    def _require_soon(self, starting: list[_Handed]) -> None:
+    def _require_start(self, starting: list[_Handed]) -> None:
         waited = time.monotonic() - min(handed.began for handed in starting)
         if waited > self._patience:
             raise RunnersLostError(
@@ -230,7 +230,9 @@ def _last_line(error: Exception) -> str:
 
 
 def told(error: RayActorError) -> str:
-    """Return why an actor died, in a line."""
+    """Return why an actor died, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    found = next((line for line in lines if "died" in line or "exit" in line.lower()), lines[0] if lines else "it died")
-    return found.rstrip(".")
+    reason = next(
+        (line for line in lines if "died" in line or "exit" in line.lower()), lines[0] if lines else "it died"
+    )
+    return reason.rstrip(".")

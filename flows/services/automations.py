@@ -1,4 +1,4 @@
-"""automations.yaml, in which a notification block has a name in place of its id."""
+"""Reads automations.yaml, which names notification blocks in place of their ids."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,18 +11,18 @@ from pydantic import ValidationError
 
 
 def read_automations(client: SyncPrefectClient, path: Path, say: Callable[[str], None]) -> list[AutomationCore]:
-    """Return the automations of a file. A notification whose block is not there is left out, and told.
+    """Return the automations of a file. A notification without its block is left out, with a line to `say`.
 
     Raises:
-        ValueError: If Prefect does not know what one says.
+        ValueError: If Prefect refuses one.
     """
     blocks = {block.name: block.id for block in client.read_block_documents()}
     automations = list[AutomationCore]()
     for tree in yaml.safe_load(path.read_text())["automations"]:
         actions = [_with_block(action, blocks) for action in tree["actions"]]
-        lacking = [action["block"] for action in actions if "block" in action]
-        for name in lacking:
-            say(f"automation {tree['name']}: nothing is sent until there is a notification block {name!r}")
+        missing = [action["block"] for action in actions if "block" in action]
+        for name in missing:
+            say(f"automation {tree['name']}: it sends nothing until you create the notification block {name!r}")
         kept = [action for action in actions if "block" not in action] or [{"type": "do-nothing"}]
         try:
             automations.append(AutomationCore.model_validate(tree | {"actions": kept}))
@@ -32,7 +32,7 @@ def read_automations(client: SyncPrefectClient, path: Path, say: Callable[[str],
 
 
 def _with_block(action: dict[str, Any], blocks: dict[str | None, Any]) -> dict[str, Any]:
-    """Return an action with the id of the block that it names, if it is there."""
+    """Return an action with the id of the block that it names, if the block exists."""
     known = blocks.get(action.get("block"))
     if known is None:
         return action

@@ -1,4 +1,4 @@
-"""Work pool, deployments and automations, as prefect.yaml and automations.yaml say."""
+"""Work pool, deployments and automations, from prefect.yaml and automations.yaml."""
 
 import os
 import subprocess
@@ -28,35 +28,35 @@ Say = Callable[[str], None]
 
 
 def deploy(project: Path, api: str, say: Say, *, anew: bool) -> None:
-    """Make the work pool if it is new, bring deployments and automations to what their files say, find zombies.
+    """Create a missing work pool, bring deployments and automations up to date, mark zombies as crashed.
 
     Args:
         project: The folder of prefect.yaml and automations.yaml.
         api: URL of Prefect's API.
-        say: Is given a line for each step.
-        anew: Whether what is at Prefect already is brought to what the files say, or else left as it is.
+        say: Gets a line for each step.
+        anew: Whether to replace what Prefect already has by what the files say; if not, it stays as it is.
 
     Raises:
-        ValueError: If a file is missing or Prefect refuses it, with its words; if Prefect refuses the login.
+        ValueError: If a file is missing, or Prefect refuses it or the login.
     """
     for name in ("prefect.yaml", "automations.yaml"):
         if not (project / name).is_file():
-            raise ValueError(f"{name} is required in {project}, got none. Give the command in the project's folder.")
+            raise ValueError(f"{name} is required in {project}, got none. Run the command in the project's folder.")
     with temporary_settings({PREFECT_API_URL: api}), _logging_in(), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-        wanted = to_deploy(client, project / "prefect.yaml", anew=anew)
-        if wanted.tree["deployments"]:
-            _deploy_all(project, wanted.tree, {"PREFECT_API_URL": api})
-        if wanted.left:
-            say(f"deployed already, left as they are: {', '.join(wanted.left)}; g2rpo up --deploy deploys them anew")
+        pending = to_deploy(client, project / "prefect.yaml", anew=anew)
+        if pending.tree["deployments"]:
+            _deploy_all(project, pending.tree, {"PREFECT_API_URL": api})
+        if pending.left:
+            say(f"already deployed, unchanged: {', '.join(pending.left)}; g2rpo up --deploy deploys them again")
         else:
-            say("deployments are as prefect.yaml says")
-        _bring_automations(client, project / "automations.yaml", say, anew=anew)
+            say("deployments match prefect.yaml")
+        _update_automations(client, project / "automations.yaml", say, anew=anew)
         gone = zombies(client)
         crash(client, gone)
         for run in gone:
-            say(f"flow run {run.name} has lost its process: it is marked as crashed, and is run again")
+            say(f"flow run {run.name} has lost its process: it is marked as crashed, and Prefect runs it again")
 
 
 @contextmanager
@@ -67,27 +67,27 @@ def _logging_in() -> Generator[None]:
         raise login_refused(error) or error from None
 
 
-def _bring_automations(client: SyncPrefectClient, path: Path, say: Say, *, anew: bool) -> None:
-    """Create the file's automations that lack; put it in the place of one that differs, if `anew`, and else tell.
+def _update_automations(client: SyncPrefectClient, path: Path, say: Say, *, anew: bool) -> None:
+    """Create the file's missing automations; replace those that differ if `anew`, and report them if not.
 
-    One that equals the file is left alone: with it Prefect would delete its timers, as of a run that has just crashed.
+    Equal ones stay: Prefect would delete their timers too, such as that of a run that has just crashed.
     """
-    there, differing = client.read_automations(), list[str]()
-    for wanted in read_automations(client, path, say):
-        same_name = [one for one in there if one.name == wanted.name]
-        equal = [one for one in same_name if _content(one) == _content(wanted)]
+    existing, differing = client.read_automations(), list[str]()
+    for automation in read_automations(client, path, say):
+        same_name = [one for one in existing if one.name == automation.name]
+        equal = [one for one in same_name if _content(one) == _content(automation)]
         if same_name and not equal and not anew:
-            differing.append(wanted.name)
+            differing.append(automation.name)
             continue
         for one in same_name if anew else []:
             if one not in equal[:1]:
                 client.delete_automation(one.id)
         if not equal:
-            client.create_automation(wanted)
+            client.create_automation(automation)
     if differing:
-        say(f"automations differ, left as they are: {', '.join(differing)}; g2rpo up --deploy makes them as the file's")
+        say(f"automations differ, unchanged: {', '.join(differing)}; g2rpo up --deploy replaces them by the file's")
     else:
-        say("automations are as automations.yaml says")
+        say("automations match automations.yaml")
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
@@ -95,13 +95,13 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
 
 
 def _deploy_all(project: Path, tree: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Deploy what a tree as prefect.yaml's has."""
-    whole = {**os.environ, **environment, "PWD": str(project)}  # prefect.yaml has PWD as the workers' folder
+    """Deploy the deployments of a tree in the form of prefect.yaml."""
+    whole = {**os.environ, **environment, "PWD": str(project)}  # prefect.yaml names PWD as the worker's folder
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(tree, sort_keys=False))
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         done = subprocess.run(command, cwd=project, env=whole, capture_output=True, text=True, check=False)
     if done.returncode:
-        told = (done.stdout + done.stderr).strip()
-        raise ValueError(f"`prefect deploy --all` must end well, got status {done.returncode}:\n{told}")
+        output = (done.stdout + done.stderr).strip()
+        raise ValueError(f"`prefect deploy --all` must end with status 0, got {done.returncode}:\n{output}")

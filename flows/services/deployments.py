@@ -1,4 +1,4 @@
-"""prefect.yaml as it is to be deployed: what lacks or all of it, with the schedules that people have made or set."""
+"""What to deploy of prefect.yaml: missing deployments or all, with the schedules that people have added or changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,47 +11,47 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
-_OF_A_SCHEDULE = {"cron", "interval", "anchor_date", "rrule", "timezone"}
-"""What prefect.yaml can say of when a schedule is due."""
+_SCHEDULE_FIELDS = {"cron", "interval", "anchor_date", "rrule", "timezone"}
+"""Fields by which prefect.yaml says when a schedule is due."""
 
 
 @dataclass(frozen=True)
 class ToDeploy:
-    """What is to be deployed. Example: a tree with the deployment demo alone, left ("train/nightly",)."""
+    """The deployments to make. Example: a tree with the deployment demo alone, left ("train/nightly",)."""
 
     tree: dict[str, Any]
-    """prefect.yaml, with these deployments in place of all."""
+    """The tree of prefect.yaml, with these deployments only."""
     left: tuple[str, ...]
-    """Those that are at Prefect and stay as they are, as flow/deployment."""
+    """Deployments that Prefect has and that stay as they are, as flow/deployment."""
 
 
 def to_deploy(client: SyncPrefectClient, path: Path, *, anew: bool) -> ToDeploy:
-    """Return what of a prefect.yaml is to be deployed.
+    """Return which deployments of a prefect.yaml to make.
 
     Args:
-        path: The file. A deployment's flow must be called as the function of its entrypoint, with dashes.
-        anew: Whether those that are at Prefect are deployed as well. Their schedules are kept: one that somebody has
-            switched on or off stays so unless the file says `active: true`, one that somebody has added stays.
+        path: The file. A deployment's flow must have the name of its entrypoint's function, with dashes.
+        anew: Whether to deploy existing ones again. Their schedules stay: one that somebody has switched on or off
+            stays so unless the file says `active: true`, and one that somebody has added stays.
 
     Raises:
-        ValueError: If the file is no YAML.
+        ValueError: If the file is not YAML.
     """
     try:
         tree = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} must be YAML, got: {error}. Correct it.") from None
-    chosen, left = list[dict[str, Any]](), list[str]()
-    for wanted in tree.get("deployments") or []:
-        flow = str(wanted.get("entrypoint", "")).rpartition(":")[2].replace("_", "-")
-        name = f"{flow}/{wanted.get('name', '')}"
-        there = _deployment(client, name)
-        if there is None:
-            chosen.append(wanted)
+    deployments, left = list[dict[str, Any]](), list[str]()
+    for entry in tree.get("deployments") or []:
+        flow = str(entry.get("entrypoint", "")).rpartition(":")[2].replace("_", "-")
+        name = f"{flow}/{entry.get('name', '')}"
+        existing = _deployment(client, name)
+        if existing is None:
+            deployments.append(entry)
         elif anew:
-            chosen.append(wanted | {"schedules": _schedules(wanted.get("schedules") or [], there.schedules)})
+            deployments.append(entry | {"schedules": _schedules(entry.get("schedules") or [], existing.schedules)})
         else:
             left.append(name)
-    return ToDeploy(tree | {"deployments": chosen}, tuple(left))
+    return ToDeploy(tree | {"deployments": deployments}, tuple(left))
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -61,23 +61,23 @@ def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | No
         return None
 
 
-def _schedules(wanted: list[dict[str, Any]], there: Sequence[DeploymentSchedule]) -> list[dict[str, Any]]:
-    """Return the file's schedules as people have set them, and the ones that people have added.
+def _schedules(of_file: list[dict[str, Any]], existing: Sequence[DeploymentSchedule]) -> list[dict[str, Any]]:
+    """Return the file's schedules in the state that people have set, and those that people have added.
 
-    Prefect deletes all that are there when one of them has no slug, as those that are made on its page.
+    Prefect deletes all existing schedules if one has no slug, as those made on its page.
     """
-    active = {one.slug: one.active for one in there if one.slug}
+    active = {one.slug: one.active for one in existing if one.slug}
     kept = [
         one if one.get("active") or one.get("slug") not in active else one | {"active": active[one["slug"]]}
-        for one in wanted
+        for one in of_file
     ]
-    if not wanted or not all(one.get("slug") for one in wanted):  # none is touched, or which is whose cannot be told
+    if not of_file or not all(one.get("slug") for one in of_file):  # none to change, or no way to match them
         return kept
-    named = {one["slug"] for one in wanted}
-    return kept + [_as_in_the_file(one) for one in there if one.slug not in named]
+    slugs = {one["slug"] for one in of_file}
+    return kept + [_as_entry(one) for one in existing if one.slug not in slugs]
 
 
-def _as_in_the_file(schedule: DeploymentSchedule) -> dict[str, Any]:
-    due = schedule.schedule.model_dump(mode="json", exclude_none=True, include=_OF_A_SCHEDULE)
+def _as_entry(schedule: DeploymentSchedule) -> dict[str, Any]:
+    due = schedule.schedule.model_dump(mode="json", exclude_none=True, include=_SCHEDULE_FIELDS)
     own = {"active": schedule.active, "slug": schedule.slug, "parameters": schedule.parameters}
     return due | {key: value for key, value in own.items() if value is not None}

@@ -1,4 +1,4 @@
-"""A service of this machine: a process that outlives the command that started it, with its address and its log."""
+"""A service of this machine: a process that outlives the command that started it, with an address and a log."""
 
 import os
 import subprocess
@@ -20,21 +20,21 @@ _END_SECONDS = 30
 
 @dataclass(frozen=True)
 class Service:
-    """A service as its state file has it. Example: name "mlflow", url "http://127.0.0.1:40123"."""
+    """A service, as stored in its state file. Example: name "mlflow", url "http://127.0.0.1:40123"."""
 
     name: str
     pid: int
     url: str
-    """Where a person opens it; empty for a worker."""
+    """Address to open in a browser; empty for a worker."""
     log: str
     started_at: float
-    """When its process began, by the system's clock: a later process of the same id is another."""
+    """Start of its process, by the system's clock: it tells this process from a later one with the same id."""
     told: dict[str, str] = field(default_factory=dict[str, str])
-    """Where what it works with is, as the variables of the environment that it was started with."""
+    """Addresses of the servers that it uses, as variables of the environment that it was started with."""
 
     @property
     def running(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process is alive."""
         try:
             process = psutil.Process(self.pid)
             ended = process.status() == psutil.STATUS_ZOMBIE
@@ -49,7 +49,7 @@ def folder() -> Path:
 
 
 def stored(name: str) -> Service | None:
-    """Return the service of a name, running or not; None if none was started or its state file is damaged."""
+    """Return a service by name, running or not; None if it was never started or its state file is damaged."""
     path = folder() / f"{name}.json"
     try:
         return Service(**read_json(path))
@@ -66,19 +66,19 @@ def start(
     health: str,
     told: Mapping[str, str] | None = None,
 ) -> Service:
-    """Start a service that goes on when this process ends, and return it once it answers.
+    """Start a service that outlives this process, and return it once it answers.
 
     Args:
-        name: What it is called; its log is `<name>.log`.
+        name: Its name; its log is `<name>.log`.
         command: The command line.
         environment: Its whole environment.
-        url: Where a person opens it.
-        health: The address that answers when it is ready.
-        told: Those of the environment that say where what it works with is.
+        url: Address to open in a browser.
+        health: Address that answers when it is ready.
+        told: The variables of the environment with the addresses of the servers that it uses.
 
     Raises:
-        ValueError: If it ends, or does not answer in time; with the end of its log. It is stopped then, and as well
-            when this process is to end while it waits.
+        ValueError: If it ends, or does not answer in time; with the end of its log. It is then stopped, as it is
+            if this process is asked to end while it waits.
     """
     make_folder(folder())
     log = folder() / f"{name}.log"
@@ -89,7 +89,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C and hang-up are not for it
+            start_new_session=True,  # the terminal's Ctrl-C and hang-up must not reach it
         )
     began = psutil.Process(process.pid).create_time()
     service = Service(name, process.pid, url, str(log), began, dict(told or {}))
@@ -102,37 +102,37 @@ def start(
             time.sleep(0.2)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
         raise ValueError(f"{name} must answer at {health}, it did not. The end of {log}:\n{tail}")
-    except BaseException:  # also Ctrl-C, and the exit by which the command line answers SIGTERM
+    except BaseException:  # also Ctrl-C and the exit on SIGTERM
         stop(service)
         raise
 
 
 def stop(service: Service) -> None:
-    """End a service and all that it has started: by SIGTERM, and what is there half a minute later by SIGKILL."""
+    """End a service and its child processes by SIGTERM, and by SIGKILL after half a minute."""
     if service.running:
         top = psutil.Process(service.pid)
         _end([top, *top.children(recursive=True)])
-    elif service.url:  # a server; the flow runs that a worker has left go on
+    elif service.url:  # a server; flow runs of a dead worker continue
         _end(_left_of(service))
     (folder() / f"{service.name}.json").unlink(missing_ok=True)
 
 
 def answers(url: str) -> bool:
-    """Whether a server answers at an address, be it with a refusal."""
+    """Whether a server answers at an address, even with a refusal."""
     return isinstance(reply(url, seconds=2), int)
 
 
 def plain_environment() -> dict[str, str]:
-    """Return this process's environment without telemetry and with few threads that wait idly."""
+    """Return this process's environment with telemetry off and the absolute path of the store."""
     quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return {**os.environ, **quiet, "G2RPO_HOME": str(store_root().resolve())}
 
 
 def _left_of(service: Service) -> list[psutil.Process]:
-    """Return what a service whose first process is gone has left: of its session and this store. It holds the port."""
+    """Return the processes left by a service whose first process is gone; one of them may hold its port."""
     left = list[psutil.Process]()
     for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError, PermissionError):  # gone meanwhile, or somebody else's
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):  # it has ended, or belongs to another user
             of_session = process.pid != service.pid and os.getsid(process.pid) == service.pid
             if of_session and process.environ().get("G2RPO_HOME") == str(store_root().resolve()):
                 left.append(process)

@@ -1,4 +1,4 @@
-"""Up and down: Prefect's server, MLflow's server, work pool, deployments and worker, those that lack."""
+"""Up and down: start what is missing of the two servers, work pool, deployments and worker, and stop it."""
 
 import fcntl
 import signal
@@ -22,84 +22,84 @@ from stages.disk.root import store_root
 from stages.params.record import Params
 
 NAMES = ("prefect", "mlflow", "worker")
-"""In the order in which they are started; they are stopped in the other."""
+"""Services in the order in which they start; they stop in reverse order."""
 
 _TRACKING = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where Prefect's API and MLflow are, for whom works with them."""
+    """The addresses of Prefect's API and of MLflow."""
 
     prefect_api: str
     mlflow: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """As variables of the environment."""
+        """The addresses as variables of the environment."""
         return {"PREFECT_API_URL": self.prefect_api, _TRACKING: self.mlflow}
 
 
 def up(params: Params, project: Path, say: Callable[[str], None], *, anew: bool = False) -> Addresses:
-    """Start what is not running yet, and return the addresses. A second call waits until the first has ended.
+    """Start what does not run yet, and return the addresses. A second call waits for the first.
 
-    A server that is configured elsewhere, by PREFECT_API_URL or the active profile, by tracking.uri or
-    MLFLOW_TRACKING_URI, is used and neither started nor stopped. One that has died comes back at its address if that
-    is free; a worker that was started with other addresses is started anew.
+    It uses a server that is configured, by PREFECT_API_URL or the active profile, by tracking.uri or
+    MLFLOW_TRACKING_URI, and neither starts nor stops it. A dead server restarts at its old address if that is free; a
+    worker that uses other addresses is restarted.
 
     Args:
-        params: Whose section `tracking` says where runs are shown.
+        params: The parameters; the section `tracking` may name an MLflow server.
         project: The folder of prefect.yaml, from which deployed flows run.
-        say: Is given a line for each step.
-        anew: Whether deployments that a configured Prefect API has already are deployed from this folder.
+        say: Gets a line for each step.
+        anew: Whether to deploy again, from this folder, what a configured Prefect API already has.
 
     Raises:
-        ValueError: If one does not come up; what this call has started is stopped then.
+        ValueError: If a service does not start; what this call has started is then stopped.
     """
-    begun: list[Service] = []
+    started: list[Service] = []
 
-    def running(name: str, make: Callable[[], Service], told: Mapping[str, str] | None = None) -> Service:
+    def running(name: str, make: Callable[[], Service], environment: Mapping[str, str] | None = None) -> Service:
         service = stored(name)
-        if service and service.running and _moved(service, told):
-            say(f"{name} works with other servers, it is stopped: a flow run that it has begun goes on later")
+        if service and service.running and _moved(service, environment):
+            say(f"{name} uses other servers, it is stopped: its flow run continues later")
             stop(service)
         elif service and service.running:
             say(f"{name} is running: {service.url or f'process {service.pid}'}")
             return service
-        say(f"{name} is being started")
+        say(f"{name} starts")
         service = make()
-        begun.append(service)
+        started.append(service)
         say(f"{name} is up: {service.url or f'process {service.pid}'}")
         return service
 
     with _one_at_a_time(say):
         try:
             configured = _configured_prefect()
-            found = Addresses(_prefect(configured, running, say), _mlflow(params, running, say))
-            deploy(project, found.prefect_api, say, anew=anew or configured is None)
-            running("worker", lambda: _worker(found, project), found.environment)
+            servers = Addresses(_prefect(configured, running, say), _mlflow(params, running, say))
+            deploy(project, servers.prefect_api, say, anew=anew or configured is None)
+            running("worker", lambda: _worker(servers, project), servers.environment)
         except BaseException:
-            for service in reversed(begun):
+            for service in reversed(started):
                 stop(service)
             raise
-    return found
+    return servers
 
 
 def addresses(params: Params) -> Addresses | None:
-    """Return where the servers are, those of `up` or the configured ones; None where either lacks."""
+    """Return the addresses of the servers, of `up` or configured; None if one of them is missing."""
     prefect, mlflow = stored("prefect"), stored("mlflow")
     api = prefect_api() or (f"{prefect.url}/api" if prefect and prefect.running else None)
     uri = tracking_uri(params)
-    shown = uri if _served(uri) else (mlflow.url if mlflow and mlflow.running else None)
-    return Addresses(api, shown) if api and shown else None
+    mlflow_url = uri if _served(uri) else (mlflow.url if mlflow and mlflow.running else None)
+    return Addresses(api, mlflow_url) if api and mlflow_url else None
 
 
 def stay() -> None:
-    """Return never: when the worker ends, or this process is asked to (SIGTERM, Ctrl-C), all of it is stopped.
+    """Wait until the worker ends, or this process gets SIGTERM or Ctrl-C; then stop all services. Never return.
 
     Raises:
-        ValueError: If the worker ended by itself, with its log.
-        SystemExit: If this process was asked to end.
+        ValueError: If the worker has ended by itself; with the path of its log.
+        SystemExit: On SIGTERM or Ctrl-C.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     worker = stored("worker")
@@ -110,40 +110,42 @@ def stay() -> None:
         sys.exit(0)
     finally:
         down()
-    raise ValueError(f"The worker must go on, it has ended. See {worker.log if worker else 'its log'}; g2rpo up again.")
+    raise ValueError(
+        f"The worker must run, but it has ended. See {worker.log if worker else 'its log'}; run g2rpo up again."
+    )
 
 
 def down() -> list[str]:
-    """Stop what `up` has started, the worker first with the flow runs that it has begun; return their names."""
-    there = [service for name in reversed(NAMES) if (service := stored(name))]
-    running = [service.name for service in there if service.running]
-    for service in there:
+    """Stop the services of `up`, first the worker with its flow runs; return the names of those that ran."""
+    services = [service for name in reversed(NAMES) if (service := stored(name))]
+    running = [service.name for service in services if service.running]
+    for service in services:
         stop(service)
     return running
 
 
 @contextmanager
 def _one_at_a_time(say: Callable[[str], None]) -> Generator[None]:
-    """Hold the lock of the services' folder; it is let go when this process ends, however it ends."""
+    """Hold the lock of the services' folder; the system releases it when this process ends."""
     make_folder(folder())
     with (folder() / "up.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another g2rpo up is at it: this one waits until it has ended")
+            say("another g2rpo up is running: this one waits for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _moved(service: Service, told: Mapping[str, str] | None) -> bool:
-    """Whether a service works with other addresses than the present ones; an older file of it does not say."""
-    return bool(service.told and told and service.told != told)
+def _moved(service: Service, environment: Mapping[str, str] | None) -> bool:
+    """Whether a service uses other addresses than the present ones; False if its state file has none."""
+    return bool(service.told and environment and service.told != environment)
 
 
-def _place(name: str) -> int:
-    """Return the port for a server that is not running: its last one if nobody listens there, else a free one.
+def _port_for(name: str) -> int:
+    """Return the port for a server that does not run: its last one if it is free, else another free one.
 
-    What its last processes have left is ended first: it may hold the port, and answer at it for nobody.
+    First end what is left of its last processes, which may hold the port.
     """
     last = stored(name)
     if last is None:
@@ -155,7 +157,9 @@ def _place(name: str) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, after connections that just ended
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as servers do, in spite of connections that have just ended
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -164,7 +168,7 @@ def _is_free(port: int) -> bool:
 
 
 def _configured_prefect() -> str | None:
-    """Return the API that is configured; None too if it is that of this store, as `g2rpo status --env` exports it."""
+    """Return the configured API; None also if it is this store's own, as `g2rpo status --env` exports it."""
     api, own = prefect_api(), stored("prefect")
     return None if own and api == f"{own.url}/api" else api
 
@@ -183,9 +187,9 @@ def _prefect(configured: str | None, running: Running, say: Callable[[str], None
         return configured
 
     def make() -> Service:
-        port = _place("prefect")
+        port = _port_for("prefect")
         url = f"http://127.0.0.1:{port}"
-        patient = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # SQLite locks; an event that is lost fires no automation
+        patient = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # SQLite locks; a lost event triggers no automation
         own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_UI_API_URL": f"{url}/api"}
         environment = {k: v for k, v in plain_environment().items() if k != "PREFECT_API_URL"} | own | patient
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -204,28 +208,28 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
         return uri
 
     def make() -> Service:
-        port = _place("mlflow")
+        port = _port_for("mlflow")
         url = f"http://127.0.0.1:{port}"
         make_database(uri)
-        told = {_TRACKING: uri}
-        environment = plain_environment() | told | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        backend = {_TRACKING: uri}
+        environment = plain_environment() | backend | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         places = ["--backend-store-uri", uri, "--artifacts-destination", str(store_root().resolve() / "mlartifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *places]
-        return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", told=told)
+        return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", told=backend)
 
     return running("mlflow", make).url
 
 
-def _worker(found: Addresses, project: Path) -> Service:
+def _worker(servers: Addresses, project: Path) -> Service:
     own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_CLIENT_MAX_RETRIES": "1"}
-    environment = plain_environment() | found.environment | own
+    environment = plain_environment() | servers.environment | own
     port = free_port()
     health = f"http://127.0.0.1:{port}/health"
     environment |= {"PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
-    words = ["--pool", POOL, "--type", "process", "--name", f"g2rpo-{port}", "--with-healthcheck"]
-    command = [sys.executable, "-m", "prefect", "worker", "start", *words]
+    options = ["--pool", POOL, "--type", "process", "--name", f"g2rpo-{port}", "--with-healthcheck"]
+    command = [sys.executable, "-m", "prefect", "worker", "start", *options]
     environment |= {"PWD": str(project)}
-    return start("worker", command, environment, url="", health=health, told=found.environment)
+    return start("worker", command, environment, url="", health=health, told=servers.environment)
 
 
 def _prefect_home() -> Path:

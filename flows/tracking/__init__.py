@@ -1,1 +1,1 @@
-"""MLflow: what it is told of a run, and what it is told later."""
+"""MLflow: runs logged while they train, and logged later from the store."""

@@ -1,4 +1,4 @@
-"""MLflow built again from the store: whatever it lacks of a run's rounds, held-out rewards and pictures."""
+"""Complete MLflow from the store: missing rounds, held-out rewards and pictures of runs."""
 
 from flows.observers.observer import Judged
 from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
@@ -9,18 +9,18 @@ from stages.store.run import Run, find_run, stored_runs
 
 
 def synced(name: str | None) -> list[str]:
-    """Log what MLflow lacks of a run, or of all runs of the store; return a line a run.
+    """Log what MLflow does not have yet of a run, or of all runs of the store; return one line per run.
 
     Raises:
-        ValueError: If there is no such run.
+        ValueError: If the run does not exist.
     """
     if name:
         run = find_run(name)
         return [sync(run, run.params())]
-    return [_told(run) for run in stored_runs()]
+    return [_synced(run) for run in stored_runs()]
 
 
-def _told(run: Run) -> str:
+def _synced(run: Run) -> str:
     try:
         return sync(run, run.params())
     except ValueError as error:
@@ -28,7 +28,7 @@ def _told(run: Run) -> str:
 
 
 def sync(run: Run, params: Params) -> str:
-    """Log what MLflow lacks of a run, and return a line that says where it is shown.
+    """Log what MLflow does not have yet of a run; return a line with its MLflow run.
 
     Raises:
         ValueError: If the tracking server does not answer, or a file of metrics is damaged.
@@ -42,5 +42,5 @@ def sync(run: Run, params: Params) -> str:
             for policy_round, split in evaluations:
                 tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
             tracker.settle(run)
-    told = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
-    return f"run {run.key}: {told} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"
+    logged = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
+    return f"run {run.key}: {logged} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"

@@ -1,6 +1,6 @@
-"""MLflow's SQLite file, made whole or not at all.
+"""MLflow's SQLite file, created whole or not at all.
 
-MLflow makes its schema by migrations outside a transaction, and cannot go on with one that a kill has left half made.
+MLflow creates its schema by migrations outside a transaction, and cannot use one that a kill has left half made.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ _SQLITE = "sqlite:///"
 
 
 def make_database(uri: str) -> None:
-    """Make the file of a `sqlite:///` tracking URI, if it is not there, beside its place and then rename it."""
+    """Create the file of a `sqlite:///` tracking URI if it is missing: build it beside its place, then rename it."""
     if not uri.startswith(_SQLITE):
         return
     path = Path(uri.removeprefix(_SQLITE).partition("?")[0])

@@ -1,4 +1,4 @@
-"""What MLflow says of a run beside its numbers: tags, a description with the commands, the prompts as datasets."""
+"""A run in MLflow beside its metrics: tags, a description with commands, the prompts as datasets."""
 
 import json
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 _CONTEXTS = {"prompts": "training", "evaluate": "choosing", "report": "reporting"}
-"""What the prompts of a section are for."""
+"""Use of the prompts of each section."""
 
 
 def tags_of(run: Run) -> dict[str, str]:
@@ -20,21 +20,21 @@ def tags_of(run: Run) -> dict[str, str]:
     tags = {f"g2rpo.{name}": value for name, value in links.items() if not name.startswith("mlflow_")}
     if run.parent:
         parent = Run(run.path.parent / run.parent["key"])
-        shown = parent.links.get("mlflow_run_id") if (parent.path / "run.json").is_file() else None
-        tags |= {"g2rpo.parent": run.parent["key"]} | ({"mlflow.parentRunId": shown} if shown else {})
+        parent_id = parent.links.get("mlflow_run_id") if (parent.path / "run.json").is_file() else None
+        tags |= {"g2rpo.parent": run.parent["key"]} | ({"mlflow.parentRunId": parent_id} if parent_id else {})
     return tags | ({"mlflow.source.git.commit": links["git_commit"]} if "git_commit" in links else {})
 
 
 def note_of(run: Run) -> str:
-    """Return the description of a run, in Markdown: how to reproduce it, to go on with it, to look at it."""
+    """Return the description of a run, in Markdown: how to reproduce, continue and export it."""
     commit = run.links.get("git_commit")
     checkout = f"git checkout {commit}\n" if commit else ""
     return (
         f"Run `{run.key}` of the store at `{run.path}`.\n\n"
         "**Reproduce it**, with `params.yaml` from the artifacts of this run:\n\n"
         f"```\n{checkout}g2rpo train --params params.yaml\n```\n\n"
-        f"**Go on with it** where the store is: `g2rpo train --run {run.key}`\n\n"
-        f"**Take it away**: `g2rpo export --run {run.key} --to FOLDER`"
+        f"**Continue it** where the store is: `g2rpo train --run {run.key}`\n\n"
+        f"**Export it**: `g2rpo export --run {run.key} --to FOLDER`"
     )
 
 
@@ -42,12 +42,12 @@ def dataset_inputs(params: Params) -> "list[DatasetInput]":
     """Return the lists of prompts as MLflow's datasets, each with the digest of its texts."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    found = list["DatasetInput"]()
+    inputs = list["DatasetInput"]()
     for section, context in _CONTEXTS.items():
         split = getattr(params, section).split
         texts = full_list(params, split)
         source = json.dumps({"path": params.prompts.path or f"the prompts of the {params.policy.family} family"})
         profile = json.dumps({"num_rows": len(texts.texts)})
         dataset = Dataset(f"prompts/{split}", texts.digest[:36], "prompts", source, None, profile)
-        found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-    return found
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return inputs

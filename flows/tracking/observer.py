@@ -1,4 +1,4 @@
-"""MLflow: one run an experiment, step = rounds done. A projection of the store, to be rebuilt from it."""
+"""Logs runs to MLflow; the step is the number of finished rounds. `g2rpo sync` rebuilds all of it from the store."""
 
 import logging
 import os
@@ -26,25 +26,25 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _KEY_TAG = "g2rpo.run_key"
 _MADE_TAG = "g2rpo.run_made"
-"""When the run was made: one of the same key in another store, or after that one was deleted, is another."""
+"""Creation time of the run: it tells a run from one of the same key in another store or before a deletion."""
 
 
 def tracking_uri(params: Params) -> str:
-    """Return where MLflow keeps runs: params, else MLFLOW_TRACKING_URI, else a SQLite file in the store."""
+    """Return the tracking URI: tracking.uri, else MLFLOW_TRACKING_URI, else a SQLite file in the store."""
     return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root() / 'mlflow.db'}"
 
 
 class MlflowObserver(Observer):
-    """Logs a run to MLflow. A run that goes on is logged on under the same MLflow run, no step twice."""
+    """Logs a run to MLflow. A run that resumes continues its MLflow run and logs no step twice."""
 
     def __init__(self, params: Params) -> None:
         self._params = params
         self.run_id = ""
         self._run: Run | None = None
-        """Set while the run goes on; what only shows it afterwards leaves its links alone."""
+        """Set while the run trains; if it is only shown afterwards, its links stay as they are."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
-        """Show the run as going on."""
+        """Show the run as running."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self.show(run)
@@ -59,14 +59,14 @@ class MlflowObserver(Observer):
             self._system.start()
 
     def show(self, run: Run) -> None:
-        """Find the MLflow run of a run, or make it, as one that has ended; log the finished rounds that it lacks.
+        """Find or create the MLflow run of a run, as one that has ended; log its missing rounds.
 
         Raises:
             ValueError: If MLflow cannot be written to.
         """
         from mlflow.tracking import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what fails is raised, and told once
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # failures are raised and reported once
         uri = tracking_uri(self._params)
         with answering(uri):
             make_database(uri)
@@ -81,19 +81,19 @@ class MlflowObserver(Observer):
                 self.round_finished(number, metrics)
 
     def settle(self, run: Run) -> None:
-        """End the MLflow run of a run that nobody holds but still shows as going on, as one that lost MLflow is."""
+        """End the MLflow run of a run that still shows as running though no process holds it."""
         if self._client.get_run(self.run_id).info.status == "RUNNING":
             whole = run.num_finished >= run.params().run.rounds
             self._client.set_terminated(self.run_id, status="FINISHED" if whole else "KILLED")
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Log a round's metrics in one batch, unless they are there."""
+        """Log a round's metrics in one batch, unless they are logged."""
         if number + 1 not in self._rounds_logged:
             self._log(metrics, step=number + 1)
             self._rounds_logged.add(number + 1)
 
     def evaluated(self, judged: Judged) -> None:
-        """Log held-out rewards and the grid of fixed prompts, unless they are there."""
+        """Log held-out rewards and the grid of fixed prompts, unless they are logged."""
         named = {f"held_out/{judged.split}/{name}": value for name, value in judged.metrics.items()}
         if judged.split not in self._evaluations_logged:
             self._evaluations_logged[judged.split] = self._steps(next(iter(named)))
@@ -105,11 +105,11 @@ class MlflowObserver(Observer):
             logged.add(judged.policy_round)
 
     def guarded(self, finding: Finding) -> None:
-        """Tag the run with what a guard has found."""
+        """Tag the run with the finding of a guard."""
         self._client.set_tag(self.run_id, "g2rpo.guard", finding.line())
 
     def close(self, ending: Ending) -> None:
-        """Say how the run ended."""
+        """Log how the run ended."""
         self._system.finish()
         status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "guarded": "KILLED"}
         self._client.set_terminated(self.run_id, status=status[ending])
@@ -124,7 +124,7 @@ class MlflowObserver(Observer):
             self._link_pages(self._run, tracking_uri(self._params))
 
     def _link_pages(self, run: Run, uri: str) -> None:
-        """Note where a server shows the run, and the pictures of its base and of the policy that was judged last."""
+        """Record the links to the run's page, and to the pictures of the base and of the last evaluated policy."""
         if uri.startswith("http"):
             run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{self._info.experiment_id}/runs/{self.run_id}")
             logged = self._artifacts("images", f"held_out_{self._params.evaluate.split}+step+")
@@ -136,29 +136,29 @@ class MlflowObserver(Observer):
                     run.link(f"mlflow_picture_{name}", f"{uri.rstrip('/')}/get-artifact?{query}")
 
     def _log_table(self, judged: Judged) -> None:
-        """Log what each prompt got, as a table that MLflow's page sorts and compares."""
+        """Log the rewards of each prompt, as a table that MLflow's page sorts and compares."""
         name = f"{judged.split}-r{judged.policy_round:04d}.json"
         self._forget("evaluations", name)
         self._client.log_table(self.run_id, evaluation_table(judged.folder), f"evaluations/{name}")
 
     def _forget(self, folder: str, start: str) -> None:
-        """Delete artifacts of a process that was killed before it had logged the metrics of the same evaluation."""
+        """Delete artifacts of a process that was killed before it could log the metrics of the same evaluation."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         for path in self._artifacts(folder, start):
             get_artifact_repository(self._info.artifact_uri or "").delete_artifacts(path)
 
     def _artifacts(self, folder: str, start: str) -> list[str]:
-        found = [artifact.path for artifact in self._client.list_artifacts(self.run_id, folder)]
-        return [path for path in found if PurePosixPath(path).name.startswith(start)]
+        paths = [artifact.path for artifact in self._client.list_artifacts(self.run_id, folder)]
+        return [path for path in paths if PurePosixPath(path).name.startswith(start)]
 
     def _find(self, run: Run) -> str | None:
         same = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in _identity(run).items())
-        found = self._client.search_runs([self._experiment()], same, max_results=1)
-        if not found:
+        matching = self._client.search_runs([self._experiment()], same, max_results=1)
+        if not matching:
             return None
-        self._log_params(run, found[0].info.run_id, found[0].data.params)
-        return found[0].info.run_id
+        self._log_params(run, matching[0].info.run_id, matching[0].data.params)
+        return matching[0].info.run_id
 
     def _make(self, run: Run) -> str:
         tags = _identity(run) | {"mlflow.note.content": note_of(run)}
@@ -170,7 +170,7 @@ class MlflowObserver(Observer):
         return made.info.run_id
 
     def _experiment(self) -> str:
-        """Return the id of the experiment, making it if it is new."""
+        """Return the id of the experiment; create it if it is new."""
         from mlflow.exceptions import MlflowException
 
         name = self._params.tracking.experiment
@@ -186,13 +186,13 @@ class MlflowObserver(Observer):
             self._client.set_experiment_tag(made, TAG, view_of(self._params))
             return made
         except MlflowException:
-            made = self._client.get_experiment_by_name(name)  # by another process, meanwhile
+            made = self._client.get_experiment_by_name(name)  # another process has created it meanwhile
             if made is None:
                 raise
             return made.experiment_id
 
     def _log_params(self, run: Run, run_id: str, logged: Mapping[str, str]) -> None:
-        """Log what the fingerprint has; what may change later is a tag."""
+        """Log the values of the fingerprint as parameters; values that may change later are tags."""
         from mlflow.entities import Param
 
         missing = {key: value for key, value in run.fingerprint.values.items() if key not in logged}
@@ -214,7 +214,7 @@ def _identity(run: Run) -> dict[str, str]:
 
 @contextmanager
 def answering(uri: str) -> Generator[None]:
-    """Tell in a person's words that MLflow cannot be written to.
+    """Turn errors of MLflow into a message with a remedy.
 
     Raises:
         ValueError: With its URI.
@@ -228,12 +228,12 @@ def answering(uri: str) -> Generator[None]:
         raise ValueError(
             f"MLflow must be able to show the run at {uri}, got: {str(error).splitlines()[0]}. Make room, or "
             "correct tracking.uri, MLFLOW_TRACKING_URI, or the login (MLFLOW_TRACKING_USERNAME, "
-            "MLFLOW_TRACKING_PASSWORD); then give the same command again. Nothing is lost."
+            "MLFLOW_TRACKING_PASSWORD); then run the same command again. Nothing is lost."
         ) from error
 
 
 def require_tracking(params: Params) -> None:
-    """Refuse a tracking server that does not answer, before anything is computed.
+    """Refuse a tracking server that does not answer, before the run computes anything.
 
     Raises:
         ValueError: With its address.

@@ -1,4 +1,4 @@
-"""How an experiment opens: on the columns that tell one run from another, and on their pictures, by links."""
+"""Views of an experiment, by links: the columns that tell runs apart, and their pictures."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from stages.params.record import Params
 
 KEY = "g2rpo"
-"""Names the view in the link: MLflow keeps a shared view as a tag of the experiment."""
+"""Name of the view in the link: MLflow stores a shared view as a tag of the experiment."""
 
 TAG = f"mlflow.sharedViewState.{KEY}"
 
@@ -14,15 +14,15 @@ _SETTINGS = ("rollout.method", "rollout.eta", "complete.granularities", "update.
 
 
 def view_of(params: Params) -> str:
-    """Return the view as MLflow's page reads it, in JSON: rounds, rewards, settings that vary most; pictures, curves.
+    """Return the view as JSON for MLflow's page: rounds, rewards, the settings that vary most; pictures, curves.
 
     Example: `{"selectedColumns": ["tags.`rounds`", "metrics.`held_out/tuning/rule_strict`", ...], ...}`.
     """
-    judged = [f"held_out/{params.evaluate.split}/{name}" for name in params.evaluate.rewards]
+    evaluated = [f"held_out/{params.evaluate.split}/{name}" for name in params.evaluate.rewards]
     trained = [f"reward/{name}/mean" for name in params.score.rewards]
     columns = [
         *_named("tags", ["rounds"]),
-        *_named("metrics", [*judged, *trained, "update/kl"]),
+        *_named("metrics", [*evaluated, *trained, "update/kl"]),
         *_named("params", _SETTINGS),
         *_named("tags", ["g2rpo.guard", "g2rpo.git_commit"]),
     ]
@@ -32,12 +32,12 @@ def view_of(params: Params) -> str:
 
 
 def note_of_experiment(experiment_id: str) -> str:
-    """Return what the experiment says of itself, in Markdown, with links that hold at any address of the server."""
+    """Return the description of the experiment, in Markdown, with links that work at any address of the server."""
     view = f"#/experiments/{experiment_id}/runs?viewStateShareKey={KEY}"
     return (
         f"Runs of G²RPO: [their rounds, rewards and settings]({view}), "
         f"[their pictures round by round, and curves]({view}&compareRunsMode=CHART). A run's description has the "
-        "commands that reproduce it; its artifacts have what each prompt got (`evaluations`)."
+        "commands that reproduce it; its artifacts have the rewards of each prompt (`evaluations`)."
     )
 
 

@@ -1,4 +1,4 @@
-"""What MLflow shows of an evaluation beside its means: a row a prompt."""
+"""The table of an evaluation in MLflow: one row per prompt."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def evaluation_table(folder: Path) -> "DataFrame":
-    """Return an evaluation as a table to be looked through: a row for each prompt, a column for each reward.
+    """Return an evaluation as a table: one row per prompt, one column per reward.
 
-    With several numbers of inference steps, a row for each of them too.
+    With several numbers of inference steps, one row per prompt and number.
 
     Args:
         folder: An evaluation's folder.
     """
     rows = read_table(folder / "evaluations").to_pandas()
     wide = rows.pivot_table(index=["text", "prompt_id", "num_steps"], columns="reward", values="value")
-    found = wide.round(5).rename_axis(columns=None).reset_index()
-    words = {"text": object, "prompt_id": object}  # of pandas' own text type, MLflow's log_table warns
-    return found[["text", *wide.columns, "prompt_id", "num_steps"]].astype(words)
+    table = wide.round(5).rename_axis(columns=None).reset_index()
+    types = {"text": object, "prompt_id": object}  # MLflow's log_table warns of pandas' own text type
+    return table[["text", *wide.columns, "prompt_id", "num_steps"]].astype(types)

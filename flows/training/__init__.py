@@ -1,1 +1,1 @@
-"""A run brought to its end: the session, the loop, a request to stop, an evaluation, a forecast."""
+"""Training: the session, the loop over rounds, requests to stop, final evaluation, cost forecast."""

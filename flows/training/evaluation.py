@@ -17,18 +17,18 @@ from stages.texts.held_out import held_out
 
 
 def evaluate_run(name: str, chosen: Params, out: Path) -> str:
-    """Judge the base, the best and the last policy of a run, write tables and metrics.json, and log them to MLflow.
+    """Evaluate the base, the best and the last policy of a run, write tables and metrics.json, and log them to MLflow.
 
     Args:
         name: The run's key, or a folder that holds it.
-        chosen: Whose sections `evaluate`, `report` and `tracking` say how; all else is the run's own.
-        out: Folder for `base/`, `aligned/`, where another round is the best `best/`, and `metrics.json`.
+        chosen: Their sections `evaluate`, `report` and `tracking` replace those of the run.
+        out: Folder for `base/`, `aligned/`, `metrics.json`, and `best/` if neither base nor last policy is the best.
 
     Raises:
-        ValueError: If a reward or prompts cannot be had, or the run has no finished round.
+        ValueError: If a reward or prompts are missing, or the run has no finished round.
     """
     run = find_run(name)
-    params = _as_chosen(run, chosen)
+    params = _with_sections_of(run, chosen)
     last = min(run.num_finished, params.run.rounds)
     if last == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")
@@ -38,50 +38,52 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
     by = for_report(params)
     held_out(by)
     require_tracking(params)
-    judged = FinalEvaluations.outside(run, params, out)
+    evaluations = FinalEvaluations.outside(run, params, out)
     tracker = MlflowObserver(params)
     tracker.show(run)
     with at_work(executor):
-        for policy_round, folder in judged.all(last).items():
+        for policy_round, folder in evaluations.all(last).items():
             policy = {"policy": run.policy_folder(policy_round)}
             execute(EVALUATE, folder, policy, by, executor, number=policy_round)
             tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
-    report = measure(run, params, judged)
-    found = {"base": report.base, "aligned": report.aligned, "best": report.best}
+    report = measure(run, params, evaluations)
+    means = {"base": report.base, "aligned": report.aligned, "best": report.best}
     details = {name: report.details[name] for name in ("rounds", "best_round", "evaluations")}
-    write_json(out / "metrics.json", found | details)
-    columns = "base -> aligned" + (f"; best, after {judged.best_round} rounds" if judged.best_round != last else "")
+    write_json(out / "metrics.json", means | details)
+    columns = "base -> aligned" + (
+        f"; best, after {evaluations.best_round} rounds" if evaluations.best_round != last else ""
+    )
     return f"run {run.key} after {last} rounds, {report.details['split']} captions, {columns}:\n{_means(report)}"
 
 
 def report_run(name: str, chosen: Params, evaluation: Path | None, out: Path) -> str:
-    """Write the report of a run, and return where it lies.
+    """Write the report of a run, and return its path.
 
     Args:
         name: The run's key, or a folder that holds it.
-        chosen: As `evaluate_run` takes them.
-        evaluation: What `evaluate_run` wrote; None takes the final evaluation within the run.
+        chosen: As in `evaluate_run`.
+        evaluation: Folder that `evaluate_run` wrote; None takes the final evaluation within the run.
         out: Folder of the report.
 
     Raises:
-        ValueError: If the run has not been judged on `report.split`.
+        ValueError: If the run has not been evaluated on `report.split`.
     """
     run = find_run(name)
-    params = _as_chosen(run, chosen)
-    judged = FinalEvaluations.outside(run, params, evaluation) if evaluation else None
-    judged = judged or FinalEvaluations.within(run, params)
-    for folder in (judged.base, judged.aligned, judged.best):
+    params = _with_sections_of(run, chosen)
+    evaluations = FinalEvaluations.outside(run, params, evaluation) if evaluation else None
+    evaluations = evaluations or FinalEvaluations.within(run, params)
+    for folder in (evaluations.base, evaluations.aligned, evaluations.best):
         if not (folder / "evaluate.json").is_file():
             raise ValueError(
-                f"Run {run.key} must have been judged on the {params.report.split} captions, got no evaluation in "
-                f"{folder}. `g2rpo evaluate --run {run.key} --out D` judges it; then give --evaluation D."
+                f"Run {run.key} must have been evaluated on the {params.report.split} captions, got no evaluation in "
+                f"{folder}. Run `g2rpo evaluate --run {run.key} --out D`, then pass --evaluation D."
             )
-    write_report(run, params, judged, out)
+    write_report(run, params, evaluations, out)
     return f"{out / 'report.html'}"
 
 
 def _means(report: Report) -> str:
-    """Return a line a reward: base and last policy, and the best where that is another."""
+    """Return one line per reward: base and last policy, and the best policy if it is neither."""
     other = report.details["best_round"] != report.details["rounds"]
     return "\n".join(
         f"  {name}: {value:.3f} -> {report.aligned[name]:.3f}" + (f"; {report.best[name]:.3f}" if other else "")
@@ -89,6 +91,6 @@ def _means(report: Report) -> str:
     )
 
 
-def _as_chosen(run: Run, chosen: Params) -> Params:
+def _with_sections_of(run: Run, chosen: Params) -> Params:
     sections = {name: getattr(chosen, name) for name in ("evaluate", "report", "tracking")}
     return run.params().model_copy(update=sections)

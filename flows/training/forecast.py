@@ -1,4 +1,4 @@
-"""What a run would do, told before it is started: evaluations, bytes, seconds, memory, GPU-hours and their price."""
+"""The cost of a run before it starts: evaluations, bytes, seconds, memory, GPU-hours and their price."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,38 +20,38 @@ from stages.store.run import Run, run_of
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is left to do of a run."""
+    """The remaining cost of a run."""
 
     run_key: str
     folder: Path
     device: str
     num_devices: int
-    """Of the runners; 1 where all stages run in one process."""
+    """Devices of the runners; 1 if all stages run in one process."""
     rounds_finished: int
     rounds_to_do: int
     changed: dict[str, Any]
-    """Parameters that are not those of params.yaml, as `section.key`."""
+    """Parameters that differ from params.yaml, as `section.key`."""
     evaluations: dict[str, int]
-    """Transformer evaluations: of the rounds, of the judging during the run, and of the final one, which judges base
-    and last, and the best round where that is another."""
+    """Transformer evaluations: `rounds`; `judging`, the evaluations during the run; `final`, that of base and last
+    policy; `best`, that of the best policy if it is neither."""
     measured: MeasuredRounds | None
     bytes_kept: int | None
-    """Of all rounds together once retention has let go, without evaluations."""
+    """Bytes of all rounds after retention has pruned them, without evaluations."""
 
     @property
     def seconds(self) -> float | None:
-        """Of what is left, from measured rounds; None without them."""
+        """Seconds that remain, from measured rounds; None without them."""
         if self.measured is None:
             return None
-        judged = self.evaluations["judging"] + self.evaluations["final"]
+        evaluations = self.evaluations["judging"] + self.evaluations["final"]
         rounds = self.rounds_to_do * self.measured.round_seconds
-        return self.measured.start_seconds + rounds + judged * self.measured.seconds_an_evaluation
+        return self.measured.start_seconds + rounds + evaluations * self.measured.seconds_an_evaluation
 
     def values(self, price: float | None) -> dict[str, Any]:
-        """Return it as JSON has it.
+        """Return the forecast as a JSON object.
 
         Args:
-            price: Of an hour of the device, in a currency of one's own.
+            price: Price of one device for one hour, in any currency.
         """
         hours = None if self.seconds is None else self.seconds / 3600 * self.num_devices
         measured = self.measured
@@ -75,11 +75,11 @@ class Forecast:
 
 
 def forecast_run(params: Params, *, measure: bool) -> Forecast:
-    """Return what `g2rpo train` would do with these parameters, after the same checks. Nothing is written to the store.
+    """Return the cost of `g2rpo train` with these parameters, after the same checks. It writes nothing to the store.
 
     Args:
         params: The parameters.
-        measure: Whether a few rounds are run in a folder of their own, to know seconds, bytes and memory.
+        measure: Whether to run a few rounds in a temporary folder, to measure seconds, bytes and memory.
 
     Raises:
         ValueError: As `g2rpo train` would.
@@ -98,29 +98,29 @@ def forecast_run(params: Params, *, measure: bool) -> Forecast:
         changed=_changed(params),
         evaluations={
             "rounds": sum(round_evaluations(params, number) for number in range(finished, rounds)),
-            "judging": _judging(run, params, _due(params)),
-            "final": _judging(run, for_report(params), (0, rounds)),
+            "judging": _evaluation_cost(run, params, _evaluated_rounds(params)),
+            "final": _evaluation_cost(run, for_report(params), (0, rounds)),
             "best": judging_evaluations(for_report(params)),
         },
         measured=measured,
-        bytes_kept=_kept(params, measured.output_bytes) if measured else None,
+        bytes_kept=_bytes_kept(params, measured.output_bytes) if measured else None,
     )
 
 
-def _due(params: Params) -> Sequence[int]:
+def _evaluated_rounds(params: Params) -> Sequence[int]:
     rounds, every = params.run.rounds, params.evaluate.every
     return sorted({*range(0, rounds + 1, every), rounds})
 
 
-def _judging(run: Run, by: Params, policy_rounds: Sequence[int]) -> int:
-    """Return the evaluations of the judgings that are not done."""
+def _evaluation_cost(run: Run, by: Params, policy_rounds: Sequence[int]) -> int:
+    """Return the transformer evaluations that evaluating these policy rounds still takes."""
     new = not (run.path / "run.json").is_file()
     left = [n for n in policy_rounds if new or n > run.num_finished or not is_done(run, EVALUATE, n, by)]
     return len(left) * judging_evaluations(by)
 
 
-def _kept(params: Params, sizes: dict[str, int]) -> int:
-    """Return the bytes of the rounds that are left once retention has let go."""
+def _bytes_kept(params: Params, sizes: dict[str, int]) -> int:
+    """Return the bytes of all rounds after retention has pruned them."""
     rounds, keep = params.run.rounds, rounds_kept(params)
     whole = sum(sizes.values())
     total = 0
@@ -128,20 +128,20 @@ def _kept(params: Params, sizes: dict[str, int]) -> int:
         if keep is None or number >= rounds - keep:
             total += whole
         else:
-            judged = (number + 1) % params.evaluate.every == 0
-            total += whole - sum(sizes[name] for name in (LATENTS if judged else PRUNABLE))
+            evaluated = (number + 1) % params.evaluate.every == 0
+            total += whole - sum(sizes[name] for name in (LATENTS if evaluated else PRUNABLE))
     return total
 
 
 def _changed(params: Params) -> dict[str, Any]:
-    """Return the parameters that are not those of params.yaml, if there is one here."""
+    """Return the parameters that differ from params.yaml; none if the current folder has no params.yaml."""
     shipped = Path("params.yaml")
     if not shipped.is_file():
         return {}
-    usual, chosen = (of.model_dump(mode="json") for of in (load_params(shipped), params))
+    default, own = (tree.model_dump(mode="json") for tree in (load_params(shipped), params))
     return {
         f"{section}.{key}": value
-        for section, keys in chosen.items()
+        for section, keys in own.items()
         for key, value in keys.items()
-        if usual[section].get(key, ...) != value
+        if default[section].get(key, ...) != value
     }

@@ -21,17 +21,17 @@ from stages.store.retention import prune
 from stages.store.run import Run
 
 StageCall = Callable[[str, int, Callable[[], Done]], Done]
-"""Calls a stage: its name, its round, and what does the work."""
+"""Calls a stage, given its name, its round, and the function that does the work."""
 
 
 def call_plainly(name: str, number: int, work: Callable[[], Done]) -> Done:
-    """Call a stage in this process, with nobody in between."""
+    """Call a stage directly, in this process."""
     return work()
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A run on its way to `run.rounds`, with how its stages are called, who watches and what may end it."""
+    """The rounds of a run: its executor, the call of its stages, its observers and its guards."""
 
     run: Run
     params: Params
@@ -41,32 +41,32 @@ class Loop:
     guards: Guards
 
     def train(self) -> None:
-        """Bring the run to `run.rounds`, going on at its first unfinished stage.
+        """Train the run up to `run.rounds`, from its first unfinished stage on.
 
-        The base, every `evaluate.every`-th policy and the last are judged on `evaluate.split`. The guards look
-        before the first round and after each.
+        The loop evaluates the base, every `evaluate.every`-th policy and the last on `evaluate.split`. The guards
+        check the run before the first round and after each round.
 
         Raises:
             TrippedError: If a guard ends the run.
-            StopAskedError: If somebody has asked it to stop.
+            StopAskedError: If somebody has requested a stop.
         """
         run, params = self.run, self.params
         prune(run, params)
-        if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been let go
+        if run.num_finished > params.run.rounds:  # fewer than before: the policy may have been pruned
             make_inputs(run, EVALUATE, params.run.rounds, params, self.executor)
         for policy_round in range(min(run.num_finished, params.run.rounds) + 1):
-            if self._due(policy_round) and self._can_be_judged(policy_round):
-                self._judge(policy_round, params)
+            if self._due(policy_round) and self._can_be_evaluated(policy_round):
+                self._evaluate(policy_round, params)
         self._guard()
         for number in range(run.num_finished, params.run.rounds):
             self._round(number)
             self._guard()
 
     def judge_finally(self) -> None:
-        """Judge base, best and last policy on `report.split`."""
+        """Evaluate base, best and last policy on `report.split`."""
         last = min(self.run.num_finished, self.params.run.rounds)
         for policy_round in sorted({0, best_round(self.run, self.params), last}):
-            self._judge(policy_round, for_report(self.params))
+            self._evaluate(policy_round, for_report(self.params))
 
     def _round(self, number: int) -> None:
         *before, update = ROUND_STAGES
@@ -79,7 +79,7 @@ class Loop:
         self.run.finish_round(number)
         self.watching.round_finished(number, metrics)
         if self._due(number + 1):
-            self._judge(number + 1, self.params)
+            self._evaluate(number + 1, self.params)
         prune(self.run, self.params)
 
     def _do(self, stage: Stage, number: int, by: Params) -> None:
@@ -89,28 +89,28 @@ class Loop:
             done = self.call(stage.name, number, partial(run_stage, self.run, stage, number, by, self.executor))
         except FloatingPointError as error:
             finding = self.guards.of_error(error)
-            if finding.action in ("ignore", "warn") or self.run.num_finished == 0:  # then it is not the training's
+            if finding.action in ("ignore", "warn") or self.run.num_finished == 0:  # then training is not the cause
                 raise
             self.watching.guarded(finding)
             raise TrippedError(finding) from error
         assert done.manifest is not None, f"Stage {stage.name} of round {number} has left shards out."
 
-    def _judge(self, policy_round: int, by: Params) -> None:
+    def _evaluate(self, policy_round: int, by: Params) -> None:
         self._do(EVALUATE, policy_round, by)
         split = by.evaluate.split
         self.watching.evaluated(Judged(policy_round, split, self.run.evaluation_folder(policy_round, split)))
 
     def _guard(self) -> None:
-        """Tell what the guards find, the gravest first, and end the rounds if it is that grave."""
+        """Report the guards' findings, the most severe first; end the rounds at `stop` or `rollback`."""
         for finding in self.guards.look():
             self.watching.guarded(finding)
             if finding.action in ("stop", "rollback"):
                 raise TrippedError(finding)
 
-    def _can_be_judged(self, policy_round: int) -> bool:
-        """Whether a policy is there or has been judged as asked; for the others, `evaluate` was changed too late."""
-        there = not missing_files(self.run.policy_folder(policy_round))
-        return there or is_done(self.run, EVALUATE, policy_round, self.params)
+    def _can_be_evaluated(self, policy_round: int) -> bool:
+        """Whether a policy is stored or already evaluated; if neither, `evaluate` has changed after it was pruned."""
+        stored = not missing_files(self.run.policy_folder(policy_round))
+        return stored or is_done(self.run, EVALUATE, policy_round, self.params)
 
     def _due(self, policy_round: int) -> bool:
         return policy_round % self.params.evaluate.every == 0 or policy_round == self.params.run.rounds

@@ -1,4 +1,4 @@
-"""A few real rounds in a folder of their own, from which a whole run's seconds, bytes and memory are told."""
+"""A few real rounds in a temporary folder, to measure the seconds, bytes and memory of a run."""
 
 import contextlib
 import io
@@ -18,38 +18,38 @@ from stages.params.record import Params
 from stages.readings.metrics import finished_manifest
 from stages.store.run import Run
 
-_ROUNDS = 4  # the first loads models and warms up, and does not count
+_ROUNDS = 4  # the first loads models and warms up: it is not counted
 
 
 @dataclass(frozen=True)
 class MeasuredRounds:
-    """What was measured."""
+    """Time, disk and memory of a run, as measured."""
 
     start_seconds: float
-    """Until the first round was done, less a round."""
+    """Seconds before the first round: checks, loading, warming up."""
     round_seconds: float
-    """A round, with all that watches it."""
+    """Seconds of a round, observers included."""
     seconds_an_evaluation: float
-    """A transformer evaluation of the judging, with its rewards."""
+    """Seconds of a transformer evaluation on held-out prompts, with the rewards."""
     output_bytes: dict[str, int]
-    """Bytes of each output of a round."""
+    """Bytes of a round by output."""
     peak_bytes: int
-    """Most memory of a stage: of the device's own, or of the process on a CPU."""
+    """Peak memory of the stages: GPU memory, or that of the process on a CPU."""
 
     @property
     def round_bytes(self) -> int:
-        """What a round writes."""
+        """Bytes that a round writes."""
         return sum(self.output_bytes.values())
 
 
 def try_out(params: Params) -> MeasuredRounds:
-    """Run a few rounds, and judge a few prompts; what they have written is removed.
+    """Run a few rounds, evaluate a few prompts, and remove what they have written.
 
-    Texts that are encoded for it stay in the store's cache.
+    Encoded texts stay in the store's cache.
     """
     few = min(params.evaluate.num_prompts, 2 * params.evaluate.micro_batch)
     short = {"run.rounds": _ROUNDS, "evaluate.every": 10 * _ROUNDS, "evaluate.num_prompts": few}
-    with _elsewhere() as folder:
+    with _temporary_store() as folder:
         apart = {"guards.time.action": "ignore", "tracking.uri": f"sqlite:///{folder / 'mlflow.db'}"}
         clock = _Clock()
         session = Session.of(params.with_values(short | apart), adopting=False)
@@ -58,12 +58,12 @@ def try_out(params: Params) -> MeasuredRounds:
 
 
 @contextlib.contextmanager
-def _elsewhere() -> Generator[Path]:
-    """Have the store in a temporary folder, on the same disk, with this one's caches; and nothing printed."""
+def _temporary_store() -> Generator[Path]:
+    """Use a temporary store on the same disk, with the caches of this one; print nothing."""
     own = store_root().resolve()
     own.mkdir(parents=True, exist_ok=True)
-    kept = os.environ.get("G2RPO_HOME")
-    with tempfile.TemporaryDirectory(prefix="trial-", dir=own) as name:
+    before = os.environ.get("G2RPO_HOME")
+    with tempfile.TemporaryDirectory(prefix="measure-", dir=own) as name:
         folder = Path(name)
         for cache in ("embeddings", "digests"):
             (own / cache).mkdir(exist_ok=True)
@@ -73,44 +73,44 @@ def _elsewhere() -> Generator[Path]:
             with contextlib.redirect_stderr(io.StringIO()):
                 yield folder
         finally:
-            if kept is None:
+            if before is None:
                 del os.environ["G2RPO_HOME"]
             else:
-                os.environ["G2RPO_HOME"] = kept
+                os.environ["G2RPO_HOME"] = before
 
 
 class _Clock(Observer):
-    """Notes when each round and each judging was done."""
+    """Records the times of rounds and evaluations."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self._rounds = list[float]()
-        self._judging = list[tuple[float, Path]]()
+        self._evaluations = list[tuple[float, Path]]()
         self._stage_began = 0.0
 
     def stage_started(self, stage: str, number: int) -> None:
-        """Note the time."""
+        """Record the time."""
         self._stage_began = time.perf_counter()
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Note the time."""
+        """Record the time."""
         self._rounds.append(time.perf_counter())
 
     def evaluated(self, judged: Judged) -> None:
-        """Note how long it took."""
-        self._judging.append((time.perf_counter() - self._stage_began, judged.folder))
+        """Record how long it took."""
+        self._evaluations.append((time.perf_counter() - self._stage_began, judged.folder))
 
     def measured(self, run: Run) -> MeasuredRounds:
-        """Return what was measured, the first round and the first judging left out."""
-        a_round = (self._rounds[-1] - self._rounds[0]) / (len(self._rounds) - 1)
-        judged, folder = self._judging[-1]
+        """Return the measurements, without the first round and the first evaluation."""
+        round_seconds = (self._rounds[-1] - self._rounds[0]) / (len(self._rounds) - 1)
+        seconds, folder = self._evaluations[-1]
         last = run.round_folder(_ROUNDS - 1)
         manifests = [finished_manifest(last, stage) for stage in ROUND_STAGES]
         sizes = {name: out["bytes"] for manifest in manifests for name, out in manifest["outputs"].items()}
         return MeasuredRounds(
-            start_seconds=max(0.0, self._rounds[0] - self._began - self._judging[0][0] - a_round),
-            round_seconds=a_round,
-            seconds_an_evaluation=judged / finished_manifest(folder, EVALUATE)["evaluations"],
+            start_seconds=max(0.0, self._rounds[0] - self._began - self._evaluations[0][0] - round_seconds),
+            round_seconds=round_seconds,
+            seconds_an_evaluation=seconds / finished_manifest(folder, EVALUATE)["evaluations"],
             output_bytes=sizes,
             peak_bytes=max(manifest["peak_bytes"] for manifest in manifests),
         )

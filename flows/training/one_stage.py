@@ -1,4 +1,4 @@
-"""One stage of one round, by hand: for looking closely, and for runners that share a round."""
+"""One stage of one round, by hand: to inspect it, or to share a round between machines."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,19 @@ from stages.store.run import Run, find_run
 
 
 def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None, force: bool) -> str:
-    """Run a stage of a round of a stored run; return a line that says what became of it.
+    """Run a stage of a round of a stored run; return a line with the result.
 
     By force, inputs that retention has let go are made again too, and stay until they are pruned.
 
     Raises:
-        ValueError: If there is no such stage, run or input, or the run is held by another process.
+        ValueError: If the stage, the run or an input does not exist, or another process holds the run.
     """
     if name not in STAGES:
         raise ValueError(f"A stage is one of {', '.join(STAGES)}, got {name!r}.")
     run = find_run(key)
     if number > run.num_finished:
         raise ValueError(
-            f"Run {run.key} has {run.num_finished} finished rounds, got --round {number}. Give an earlier."
+            f"Run {run.key} has {run.num_finished} finished rounds, got --round {number}. Name an earlier one."
         )
     session = open_stored(run)
     with locked(run.path), at_work(session.executor):

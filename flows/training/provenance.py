@@ -7,7 +7,7 @@ from pathlib import Path
 from stages.disk.files import file_digest, value_digest
 
 _DVC = {"DVC_EXP_NAME": "dvc_experiment", "DVC_EXP_BASELINE_REV": "dvc_baseline"}
-"""What DVC tells the commands of an experiment."""
+"""Variables that DVC sets for the commands of an experiment."""
 
 
 def origin_links() -> dict[str, str]:
@@ -16,7 +16,7 @@ def origin_links() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of `torch` and a digest of the `code` that makes the numbers, that of g2rpo and stages."""
+    """Return the version of `torch`, and a digest of the `code` that makes the numbers: g2rpo and stages."""
     import torch
 
     root = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def _git_state() -> dict[str, str]:
     """Return `git_commit` and `git_dirty` ("true" or "false"); empty outside a git checkout."""
     folder = Path(__file__).resolve().parent
     try:
-        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # not somebody else's repository
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # not another repository
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

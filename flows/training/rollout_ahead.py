@@ -1,4 +1,4 @@
-"""The next round painted while this one updates: `placement.staleness`."""
+"""The next round's rollout while this round updates: `placement.staleness`."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ _BEFORE = ROUND_STAGES[:-1]  # all but the update
 
 @dataclass(frozen=True)
 class Ahead:
-    """Brings the stages of the next round that need no new policy along; they are found done when its turn comes."""
+    """Runs the stages of the next round before its update ahead; the loop then finds them done."""
 
     run: Run
     params: Params
@@ -25,22 +25,22 @@ class Ahead:
 
     @contextmanager
     def of(self, number: int) -> Generator[None]:
-        """Surround the update of a round; at the end, the next one is painted, scored and integrated.
+        """Surround the update of a round; when it ends, the next round is sampled, scored and integrated.
 
-        What goes wrong ahead goes wrong again in its turn, and is told then; too many lost runners are told at once.
+        An error ahead occurs again in the next round and is raised there; only too many lost runners raise at once.
 
         Raises:
-            RunnersLostError: If they were lost on the way.
+            RunnersLostError: If too many runners were lost.
         """
         if not self.params.placement.staleness or number + 1 >= self.params.run.rounds:
             yield
             return
         with ThreadPoolExecutor(1) as aside:
-            painting = aside.submit(self._paint, number + 1)
+            ahead = aside.submit(self._run_stages, number + 1)
             yield
-            if isinstance(error := painting.exception(), RunnersLostError):
+            if isinstance(error := ahead.exception(), RunnersLostError):
                 raise error
 
-    def _paint(self, number: int) -> None:
+    def _run_stages(self, number: int) -> None:
         for stage in _BEFORE:
             run_stage(self.run, stage, number, self.params, self.executor)

@@ -1,4 +1,4 @@
-"""One training session: parameters checked, run opened, locked and verified, observers called, the loop run."""
+"""One training session: check parameters, open, lock and verify the run, call observers, run the loop."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,12 +32,12 @@ from stages.texts.held_out import held_out
 from stages.texts.lists import with_prompts
 
 EXPORTED = Path("outputs/run")
-"""Where dvc.yaml has a run lie outside the store."""
+"""Folder outside the store in which dvc.yaml keeps a run."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A run that is ready to go on, in this process."""
+    """A run that is ready to be trained in this process."""
 
     params: Params
     executor: StageExecutor
@@ -47,17 +47,17 @@ class Session:
     def of(cls, params: Params, named: Run | None = None, *, adopting: bool = True) -> "Session":
         """Return the session of parameters, after every check that needs no computing.
 
-        A run that lies in `outputs/run`, as `dvc pull` brings it, is taken into the store if it is of these
-        parameters and has got further.
+        A run in `outputs/run`, as `dvc pull` leaves it, is adopted into the store if it has these parameters and
+        more rounds.
 
         Args:
             params: The parameters.
-            named: The run that they must be those of; it may lie outside the store.
-            adopting: Whether what lies in `outputs/run` is looked at.
+            named: A run that must have these parameters; it may be outside the store.
+            adopting: Whether to look into `outputs/run`.
 
         Raises:
-            ValueError: If the device, a reward, the base weights or the held-out prompts cannot be had; nothing has
-                been started then.
+            ValueError: If the device, a reward, the base weights or the held-out prompts are missing; nothing has
+                started then.
         """
         executor = ready(params)
         if named:
@@ -78,15 +78,15 @@ class Session:
         out: Path | None = None,
         obey: bool = True,
     ) -> Run:
-        """Bring the run to its number of rounds; return it, or the child that a guard makes of it.
+        """Train the run to its number of rounds; return it, or the child after a rollback.
 
         Args:
-            call: How a stage is called.
-            observers: Who watches beside the console and MLflow.
-            links: Ids of this session elsewhere, beside git, DVC and MLflow.
-            final: Whether base, best and last policy are judged on `report.split` at the end.
-            out: Folder to link the run into, for DVC to keep.
-            obey: Whether a guard may end the run; else all of them warn.
+            call: Calls a stage.
+            observers: Observers beside console, log and MLflow.
+            links: Ids of this session in other systems, beside git, DVC and MLflow.
+            final: Whether to evaluate base, best and last policy on `report.split` at the end.
+            out: Folder to link the run into, for DVC.
+            obey: Whether a guard may end the run; if not, all guards only warn.
 
         Raises:
             GuardStopError: If a guard has ended it.
@@ -95,24 +95,24 @@ class Session:
             self._train(call, observers, links, final=final, out=out, obey=obey)
         except TrippedError as tripped:
             if tripped.finding.action == "rollback":
-                child = self._rolled_back(tripped.finding)
+                child = self._roll_back(tripped.finding)
                 return child.train(call, observers=observers, links=links, final=final, out=out)
             raise ended(self.run, self._own_params, tripped.finding) from tripped
         return self.run
 
-    def _rolled_back(self, finding: Finding) -> "Session":
-        """Return a session of the run that goes on from the best round with half the learning rate."""
-        best = best_round(self.run, self._own_params, below=finding.policy_round)  # or it trips there again
+    def _roll_back(self, finding: Finding) -> "Session":
+        """Return the session of a child run that continues from the best round with half the learning rate."""
+        best = best_round(self.run, self._own_params, below=finding.policy_round)  # or the guard trips there again
         device = self.executor.device.type
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
-        told = f"run {self.run.key} is rolled back to round {best} by the guard {finding.guard}"
-        more = f"it goes on as {child.key} with half the learning rate; nothing of it is deleted"
-        print(f"{told}: {more}", file=sys.stderr, flush=True)
+        message = f"the guard {finding.guard} rolls run {self.run.key} back to round {best}"
+        more = f"it continues as {child.key} with half the learning rate; nothing is deleted"
+        print(f"{message}: {more}", file=sys.stderr, flush=True)
         return Session.of(child_params(self.params, best))
 
     @property
     def _own_params(self) -> Params:
-        """The parameters with the lists of prompts that the run keeps itself."""
+        """The parameters, with the run's own copies of the prompts."""
         return with_prompts(self.params, self.run.prompts)
 
     def _train(
@@ -149,10 +149,10 @@ class Session:
                 link_out(run, out, params.run.rounds)
 
     def _encode(self, params: Params) -> None:
-        """Encode what the run will be asked to paint, so that the text encoders are loaded once and freed."""
+        """Encode all texts of the run at once, so that the text encoders are loaded once and freed."""
         drawn = drawn_texts(params, range(self.run.num_finished, params.run.rounds))
-        judged = [*held_out(params).texts, *held_out(for_report(params)).texts]
-        encoded = self.executor.encode([*drawn, *judged])
+        evaluated = [*held_out(params).texts, *held_out(for_report(params)).texts]
+        encoded = self.executor.encode([*drawn, *evaluated])
         if encoded:
             print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
@@ -162,7 +162,7 @@ class Session:
 
 
 def ready(params: Params) -> StageExecutor:
-    """Check what parameters name and return what they compute on; nothing is written but what is downloaded.
+    """Check all that the parameters name, and return their executor; nothing is written except downloads.
 
     Raises:
         ValueError: As `Session.of`.
@@ -179,19 +179,19 @@ def ready(params: Params) -> StageExecutor:
 
 
 def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:
-    """Say when a run goes on with other code or another torch than it was last computed with."""
+    """Warn if a run continues with another version of the code or of torch than its last session had."""
     before = run.links
     for name in ("code", "torch"):
         if before.get(name, links[name]) != links[name]:
-            told = f"warning: run {run.key} goes on with another {name} ({before[name]} before, {links[name]} now)"
-            print(f"{told}: its later rounds may not be those of the earlier {name}", file=sys.stderr, flush=True)
+            change = f"run {run.key} continues with another {name} ({before[name]} before, {links[name]} now)"
+            print(f"warning: {change}: its later rounds may differ", file=sys.stderr, flush=True)
 
 
 def open_stored(run: Run) -> Session:
-    """Return a session on a run of the store, with the parameters that it was last started with.
+    """Return a session of a stored run, with the parameters of its last start.
 
     Raises:
-        ValueError: If weights, device or version are no longer those that made the run.
+        ValueError: If weights, device or version are not those that made the run.
     """
     params = run.params()
     executor = executor_for(params)
@@ -200,21 +200,21 @@ def open_stored(run: Run) -> Session:
 
 
 def require_same(run: Run, params: Params, executor: StageExecutor) -> None:
-    """Refuse to go on with a run by parameters, weights or a kind of device that are not those that made it.
+    """Refuse to continue a run with other parameters, other weights or another kind of device.
 
     Raises:
         ValueError: With every key that differs.
     """
     differences = run.fingerprint.differences(Fingerprint.of(params, executor.device.type))
     if differences:
-        told = "\n".join(f"  {line}" for line in differences)
+        lines = "\n".join(f"  {line}" for line in differences)
         raise ValueError(
-            f"Run {run.key} goes on only with what made it; these differ:\n{told}\nSet them back, or leave --run out: "
-            "`g2rpo train` then starts a run of its own."
+            f"Run {run.key} continues only with the parameters that made it; these differ:\n{lines}\nSet them back, or "
+            "omit --run: `g2rpo train` then starts another run."
         )
 
 
 def as_typed(path: Path) -> str:
-    """Return a path as a person would type it: relative to the current folder where it lies below."""
+    """Return a path as a person would type it: relative to the current folder if it is below it."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

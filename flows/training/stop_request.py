@@ -1,4 +1,4 @@
-"""A request to stop a run at the end of its stage: a file in its folder, which the loop looks at before each stage."""
+"""A request to stop a run at the end of its stage: a file in its folder, for which the loop looks before each stage."""
 
 import os
 import signal
@@ -12,44 +12,44 @@ from stages.store.run import Run, find_run
 
 
 def obey_request(run: Run) -> None:
-    """Stop if it has been asked for; the request is used up by that.
+    """Stop if there is a request, and remove the request.
 
     Raises:
         StopAskedError: If there is a request.
     """
     if _request(run).is_file():
         forget_request(run)
-        raise StopAskedError(f"run {run.key} is stopped as asked; give the same command again to go on")
+        raise StopAskedError(f"run {run.key} is stopped on request; run the same command again to resume")
 
 
 def forget_request(run: Run) -> None:
-    """Remove a request that was meant for an earlier process."""
+    """Remove a request to an earlier process."""
     _request(run).unlink(missing_ok=True)
 
 
 def ask_to_stop(name: str, *, now: bool) -> str:
-    """Ask the process that holds a run to stop, and return a line on it.
+    """Ask the process that holds a run to stop; return a message.
 
     Args:
         name: The run's key.
-        now: Whether it shall stop at once, by SIGTERM, rather than at the end of its stage.
+        now: Whether to stop it at once, by SIGTERM, instead of at the end of its stage.
 
     Raises:
-        ValueError: If no process holds the run, or with `now` one of another machine.
+        ValueError: If no process holds the run, or, with `now`, a process of another machine does.
     """
     run = find_run(name)
     holder = held_by(run.path)
     if holder is None:
-        raise ValueError(f"Run {run.key} must be going on to be stopped, but no process holds it.")
+        raise ValueError(f"Run {run.key} must be running to be stopped, but no process holds it.")
     if now and holder.host != socket.gethostname():
         raise ValueError(
-            f"Run {run.key} must be held by a process of this machine to be stopped at once, got {holder}. Give the "
-            "command there, or without --now: it then stops at the end of its stage."
+            f"Run {run.key} must be held by a process of this machine to be stopped at once, got {holder}. Run the "
+            "command there, or without --now: the run then stops at the end of its stage."
         )
     write_text(_request(run), f"{os.getpid()}\n")
     if now:
         os.kill(holder.pid, signal.SIGTERM)
-        return f"run {run.key}: {holder} has been told to stop at once; its unfinished shard is made again"
+        return f"run {run.key}: {holder} stops at once; when the run resumes, it repeats the unfinished shard"
     return f"run {run.key}: {holder} stops at the end of its stage"
 
 

@@ -121,7 +121,7 @@ def test_a_signal_ends_a_command_as_an_exit_does(ended, number):
 
 def test_a_run_that_was_never_trained_cannot_be_judged_nor_reported():
     run, _ = begun()
-    with pytest.raises(ValueError, match=f"Run {run.key} must have been judged on the test captions"):
+    with pytest.raises(ValueError, match=f"Run {run.key} must have been evaluated on the test captions"):
         said("report", "--run", run.key)
     with pytest.raises(ValueError, match=f"Run {run.key} must have finished a round, got none. Train it first"):
         said("evaluate", "--run", run.key)
@@ -225,7 +225,7 @@ def test_a_run_is_trained_linked_out_and_goes_on_by_its_key(mlflow, tmp_path):
     assert Run(tmp_path / "out").key == run.key
     assert said("train", "--run", run.key[:6]).splitlines() == told
     assert run.evaluations() == [(0, "test"), (0, "tuning"), (1, "test"), (1, "tuning")]
-    with pytest.raises(ValueError, match="goes on only with what made it"):
+    with pytest.raises(ValueError, match="continues only with the parameters that made it"):
         said("train", "--run", run.key[:6], "--set", "run.seed=5")
     assert said("sync").startswith(f"run {run.key}: 1 rounds and 4 evaluations are in MLflow run ")
 

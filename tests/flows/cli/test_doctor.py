@@ -47,5 +47,5 @@ def test_what_is_well_is_told_in_a_line_and_all_of_it_as_json():
     assert [line for line in lines if line.startswith("ok")] == [
         f"ok    {check['name']}: {check['told']}" for check in found if check["state"] == "ok"
     ]
-    git = lines.index("warn  git: this folder is no git repository: a run cannot say of which code it is")
+    git = lines.index("warn  git: this folder is no git repository: runs cannot record their commit")
     assert lines[git + 1] == "      git init"

@@ -71,12 +71,14 @@ def test_the_best_policy_of_a_run_is_exported(run, tmp_path):
         said("export", "--run", run.key, "--to", tmp_path / "lora", "--format", "lora")
     with pytest.raises(ValueError, match="one of 1, 2, got 3"):
         said("export", "--run", run.key, "--to", tmp_path / "third", "--round", "3")
-    with pytest.raises(ValueError, match="got 'v1'. As --alias champion"):
+    with pytest.raises(ValueError, match="got 'v1'. Example: --alias champion"):
         said("export", "--run", run.key, "--to", tmp_path / "named", "--register", "shapes", "--alias", "v1")
 
 
 def test_a_reward_is_not_served_to_others_without_a_token(monkeypatch):
-    with pytest.raises(ValueError, match="a token is required to serve on 0.0.0.0, where others can ask, got none"):
+    with pytest.raises(
+        ValueError, match="a token is required to serve on 0.0.0.0, where others can send requests, got none"
+    ):
         said("serve-reward", "rule_soft", "--host", "0.0.0.0", *SETS)
     monkeypatch.setenv("TOKEN", "two words\n")
     with pytest.raises(ValueError, match="--token-env TOKEN"):

@@ -9,7 +9,7 @@ from flows.common.endings import StopAskedError
     ("error", "told"),
     [
         (KeyboardInterrupt(), "stopped; give the same command again to go on\n"),
-        (StopAskedError("run 3fa9 is stopped as asked"), "run 3fa9 is stopped as asked\n"),
+        (StopAskedError("run 3fa9 is stopped on request"), "run 3fa9 is stopped on request\n"),
     ],
 )
 def test_a_command_that_is_stopped_exits_with_130_and_a_word_on_how_to_go_on(error, told, capsys):

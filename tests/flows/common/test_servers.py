@@ -90,7 +90,7 @@ def refusal(status, **headers):
 @pytest.mark.parametrize(("headers", "got"), [({}, "none"), ({"Authorization": "Basic eDp5"}, "another login")])
 def test_a_refused_login_is_told_with_the_variable_that_sets_it(status, headers, got):
     assert str(login_refused(refusal(status, **headers))) == (
-        f"The Prefect API requires the login that its server was started with, got {got}: it answers {status} at "
+        f"The Prefect API requires the login of its server, got {got}: it answers {status} at "
         f"{API}/flows/. Set PREFECT_API_AUTH_STRING to name:password."
     )
 

@@ -11,8 +11,11 @@ def test_a_look_that_fails_is_a_fault_of_its_own_beside_what_it_had_found():
         yield Check("device", "ok", "CPU")
         raise OSError("the driver is gone\nand more that nobody reads")
 
-    told = "could not be looked at: OSError: the driver is gone"
-    found = [Check("device", "ok", "CPU"), Check("cards", "fault", told, "Mend what it names, then look again.")]
+    told = "the check failed: OSError: the driver is gone"
+    found = [
+        Check("device", "ok", "CPU"),
+        Check("cards", "fault", told, "Remove this cause, then run the check again."),
+    ]
     assert looked("cards", look) == found
 
 
@@ -21,4 +24,4 @@ def test_an_error_without_a_word_is_told_by_its_kind():
         raise ValueError
         yield
 
-    assert looked("disk", look)[0].told == "could not be looked at: ValueError: "
+    assert looked("disk", look)[0].told == "the check failed: ValueError: "

@@ -23,7 +23,7 @@ def joined(monkeypatch):
 
 
 def test_no_cluster_is_looked_at_where_none_is_asked_for():
-    told = "none is asked for: all stages run in one process"
+    told = "none is required: all stages run in one process"
     assert list(cluster(tiny_params())) == [Check("cluster", "ok", told)]
 
 
@@ -31,20 +31,22 @@ def test_a_cluster_that_does_not_answer_is_told_with_its_remedy():
     (fault,) = cluster(tiny_params(*RAY, "placement.address=127.0.0.1:1"))
     assert (fault.name, fault.state) == ("cluster", "fault")
     assert "placement.address: a Ray cluster is required at 127.0.0.1:1, got" in fault.told
-    assert fault.remedy.startswith("Start it, as by `ray start --head`")
+    assert fault.remedy.startswith("Start it, for example by `ray start --head`")
 
 
 def test_without_ray_the_package_to_install_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "flows.runners.ray_cluster", None)
     (fault,) = cluster(tiny_params(*RAY))
-    assert fault.told.startswith("Ray is not there: ")
+    assert fault.told.startswith("Ray is not installed: ")
     assert "pip install --editable '.[ray]'" in fault.remedy
 
 
 def test_a_cluster_with_room_that_has_lost_nodes_is_warned_of(joined, store):
     room, lost = cluster(tiny_params(*RAY))
     assert room == Check("cluster", "ok", "the runners take CPU 3 of 4")
-    assert lost == Check("nodes", "warn", "the cluster has lost one, two", "Start them again, or go on without.")
+    assert lost == Check(
+        "nodes", "warn", "the cluster has lost one, two", "Start them again, or continue without them."
+    )
     assert list(store.iterdir()) == []
 
 
@@ -52,8 +54,8 @@ def test_a_cluster_with_too_little_room_says_what_lacks(joined):
     scorers = "placement.scorers={num_runners: 2, gpus_per_runner: 0.5, resource: l4}"
     fault = next(cluster(tiny_params(*RAY, scorers)))
     assert (fault.name, fault.state) == ("cluster", "fault")
-    assert fault.told == "the runners take more than there is: CPU 5 of 4, GPU 1 of 0, l4 2 of 0"
-    assert fault.remedy.startswith("Lower placement.num_runners or what each takes, or add nodes")
+    assert fault.told == "the runners need more than the cluster has: CPU 5 of 4, GPU 1 of 0, l4 2 of 0"
+    assert fault.remedy.startswith("Lower placement.num_runners or the resources of each, or add nodes")
 
 
 def test_a_node_that_does_not_see_the_store_or_has_other_versions_is_a_fault(store):
@@ -61,7 +63,7 @@ def test_a_node_that_does_not_see_the_store_or_has_other_versions_is_a_fault(sto
     assert _node({"host": "a", "sees": True, **here}, here).state == "ok"
     blind = _node({"host": "a", "sees": False, **here}, here)
     assert (blind.name, blind.state, blind.told) == ("node a", "fault", f"it does not see {store}")
-    assert "name it in G2RPO_HOME" in blind.remedy
+    assert "set G2RPO_HOME to it" in blind.remedy
     other = _node({"host": "a", "sees": True, "torch": "2.9.0", "ray": "none"}, here)
     assert (other.state, other.told) == ("fault", "it has ray none, here 2.50.0")
     assert "constraints.txt" in other.remedy

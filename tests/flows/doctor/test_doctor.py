@@ -50,8 +50,8 @@ def test_what_killed_processes_have_left_in_the_store(store, trained):
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
     assert f"process {GONE}, which held it, is gone after 1 of 2 rounds" in done.stdout
-    assert f"or `g2rpo train --run {run.name[:8]}`: it goes on there." in done.stdout
-    assert "1 files are half written, as rounds/0001/.score.json" in done.stdout
+    assert f"or `g2rpo train --run {run.name[:8]}`: it resumes there." in done.stdout
+    assert "1 files are half written, such as rounds/0001/.score.json" in done.stdout
     found = doctor()
-    told(found, "run 01234567", "fault", "run.json", "Give the command that made the run again")
-    told(found, "service mlflow", "fault", f"process {GONE} of `g2rpo up` has ended", "Give `g2rpo up`")
+    told(found, "run 01234567", "fault", "run.json", "Run the command that made the run again")
+    told(found, "service mlflow", "fault", f"process {GONE} of `g2rpo up` has ended", "Run `g2rpo up`")

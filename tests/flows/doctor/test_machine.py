@@ -13,7 +13,7 @@ def test_a_card_that_is_asked_for_and_is_not_there_is_a_fault_and_auto_takes_the
     monkeypatch.setattr("torch.version.cuda", None)
     (fault,) = device(tiny_params("resources.device=cuda"))
     assert (fault.name, fault.state) == ("device", "fault")
-    told = f"resources.device is cuda, and there is none: torch {torch.__version__} is built without CUDA"
+    told = f"resources.device is cuda, got no CUDA device: torch {torch.__version__} is built without CUDA"
     assert fault.told == told
     assert "set resources.device to auto or cpu" in fault.remedy
     cpu = Check("device", "ok", f"CPU, {os.cpu_count()} cores, torch {torch.__version__}")
@@ -47,7 +47,7 @@ def test_a_store_that_can_be_written_to_has_hard_links_and_nothing_is_left_in_it
 def test_a_disk_with_less_than_the_guard_asks_for_is_a_fault(store):
     fault = list(disk(tiny_params("guards.disk.free_gb=1e9")))[-1]
     assert (fault.name, fault.state) == ("disk", "fault")
-    assert f"for {store}, guards.disk asks for 1e+09" in fault.told
+    assert f"for {store}, guards.disk requires 1e+09" in fault.told
     assert "g2rpo prune" in fault.remedy
     assert "G2RPO_HOME" in fault.remedy
 
@@ -58,7 +58,7 @@ def test_a_store_that_cannot_be_written_to_is_the_only_thing_told(tmp_path, monk
     (fault,) = disk(tiny_params())
     assert (fault.name, fault.state) == ("store", "fault")
     assert f"{tmp_path / 'file' / 'store'} cannot be written to" in fault.told
-    assert fault.remedy == "Set G2RPO_HOME to a folder of yours."
+    assert fault.remedy == "Set G2RPO_HOME to a folder that you own."
 
 
 def test_a_file_system_without_hard_links_is_warned_of(store, monkeypatch):
@@ -69,4 +69,4 @@ def test_a_file_system_without_hard_links_is_warned_of(store, monkeypatch):
     warning = next(disk(tiny_params()))
     assert (warning.name, warning.state) == ("links", "warn")
     assert warning.told == f"{store} has no hard links: exports and rollbacks are copies"
-    assert "takes the room twice" in warning.remedy
+    assert "take twice the space" in warning.remedy

@@ -50,4 +50,4 @@ def test_where_all_is_as_required_one_line_says_so(installed):
 
 def test_a_python_that_is_too_old_is_a_fault(monkeypatch):
     monkeypatch.setattr("sys.version_info", (3, 10, 14))
-    assert next(packages()).remedy == "Take Python 3.11 or later."
+    assert next(packages()).remedy == "Use Python 3.11 or later."

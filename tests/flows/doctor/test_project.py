@@ -33,7 +33,7 @@ def dvc(tmp_path, monkeypatch):
 def test_a_folder_without_git_and_dvc_is_warned_of(folder):
     git, dvc = versioning()
     assert (git.name, git.state, git.remedy) == ("git", "warn", "git init")
-    assert git.told == "this folder is no git repository: a run cannot say of which code it is"
+    assert git.told == "this folder is no git repository: runs cannot record their commit"
     assert (dvc.name, dvc.state, dvc.remedy) == ("dvc", "warn", "dvc init")
     assert "`dvc repro` does not work here" in dvc.told
 

@@ -91,17 +91,17 @@ def test_servers_of_another_version_are_told_with_both_versions(looks):
         found = looks(url)
     for name in ("prefect", "mlflow"):
         assert found[name].state == "fault"
-        assert "is of version 2.0.1, this package's is " in found[name].told
+        assert "has version 2.0.1, the package here has " in found[name].told
         assert found[name].remedy.startswith(f"pip install {name}==2.0.1 here, or ")
 
 
 @pytest.mark.parametrize(
     ("status", "name", "told", "remedy"),
     [
-        (401, "prefect", "refuses the login, or that there is none: it answers 401 at /admin/version", "AUTH_STRING"),
-        (403, "mlflow", "refuses the login, or that there is none: it answers 403 at /version", "TRACKING_PASSWORD"),
-        (404, "prefect", "does not answer as prefect does: 404 at /admin/version", "correct PREFECT_API_URL"),
-        (502, "mlflow", "does not answer as mlflow does: 502 at /version", "correct tracking.uri"),
+        (401, "prefect", "refuses the login, or requires one: it answers 401 at /admin/version", "AUTH_STRING"),
+        (403, "mlflow", "refuses the login, or requires one: it answers 403 at /version", "TRACKING_PASSWORD"),
+        (404, "prefect", "does not answer like prefect: 404 at /admin/version", "correct PREFECT_API_URL"),
+        (502, "mlflow", "does not answer like mlflow: 502 at /version", "correct tracking.uri"),
     ],
 )
 def test_a_refused_login_is_told_from_another_refusal(looks, status, name, told, remedy):
@@ -146,8 +146,8 @@ def test_prefects_own_api_is_in_order_and_its_flow_run_without_a_process_is_a_fa
     assert (there.name, there.state) == ("prefect", "ok")
     assert there.told.startswith(f"{prefect_in_process}, version 3.")
     assert (lost.name, lost.state) == (f"flow run {made.name}", "fault")
-    assert lost.told == f"it is Running at Prefect, and its process, {GONE}, is gone"
-    assert lost.remedy.startswith("Give `g2rpo up`")
+    assert lost.told == f"it is Running at Prefect, but its process, {GONE}, is gone"
+    assert lost.remedy.startswith("Run `g2rpo up`")
 
 
 def test_gated_weights_need_a_token_unless_the_hub_is_not_asked(tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_gated_weights_need_a_token_unless_the_hub_is_not_asked(tmp_path, monkey
     params = load_params(ROOT / "presets/flux1-dev-hps.yaml")
     (warning,) = hub(params)
     assert (warning.name, warning.state) == ("hub", "warn")
-    assert warning.told == "black-forest-labs/FLUX.1-dev may be gated, and there is no token of the model hub"
+    assert warning.told == "black-forest-labs/FLUX.1-dev may be gated, and no token of the model hub is set"
     assert "Accept the licence at https://huggingface.co/black-forest-labs/FLUX.1-dev" in warning.remedy
     assert "HF_TOKEN" in warning.remedy
     told = f"black-forest-labs/FLUX.1-dev at {params.policy.revision[:12]}, with a token"

@@ -31,7 +31,7 @@ def test_a_run_without_its_own_files_is_a_fault_and_the_others_are_looked_at(sto
     fault, all_of_them = runs()
     assert (fault.name, fault.state) == ("run 01234567", "fault")
     assert "0123456789abcdef/run.json" in fault.told
-    assert "Give the command that made the run again" in fault.remedy
+    assert "Run the command that made the run again" in fault.remedy
     assert all_of_them.told == f"2 in {store}"
 
 
@@ -48,7 +48,7 @@ def test_a_run_whose_holder_was_killed_is_warned_of_with_the_command_that_goes_o
     warning = next(runs())
     assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
     assert warning.told == f"process {GONE}, which held it, is gone after 0 of 2 rounds"
-    assert f"`g2rpo train --run {run.key[:8]}`: it goes on there." in warning.remedy
+    assert f"`g2rpo train --run {run.key[:8]}`: it resumes there." in warning.remedy
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_files_that_a_process_has_left_half_written_are_counted_and_those_of_one
         warning = next(runs())
         writer.kill()
     assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
-    assert warning.told.startswith("2 files are half written, as .")
+    assert warning.told.startswith("2 files are half written, such as .")
     assert "the next `g2rpo train` of the run removes them" in warning.remedy
 
 
@@ -84,9 +84,9 @@ def test_services_are_told_by_their_process(store):
     mlflow, prefect, worker = services()
     assert (mlflow.name, mlflow.state) == ("service mlflow", "fault")
     assert mlflow.told == f"process {GONE} of `g2rpo up` has ended; the end of its log is in mlflow.log"
-    assert mlflow.remedy == "Give `g2rpo up`: it starts what lacks."
+    assert mlflow.remedy == "Run `g2rpo up`: it starts missing services."
     assert prefect == Check("service prefect", "ok", f"process {own.pid} http://127.0.0.1:9")
-    assert (worker.state, worker.remedy) == ("warn", "Remove it, then give `g2rpo up`.")
+    assert (worker.state, worker.remedy) == ("warn", "Remove it, then run `g2rpo up`.")
     assert worker.told == f"{store / 'services' / 'worker.json'} cannot be read"
 
 

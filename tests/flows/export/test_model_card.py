@@ -120,7 +120,7 @@ def test_a_card_says_where_the_policy_comes_from(flux, tmp_path):
     assert told["prompts"].endswith("presets/prompts`, split train: 24 texts")
     assert told["rollout.shift"] == "`3.0`"
     assert "(rank 4, alpha 8: the file says both)" in text
-    assert "must be told a strength of 2." in text
+    assert "needs the strength 2." in text
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_the_table_is_the_final_evaluation_and_tells_trained_rewards_from_the_ot
     assert "| judge_b | 0.5 | 0.25 | -0.25 |" in text
     assert "| rule_strict | 0.5 | 0.75 | +0.25 |" in text
     assert "Means over 4 prompts of the split test with 1 noise" in text
-    assert "neither trained on nor looked at" in text
-    assert "| judge_b | shapes world | none: judged only | comes with g2rpo |" in text
+    assert "Neither training nor the choice of the round used these prompts" in text
+    assert "| judge_b | shapes world | none: evaluated only | comes with g2rpo |" in text
     assert "| judge_a | shapes world | 1 | comes with g2rpo |" in text
-    history = [(0, 0.5), (1, 0.75)]  # as far as the policy that is handed over
+    history = [(0, 0.5), (1, 0.75)]  # up to the exported round
     assert [(int(n), float(v)) for n, v in re.findall(r"^\| (\d) \| (\S+) \|", text, re.MULTILINE)] == history
-    assert "By judge_a the round that is handed over, 1, is the best of them." in text
+    assert "By judge_a the exported round, 1, is the best of them." in text
     for name in ("curves.png", "before_after.png"):
         assert f"]({name})" in text
         with Image.open(tmp_path / name) as picture:
@@ -171,13 +171,13 @@ def test_a_round_that_is_not_the_best_is_not_called_so(shapes):
 def test_without_a_final_evaluation_the_table_is_that_of_the_training(shapes):
     result = Result.of(changed(shapes, report={"num_noises": 2}))
     assert result.by.evaluate.split == "tuning"
-    assert "looked at during the training" in result.apartness
+    assert "but the run was evaluated on them" in result.apartness
     assert Result.of(changed(shapes, report={"num_noises": 2}, evaluate={"num_prompts": 3})) is None
 
 
 def test_prompts_that_were_trained_on_are_not_called_held_out(shapes):
     trained = changed(shapes, prompts={"split": "test"}).params
-    assert "among those that it was trained on" in Result(for_report(trained), None, None, final=True).apartness
+    assert "Training used these prompts" in Result(for_report(trained), None, None, final=True).apartness
 
 
 def test_a_run_that_was_never_judged_has_a_card_without_a_table(tmp_path):
@@ -188,7 +188,7 @@ def test_a_run_that_was_never_judged_has_a_card_without_a_table(tmp_path):
     assert "The base model comes with g2rpo, under apache-2.0." in text
     assert "# The shapes world aligned by G²RPO" in text
     assert "The base model that comes with g2rpo, with all weights of its transformer trained," in text
-    assert "Base against aligned" not in text
+    assert "Base and aligned policy" not in text
     assert "](curves.png)" in text
     assert not (tmp_path / "before_after.png").exists()
 

@@ -73,7 +73,7 @@ def names(folder):
 def test_a_round_is_asked_for_by_its_number_or_as_the_best_or_the_last():
     assert [round_choice(text) for text in ("best", "last", "100")] == ["best", "last", 100]
     for text in ("first", "-1", "1.5", ""):
-        told = rf"^--round: a number of rounds, best or last is required, got {text!r}. As --round 100.$"
+        told = rf"^--round: a number of rounds, best or last is required, got {text!r}. Example: --round 100.$"
         with pytest.raises(ValueError, match=told):
             round_choice(text)
 
@@ -112,8 +112,8 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(shapes, lora, tm
     (tmp_path / "file").touch()
     unfinished = begun("run.seed=5")[0].key
     refusals = {
-        (key, "new/lora", "lora", 1): "which trains all weights of its shapes model. Take --format pipeline",
-        (key, "taken", None, 1): "new or empty folder is required, got a folder that holds something",
+        (key, "new/lora", "lora", 1): "which trains all weights of its shapes model. Use --format pipeline",
+        (key, "taken", None, 1): "new or empty folder is required, got a folder that is not empty",
         (key, "file", None, 1): "got a file",
         (key, "new", None, 4): "--round: a round whose policy is kept is required, one of 1, 2, 3, got 4",
         ("0000", "new", None, 1): "A run is required whose key begins with '0000'",

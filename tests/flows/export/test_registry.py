@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 
 from flows.export.model_card import Exported
-from flows.export.registry import Registration, _everywhere, _save, register
+from flows.export.registry import Registration, _environment_uri, _save, register
 from stages.params.policy import Flux1Params
 
 BASE = "owner/base-of-flux"
@@ -49,7 +49,7 @@ def folder(store):
 
 @pytest.mark.parametrize("alias", ["latest", "v1", "a b", ""])
 def test_an_alias_that_mlflow_would_refuse_is_refused_first(alias):
-    told = rf"^--alias: letters, digits, - and _ are required, .* got {alias!r}. As --alias champion.$"
+    told = rf"^--alias: letters, digits, - and _ are required, .* got {alias!r}. Example: --alias champion.$"
     with pytest.raises(ValueError, match=told):
         Registration("flux", alias)
     assert Registration("flux", "v1-final").alias == "v1-final"
@@ -57,7 +57,7 @@ def test_an_alias_that_mlflow_would_refuse_is_refused_first(alias):
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "a.b", ""])
 def test_a_name_that_mlflow_would_refuse_is_refused_first(name):
-    told = rf"^--register: a name without / : and . is required, got {name!r}. As --register shapes.$"
+    told = rf"^--register: a name without / : and . is required, got {name!r}. Example: --register shapes.$"
     with pytest.raises(ValueError, match=told):
         Registration(name, "champion")
 
@@ -68,7 +68,7 @@ def test_mlflow_finds_the_address_in_the_environment_and_what_was_there_before_c
             monkeypatch.setenv("MLFLOW_TRACKING_URI", before)
         else:
             monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        with suppress(ZeroDivisionError), _everywhere("http://b"):
+        with suppress(ZeroDivisionError), _environment_uri("http://b"):
             assert os.environ["MLFLOW_TRACKING_URI"] == "http://b"
             _ = 1 / 0
         assert os.environ.get("MLFLOW_TRACKING_URI") == before

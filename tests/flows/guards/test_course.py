@@ -62,7 +62,7 @@ def test_a_trained_reward_below_the_base_on_the_held_out_prompts_is_told_before_
         evaluations = {int(name[1:]): of_clean(values) for name, values in held_out.items()}
         return reward_collapse(history(rounds(0.5), *overrides, held_out=evaluations))
 
-    assert "clean is trained on and lies 5.6 standard errors below the base" in told(f"{limit}5.5", _0=base, _9=fell)
+    assert "The trained reward clean is 5.6 standard errors below the base" in told(f"{limit}5.5", _0=base, _9=fell)
     assert told(f"{limit}5.6", _0=base, _9=fell) is None
     assert told(_0=base, _5=fell, _9=base) is None  # the last one counts
     assert told(_0=fell) is None
@@ -117,7 +117,7 @@ def test_held_out_rewards_that_fall_while_the_trained_one_stands_above_the_base_
     evaluations = {0: judged(0.7, 0.5), 10: judged(0.8, 0.6), 20: judged(0.85, 0.55)}
     told = reward_hacking(history([], held_out=evaluations))
     assert told is not None
-    assert "lost 50% of its gain since round 10 (judge_b 0.600 -> 0.550" in told
+    assert "lost 50% of their gain since round 10 (judge_b 0.600 -> 0.550" in told
     assert "judge_a 0.700 -> 0.850" in told
 
 

@@ -110,7 +110,7 @@ def test_a_stopped_run_exports_its_best_round_and_tells_how_to_go_on(store):
     folder = store / "exports" / f"{run.key[:8]}-r{best:04d}"
     assert (folder / "README.md").is_file()
     assert f"Its best round by rule_soft on the tuning captions is {best}, exported to {folder}" in told
-    assert "On the test captions, from the base to it: judge_a" in told
+    assert "On the test captions, base -> best round: judge_a" in told
     assert "--set guards.time.action=warn" in told
     assert train(*words, "guards.time.action=warn").exit_code == 0
 
@@ -122,7 +122,7 @@ def test_a_rollback_goes_on_from_the_best_round_with_half_the_rate_until_there_h
     )
     done = train(*words)
     assert isinstance(done.exception, GuardStopError)
-    assert "guards.max_rollbacks are made: 2" in str(done.exception)
+    assert "guards.max_rollbacks is reached: 2" in str(done.exception)
     generations = sorted(stored_runs(), key=lambda run: (run.parent or {"generation": 0})["generation"])
     assert [run.parent and run.parent["generation"] for run in generations] == [None, 1, 2]
     assert [run.params().update.halved_after for run in generations] == [(), (0,), (0, 0)]
@@ -170,7 +170,7 @@ def test_a_run_that_over_optimises_is_stopped_with_its_best_round_exported(store
     done = shipped(*OVER_OPTIMISING, "update.learning_rate=6e-4", "run.rounds=40")
     told = str(done.exception)
     assert "is stopped by the guard reward_hacking after round" in told
-    assert "the policy learns to please the reward, not to paint better" in told
+    assert "the policy exploits the reward" in told
     (run,) = stored_runs()
     best = best_round(run, run.params())
     assert 0 < best < run.num_finished

@@ -106,5 +106,5 @@ def test_compare_takes_a_plan_and_a_folder(api, monkeypatch):
 
 def test_what_has_crashed_again_and_again_is_not_tried_again(monkeypatch):
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", "7")
-    with pytest.raises(ValueError, match=r"crashed 6 times is not tried again, got try 7. Look at its logs"):
+    with pytest.raises(ValueError, match=r"crashed 6 times is not tried again, got try 7. Read its logs"):
         deployed.compare.fn()

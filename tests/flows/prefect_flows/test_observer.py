@@ -79,10 +79,10 @@ def test_at_the_end_the_table_and_a_card_are_left(shown, api):
 @pytest.mark.parametrize(
     ("ending", "told"),
     [
-        ("finished", "All rounds that were asked for are done."),
+        ("finished", "The run is complete."),
         ("failed", "It has failed; the logs say why."),
-        ("stopped", "It was stopped; the same command or deployment goes on with it."),
-        ("guarded", "A guard has ended it; the logs say which"),
+        ("stopped", "It was stopped; the same command or deployment resumes it."),
+        ("guarded", "A guard has ended it; the logs say which one"),
     ],
 )
 def test_a_card_says_how_a_run_ended_what_to_do_next_and_how_it_is_known(own_store, ending, told):
@@ -91,9 +91,9 @@ def test_a_card_says_how_a_run_ended_what_to_do_next_and_how_it_is_known(own_sto
     said = summary_page(run, ending)
     assert said.startswith(f"# Run {run.key}\n\n2 rounds are done. {told}")
     assert "Its curves and pictures are in MLflow, under the id below." in said
-    assert f"| take the best policy away | `g2rpo export --run {run.key[:8]} --to FOLDER` |\n" in said
+    assert f"| export the best policy | `g2rpo export --run {run.key[:8]} --to FOLDER` |\n" in said
     table = (
-        f"| known as |  |\n|---|---|\n| git commit | `fae7c60` |\n| mlflow run id | `9a` |\n| tables | `{run.path}` |"
+        f"| id | value |\n|---|---|\n| git commit | `fae7c60` |\n| mlflow run id | `9a` |\n| tables | `{run.path}` |"
     )
     assert table in said
 

@@ -67,5 +67,7 @@ def test_an_api_that_does_not_answer_is_told_before_anything_is_trained(told, ap
 
 def test_a_named_run_of_other_parameters_is_refused(told, no_api):
     other = open_run(tiny_params("run.seed=4"), device="cpu")
-    with pytest.raises(ValueError, match=f"Run {other.key} goes on only with what made it; these differ"):
+    with pytest.raises(
+        ValueError, match=f"Run {other.key} continues only with the parameters that made it; these differ"
+    ):
         start(tiny_params(), named=other)

@@ -52,10 +52,10 @@ def test_a_session_is_trained_by_tasks_and_shown_on_its_page(session, told, monk
 
 
 def test_a_session_that_is_asked_to_stop_is_cancelled(session, told):
-    told.ends = [StopAskedError("run 3fa9 is stopped as asked")]
+    told.ends = [StopAskedError("run 3fa9 is stopped on request")]
     state = train.trained_here(session, final=True)
     assert state.is_cancelled()
-    assert state.message == "run 3fa9 is stopped as asked"
+    assert state.message == "run 3fa9 is stopped on request"
 
 
 def test_a_terminated_session_is_cancelled_if_it_was_asked_to_stop_and_crashes_if_not(session, told):
@@ -87,8 +87,8 @@ def test_a_flow_run_is_named_after_its_run_and_returns_its_key(api, session, tol
 
 
 def test_a_flow_that_is_asked_to_stop_is_cancelled_on_its_page_and_says_so(api, session, told):
-    told.ends = [StopAskedError("it is stopped as asked")]
-    with pytest.raises(StopAskedError, match="it is stopped as asked"):
+    told.ends = [StopAskedError("it is stopped on request")]
+    with pytest.raises(StopAskedError, match="it is stopped on request"):
         train.train_as_flow(session, True, None)
     assert (api.flow_runs()[0]["name"], api.flow_runs()[0]["state_type"]) == (f"train-{session.run.key}", "CANCELLED")
 

@@ -1,4 +1,4 @@
-"""What methods are called, and where they were published."""
+"""Names of the methods, and where they were published."""
 
 import pytest
 from methods import METHODS

@@ -10,7 +10,7 @@ from handmade import begun, finish, reward
 from methods import MIX
 from PIL import Image
 
-from flows.report.spread import _crossed, _said, picture, setting_names, signal_of_runs
+from flows.report.spread import _crossed, _with_interval, picture, setting_names, signal_of_runs
 
 UNTIED, TURNED = (1, 2, 6), (2, 1, 3)
 """Spreads sqrt(7) = 2.65 and 1; they agree with rho = 0.5 and share 4^2 / (14 * 2) = 0.571 of their variance."""
@@ -206,8 +206,8 @@ def test_a_crossed_table_leaves_empty_what_nobody_has():
 
 
 def test_a_figure_is_said_in_three_digits_and_without_an_interval_where_it_has_none():
-    assert _said({"v": 123.4, "v_low": 100.0, "v_high": 150.0}, "v") == "123 [100, 150]"
-    assert _said({"v": 0.01, "v_low": math.nan, "v_high": math.nan}, "v") == "0.0100"
+    assert _with_interval({"v": 123.4, "v_low": 100.0, "v_high": 150.0}, "v") == "123 [100, 150]"
+    assert _with_interval({"v": 0.01, "v_low": math.nan, "v_high": math.nan}, "v") == "0.0100"
 
 
 def test_a_run_without_a_finished_round_is_refused(tmp_path):

@@ -101,7 +101,7 @@ def test_a_reward_that_breaks_is_an_error_and_the_next_request_is_answered(lengt
     ("change", "status", "words", "item"),
     [
         ({"items": []}, 413, "1 to 4 items", None),
-        ({"revision": "r2"}, 409, "'r1' judges here", None),
+        ({"revision": "r2"}, 409, "has model 'lengths' of revision 'r1'", None),
         ({"items": [{"text": "a", "image": png()}, {"text": "b", "image": "no base64"}]}, 422, "whole PNG", 1),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_request_too_large_is_refused_though_it_does_not_say_its_size(lengths,
     monkeypatch.setattr(reward_app, "MAX_BODY_BYTES", 1000)
     said = httpx.post(f"{lengths.url}/v1/score", content=(1000 * b" " for _ in range(1000)))
     assert said.status_code == 413
-    assert "At most 1000 bytes a request are taken, got 1000000" in said.json()["error"]
+    assert "At most 1000 bytes per request are accepted, got 1000000" in said.json()["error"]
 
 
 def test_a_request_that_does_not_come_in_is_given_up(lengths, monkeypatch):

@@ -96,7 +96,7 @@ def test_another_model_or_revision_is_refused_by_both_sides(command, pin):
     reward = client("rule_soft", command("rule_soft"), **pin)
     with pytest.raises(RewardError, match="is required, got"):
         reward.check()
-    with pytest.raises(RewardError, match="got 409: .* judges here, asked for were"):
+    with pytest.raises(RewardError, match="got 409: .*This server has model .* got a request for"):
         reward.score(render_images(TEXTS, seed=0), TEXTS)
 
 

@@ -56,8 +56,8 @@ def test_a_refusal_carries_its_status_words_item_and_when_to_come_back():
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        ({"items": []}, 413, "1 to 4 items a request are taken, got 0."),
-        ({"items": 5 * [{"text": "a", "image": png()}]}, 413, "1 to 4 items a request are taken, got 5."),
+        ({"items": []}, 413, "1 to 4 items per request are accepted, got 0."),
+        ({"items": 5 * [{"text": "a", "image": png()}]}, 413, "1 to 4 items per request are accepted, got 5."),
         ({"items": None}, 422, "items: "),
         ({"model": 3}, 422, "model: "),
         ({"extra": 3}, 422, "extra: "),

@@ -87,12 +87,14 @@ def test_a_bound_address_is_taken_but_answers_nobody_yet():
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, port), timeout=5)
         listener.listen()
-        with pytest.raises(ValueError, match=f"that nobody uses is required, got 127.0.0.1:{port} .*Choose another"):
+        with pytest.raises(
+            ValueError, match=f"a free address of this machine is required, got 127.0.0.1:{port} .*Choose another"
+        ):
             _bound("127.0.0.1", port)
 
 
 def test_a_machine_of_no_known_name_cannot_be_served_on():
-    with pytest.raises(ValueError, match=r"--host, --port: an address of this machine .*got no\.such\.invalid:0"):
+    with pytest.raises(ValueError, match=r"--host, --port: a free address of this machine .*got no\.such\.invalid:0"):
         _bound("no.such.invalid", 0)
 
 
@@ -104,7 +106,7 @@ def test_without_a_token_only_this_machine_is_served():
 def test_an_address_that_is_taken_is_refused_before_anything_is_loaded():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=f"--host, --port: an address .* is required, got 127.0.0.1:{port} "):
+        with pytest.raises(ValueError, match=f"--host, --port: a free address .* is required, got 127.0.0.1:{port} "):
             serve(tiny_params(), "no such reward", host="127.0.0.1", port=port, token=None)
 
 

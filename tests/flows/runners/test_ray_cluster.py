@@ -106,7 +106,7 @@ def test_a_named_cluster_is_joined_if_somebody_listens_there(here, monkeypatch):
 
 
 def test_a_named_cluster_where_nobody_listens_is_refused_with_a_remedy(here):
-    told = r"placement.address: a Ray cluster is required at 127.0.0.1:1, got .* Start it, as by `ray start --head`"
+    told = r"placement.address: a Ray cluster is required at 127.0.0.1:1, got .* Start it, .* `ray start --head`"
     with pytest.raises(ValueError, match=told):
         connect(tiny_params(*TWO, "placement.address=127.0.0.1:1"))
     assert not here.is_initialized()

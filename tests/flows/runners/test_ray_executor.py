@@ -93,7 +93,7 @@ def test_rewards_of_completions_that_are_no_longer_those_are_scored_again(staff)
     for name in ("prompts", "rollout", "complete"):
         two.do(name)
     digest, rows = (task := two.executor._ahead[0, 1]).result or next(
-        two.executor._staff.scorers.finished([task])
+        two.executor._runners.scorers.finished([task])
     ).result
     task.result = ("another file's", rows)
     two.do("score")

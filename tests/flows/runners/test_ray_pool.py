@@ -76,7 +76,7 @@ def test_what_a_task_raises_is_raised_and_the_pool_goes_on(make):
 def test_the_shard_of_a_lost_runner_goes_to_another_first(make, here, capsys):
     pool = make(1, most=1)
     assert done(pool, 666, 2) == [6660, 20]
-    warned = "warning: a runner is lost and another started (The actor died unexpectedly: it is out of memory)\n"
+    warned = "warning: a runner was lost, another one starts (The actor died unexpectedly: it is out of memory)\n"
     assert capsys.readouterr().err == warned
     assert len(here.actors) == 2
 
@@ -93,7 +93,7 @@ def test_one_lost_runner_too_many_ends_the_work_and_leaves_the_pool_whole(make):
 
 
 def test_a_runner_that_cannot_be_made_is_told_with_its_reason(make):
-    with pytest.raises(RunnersLostError, match=r"one cannot be made: ValueError: weights are required, got none$"):
+    with pytest.raises(RunnersLostError, match=r"one cannot start: ValueError: weights are required, got none$"):
         done(make(1, most=3, kind=Unmade), 1)
 
 
@@ -112,7 +112,7 @@ def test_a_late_shard_goes_to_another_and_its_first_runner_is_started_anew(make,
     assert late.killed
     assert not other.killed
     assert late not in pool
-    assert "(it was late with a shard that another has finished)" in capsys.readouterr().err
+    assert "(it was late with a shard that another one has finished)" in capsys.readouterr().err
 
 
 def test_nobody_is_dropped_who_is_at_no_task_that_is_finished(make, here):

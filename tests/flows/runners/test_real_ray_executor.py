@@ -123,7 +123,7 @@ def test_a_runner_killed_in_each_stage_costs_time_and_nothing_else(monkeypatch, 
     killer = Killer(*((stage, 1) for stage in stages))
     run = trained(monkeypatch, tmp_path / "store", *TWO, "placement.max_restarts=10", observers=[killer])
     assert not killer.left
-    assert capsys.readouterr().err.count("a runner is lost and another started") >= 3
+    assert capsys.readouterr().err.count("a runner was lost, another one starts") >= 3
     close_runs(local, run.path)
 
 
@@ -190,7 +190,7 @@ def found(*overrides):
 
 def test_a_doctor_looks_at_the_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "store"))
-    assert found() == {("cluster", "ok"): "none is asked for: all stages run in one process. "}
+    assert found() == {("cluster", "ok"): "none is required: all stages run in one process. "}
     good = found(*TWO)
     assert good.pop(("cluster", "ok")) == "the runners take CPU 2 of 4. "
     ((node, state),) = good

@@ -55,7 +55,7 @@ def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch
     pool = pool_of(2, Budget(1))
     worked(pool)
     pool.drop(worked(pool, 600.0))
-    assert "it was late with a shard that another has finished" in capsys.readouterr().err
+    assert "it was late with a shard that another one has finished" in capsys.readouterr().err
     worked(pool)
     pool.close()
 
@@ -78,7 +78,7 @@ def test_a_pool_that_has_lost_too_many_says_so_and_is_whole_again(tmp_path):
 
 def test_a_runner_that_cannot_be_made_is_told_with_its_reason():
     pool = pool_of(1, Budget(3), broken=True)
-    with pytest.raises(RunnersLostError, match="one cannot be made: ValueError: weights are required, got none"):
+    with pytest.raises(RunnersLostError, match="one cannot start: ValueError: weights are required, got none"):
         worked(pool)
     pool.close()
 

@@ -36,7 +36,7 @@ def test_the_shipped_file_has_three_automations_of_which_one_waits_for_a_block(c
     assert crash.trigger.match_related["prefect.resource.id"] == ["prefect.tag.g2rpo"]
     assert guard.trigger.expect == {"g2rpo.guard.tripped"}
     assert [action.type for action in guard.actions] == ["do-nothing"]
-    told = "automation g2rpo guard: nothing is sent until there is a notification block 'g2rpo-guard'"
+    told = "automation g2rpo guard: it sends nothing until you create the notification block 'g2rpo-guard'"
     assert said == [told]
 
 
@@ -48,7 +48,7 @@ def test_a_block_that_is_there_is_named_by_its_id_and_the_other_actions_stay(cli
     assert [action.type for action in read.actions] == ["send-notification", "do-nothing"]
     assert read.actions[0].block_document_id == there
     assert read.actions[0].subject == "a guard has tripped"
-    assert said == ["automation guard: nothing is sent until there is a notification block 'theirs'"]
+    assert said == ["automation guard: it sends nothing until you create the notification block 'theirs'"]
 
 
 def test_what_prefect_does_not_know_is_refused_with_the_file_and_the_automation(client, tmp_path):

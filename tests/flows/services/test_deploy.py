@@ -17,7 +17,7 @@ from flows.services.zombies import HOST
 
 TRIGGER = {"type": "event", "posture": "Reactive", "expect": ["g2rpo.guard.tripped"], "threshold": 1, "within": 0}
 DEMO = {"name": "demo", "entrypoint": "flows/prefect_flows/deployed.py:train"}
-SETTLED = ["deployments are as prefect.yaml says", "automations are as automations.yaml says"]
+SETTLED = ["deployments match prefect.yaml", "automations match automations.yaml"]
 
 
 def automation(name, **changes):
@@ -61,7 +61,7 @@ def deployed(prefect_in_process):
 def test_a_folder_without_its_files_is_refused_before_prefect_is_asked(project):
     folder = project()
     (folder / "automations.yaml").unlink()
-    with pytest.raises(ValueError, match=r"^automations.yaml is required in .*/project, got none. Give the command in"):
+    with pytest.raises(ValueError, match=r"^automations.yaml is required in .*/project, got none. Run the command in"):
         deploy(folder, "http://127.0.0.1:9/api", print, anew=True)
 
 
@@ -81,7 +81,7 @@ def test_an_automation_that_differs_is_told_and_is_replaced_if_that_is_asked_for
     deployed(project(automation("one"), automation("two")))
     before = {one.name: one.id for one in client.read_automations()}
     folder = project(automation("one", description="the file's"), automation("two"))
-    told = "automations differ, left as they are: one; g2rpo up --deploy makes them as the file's"
+    told = "automations differ, unchanged: one; g2rpo up --deploy replaces them by the file's"
     assert deployed(folder) == [SETTLED[0], told]
     assert {one.name: one.id for one in client.read_automations()} == before
     assert deployed(folder, anew=True) == SETTLED
@@ -97,7 +97,7 @@ def test_what_lacks_is_deployed_by_prefects_command_from_the_projects_folder(
     there = client.create_deployment(flow, "nightly")
     nightly = DEMO | {"name": "nightly"}
     folder = project(deployments=[DEMO, nightly])
-    told = "deployed already, left as they are: train/nightly; g2rpo up --deploy deploys them anew"
+    told = "already deployed, unchanged: train/nightly; g2rpo up --deploy deploys them again"
     assert deployed(folder) == [told, SETTLED[1]]
     (command,) = noted(stand_in)
     assert command["words"][:6] == ["-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file"]
@@ -113,7 +113,7 @@ def test_what_lacks_is_deployed_by_prefects_command_from_the_projects_folder(
 
 def test_what_prefects_command_refuses_is_told_in_its_words(client, project, deployed, stand_in, monkeypatch):
     monkeypatch.setenv("FAILING", "deploy")
-    told = r"^`prefect deploy --all` must end well, got status 1:\nprefect cannot do this$"
+    told = r"^`prefect deploy --all` must end with status 0, got 1:\nprefect cannot do this$"
     with pytest.raises(ValueError, match=told):
         deployed(project(deployments=[DEMO]))
 
@@ -122,7 +122,7 @@ def test_flow_runs_that_have_lost_their_process_are_crashed_and_told(client, pro
     made = client.create_flow_run(train_flow, parameters={"key": "0", "params": {}}, state=Running())
     client.update_flow_run(made.id, infrastructure_pid=str(GONE))
     client.update_flow_run_labels(made.id, {HOST: socket.gethostname()})
-    told = f"flow run {made.name} has lost its process: it is marked as crashed, and is run again"
+    told = f"flow run {made.name} has lost its process: it is marked as crashed, and Prefect runs it again"
     assert deployed(project()) == [*SETTLED, told]
     assert client.read_flow_run(made.id).state.is_crashed()
 

@@ -51,7 +51,7 @@ def test_a_guard_that_trips_is_sent_by_the_block_that_up_found(tmp_path, webhook
     try:
         environment = up.g2rpo.environment | up.environment
         subprocess.run([sys.executable, "-c", MAKE_BLOCK, url], cwd=ROOT, env=environment, check=True)
-        assert "nothing is sent" not in up.start().stderr
+        assert "it sends nothing" not in up.start().stderr
         up.g2rpo.train("update.learning_rate=3e-2", "run.rounds=3", **up.environment)
         wait_for(lambda: sent, 90)
         assert sent[0]["subject"] == f"g2rpo: guard kl of run {up.run().key}"

@@ -39,7 +39,7 @@ def test_a_member_deploys_what_lacks_and_leaves_what_others_have_deployed(up, me
     assert {name: one["updated"] for name, one in after.items()} == {
         name: one["updated"] for name, one in before.items()
     }
-    assert "left as they are: train/demo, train/nightly, evaluate/weekly; g2rpo up --deploy" in done.stderr
+    assert "already deployed, unchanged: train/demo, train/nightly, evaluate/weekly; g2rpo up --deploy" in done.stderr
 
 
 def test_a_member_who_asks_for_it_deploys_all_anew(up, member):
@@ -48,7 +48,7 @@ def test_a_member_who_asks_for_it_deploys_all_anew(up, member):
     assert done.returncode == 0, done.stderr
     after = deployments(up)
     assert all(after[name]["updated"] > one["updated"] for name, one in before.items())
-    assert "deployments are as prefect.yaml says" in done.stderr
+    assert "deployments match prefect.yaml" in done.stderr
 
 
 def test_schedules_stay_as_people_have_set_and_made_them(up):
@@ -94,7 +94,7 @@ def test_a_members_file_of_automations_does_not_replace_the_teams(up, member):
     requests.put(at, json=wanted, timeout=60).raise_for_status()
     done = member()
     assert automations(up)["g2rpo crash"]["description"] == "the team's"
-    assert "automations differ, left as they are: g2rpo crash" in done.stderr
+    assert "automations differ, unchanged: g2rpo crash" in done.stderr
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from flows.services.up import (
     _configured_prefect,
     _mlflow,
     _one_at_a_time,
-    _place,
+    _port_for,
     _prefect,
     _worker,
     addresses,
@@ -104,11 +104,11 @@ def test_a_server_comes_back_at_its_port_unless_somebody_listens_there():
         other.listen()
         port = other.getsockname()[1]
         note("mlflow", url=f"http://127.0.0.1:{port}")
-        assert _place("mlflow") not in (port, None)
+        assert _port_for("mlflow") not in (port, None)
         note("mlflow", url=f"http://127.0.0.1:{port}")
-    assert _place("mlflow") == port
+    assert _port_for("mlflow") == port
     assert stored("mlflow") is None
-    assert 1024 <= _place("prefect") < 2**16
+    assert 1024 <= _port_for("prefect") < 2**16
 
 
 def test_prefect_is_started_at_home_in_the_store_and_without_an_address_of_others(stand_in, store, monkeypatch):
@@ -181,7 +181,9 @@ def test_a_worker_that_has_ended_ends_the_stay_and_all_the_rest(stand_in, mlflow
     url = _mlflow(tiny_params(), made, print)
     note("worker", url="")
     try:
-        with pytest.raises(ValueError, match=r"^The worker must go on, it has ended. See worker.log; g2rpo up again.$"):
+        with pytest.raises(
+            ValueError, match=r"^The worker must run, but it has ended. See worker.log; run g2rpo up again.$"
+        ):
             stay()
         assert not answers(url)
         note("worker", os.getpid(), url="")
@@ -209,7 +211,7 @@ def test_a_second_up_says_that_it_waits_and_goes_on_when_the_first_has_ended():
         waits = threading.Thread(target=second)
         waits.start()
         wait_for(lambda: said, 60)
-        assert said == ["another g2rpo up is at it: this one waits until it has ended"]
+        assert said == ["another g2rpo up is running: this one waits for it"]
         assert not entered.is_set()
     waits.join()
     assert entered.is_set()
@@ -229,10 +231,10 @@ def test_up_starts_what_lacks_and_starts_a_worker_anew_only_when_a_server_has_mo
         assert found == Addresses(prefect_in_process, mlflow.url)
         assert said[:3] == [
             f"prefect is configured: {prefect_in_process}",
-            "mlflow is being started",
+            "mlflow starts",
             f"mlflow is up: {mlflow.url}",
         ]
-        assert said[-2:] == ["worker is being started", f"worker is up: process {worker.pid}"]
+        assert said[-2:] == ["worker starts", f"worker is up: process {worker.pid}"]
         said.clear()
         assert up(tiny_params(), project, said.append) == found
         assert {f"mlflow is running: {mlflow.url}", f"worker is running: process {worker.pid}"} <= {*said}
@@ -240,7 +242,7 @@ def test_up_starts_what_lacks_and_starts_a_worker_anew_only_when_a_server_has_mo
         said.clear()
         moved = tiny_params(f"tracking.uri={found.mlflow.replace('127.0.0.1', 'localhost')}")
         up(moved, project, said.append)
-        assert "worker works with other servers, it is stopped: a flow run that it has begun goes on later" in said
+        assert "worker uses other servers, it is stopped: its flow run continues later" in said
         assert not worker.running
         assert stored("worker").told["MLFLOW_TRACKING_URI"] == moved.tracking.uri
         down()

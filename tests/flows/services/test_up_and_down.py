@@ -78,7 +78,7 @@ def test_a_worker_is_started_anew_when_a_server_comes_back_elsewhere(up):
         other.listen()
         said = up.start().stderr
     after = up.services()
-    assert "worker works with other servers" in said
+    assert "worker uses other servers" in said
     assert after["mlflow"]["url"] != before["mlflow"]["url"]
     assert not psutil.pid_exists(before["worker"]["pid"])
     assert _servers_of(after["worker"]) == up.environment
@@ -90,7 +90,7 @@ def test_addresses_that_status_has_exported_are_not_taken_for_servers_of_others(
     done = up.g2rpo("up", **up.environment)
     assert done.returncode == 0, done.stderr
     assert up.services()["mlflow"]["url"] == before["mlflow"]["url"]
-    assert "deployments are as prefect.yaml says" in done.stderr
+    assert "deployments match prefect.yaml" in done.stderr
 
 
 def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start_one(up):
@@ -105,7 +105,7 @@ def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start
     words = {"env": up.g2rpo.environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
     words |= {"cwd": ROOT}
     with subprocess.Popen(up.g2rpo.command("up"), **words) as ended:
-        assert any("mlflow is being started" in line for line in ended.stderr)
+        assert any("mlflow starts" in line for line in ended.stderr)
         wait_for(anew, 60)
         begun = psutil.Process(anew())
         ended.terminate()
@@ -118,7 +118,7 @@ def test_an_up_that_is_ended_leaves_no_server_half_started_and_two_at_once_start
     ):
         said = [each.communicate(timeout=240)[1] for each in (one, two)]
     assert [one.returncode, two.returncode] == [0, 0], said
-    assert sum("mlflow is being started" in told for told in said) == 1
+    assert sum("mlflow starts" in told for told in said) == 1
     assert sum("mlflow is running" in told for told in said) == 1
     up.start()
 
@@ -196,7 +196,7 @@ def test_after_the_worker_and_its_flow_run_are_killed_up_brings_both_back(empty,
         process.send_signal(signal.SIGKILL)
     wait_for(lambda: not empty.services()["worker"]["running"], 60)
     said = empty.start().stderr
-    assert "has lost its process: it is marked as crashed, and is run again" in said
+    assert "has lost its process: it is marked as crashed, and Prefect runs it again" in said
     empty.ends(flow_run, "COMPLETED")
     assert tables(empty.run().path) == undisturbed
 

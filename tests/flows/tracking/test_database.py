@@ -1,4 +1,4 @@
-"""MLflow's SQLite file, made whole or not at all."""
+"""MLflow's SQLite file, created whole or not at all."""
 
 import sqlite3
 

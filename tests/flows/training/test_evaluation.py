@@ -70,9 +70,11 @@ def test_the_report_of_a_run_is_of_the_evaluations_within_it(again, tmp_path):
 
 
 def test_a_report_of_what_was_not_judged_is_refused_with_how_to_judge_it(again, tmp_path):
-    with pytest.raises(ValueError, match=r"must have been judged on the test captions, got no evaluation in .*nowhere"):
+    with pytest.raises(
+        ValueError, match=r"must have been evaluated on the test captions, got no evaluation in .*nowhere"
+    ):
         report_run(again.run.key, again.params, tmp_path / "nowhere", tmp_path / "report")
     (again.run.evaluation_folder(0, "test") / "evaluate.json").unlink()
-    with pytest.raises(ValueError, match=f"`g2rpo evaluate --run {again.run.key} --out D` judges it; then give"):
+    with pytest.raises(ValueError, match=f"Run `g2rpo evaluate --run {again.run.key} --out D`, then pass --evaluation"):
         report_run(again.run.key, again.params, None, tmp_path / "report")
     assert not (tmp_path / "report").exists()

@@ -32,10 +32,10 @@ def test_an_end_tells_what_was_found_what_was_kept_and_how_to_go_on(judged, own_
         f"run {run.key} is stopped by the guard kl after round 2.",
         "What kl tells.",
         f"Its best round by rule_soft on the tuning captions is 2, exported to {out}; read its README.md.",
-        "The same command goes on with",
-        "  on all the same: --set guards.kl.action=warn",
-        "  on from round 1 with half the learning rate: --set guards.kl.action=rollback",
-        f"To look at it: g2rpo report --run {run.key[:8]}",
+        "Run the same command again with",
+        "  to continue in spite of the guard: --set guards.kl.action=warn",
+        "  to continue from round 1 with half the learning rate: --set guards.kl.action=rollback",
+        f"To inspect the run: g2rpo report --run {run.key[:8]}",
     ]
 
 
@@ -44,7 +44,7 @@ def test_on_captions_that_nothing_was_chosen_by_base_and_best_are_compared_where
     judge(run, params, 2, rule_soft=HIGH, finally_too={"judge_a": HIGH, "rule_soft": HIGH})
     assert "On the test captions" not in str(ended(run, params, found("kl")))
     judge(run, params, 0, rule_soft=LOW, finally_too=REPORTED)
-    told = "On the test captions, from the base to it: judge_a 0.300 -> 0.700, rule_soft 0.300 -> 0.700."
+    told = "On the test captions, base -> best round: judge_a 0.300 -> 0.700, rule_soft 0.300 -> 0.700."
     assert told in str(ended(run, params, found("kl"))).splitlines()
 
 

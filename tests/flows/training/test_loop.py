@@ -123,7 +123,7 @@ def overflowing(stage):
 
 
 def test_a_stage_that_cannot_go_on_for_a_number_trips_the_guard_of_finite_numbers(again):
-    with pytest.raises(TrippedError, match="The numbers of update are nan. If it is the policy that has come apart"):
+    with pytest.raises(TrippedError, match="The numbers of update are nan. If the policy has diverged"):
         again.loop(again.with_params("run.rounds=3"), call=overflowing("update")).train()
     assert again.told[-1] == ("guarded", "non_finite", "stop")
 

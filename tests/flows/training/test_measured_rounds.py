@@ -78,7 +78,7 @@ def test_elsewhere_is_a_store_below_the_one_that_is_named_and_has_its_caches(tmp
     if named:
         monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "mine"))
     before = store_root()
-    with suppress(KeyError), measured_rounds._elsewhere() as folder:
+    with suppress(KeyError), measured_rounds._temporary_store() as folder:
         assert store_root() == folder.resolve()
         assert folder.parent == before
         (store_root() / "digests/known").touch()

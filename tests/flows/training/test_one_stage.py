@@ -49,7 +49,9 @@ def test_of_the_next_round_some_shards_may_be_made_at_first(again):
 
 
 def test_a_round_that_the_run_has_not_come_to_is_refused(again):
-    with pytest.raises(ValueError, match=f"Run {again.run.key} has 2 finished rounds, got --round 3. Give an earlier."):
+    with pytest.raises(
+        ValueError, match=f"Run {again.run.key} has 2 finished rounds, got --round 3. Name an earlier one."
+    ):
         alone(again, "prompts", 3)
 
 

@@ -34,7 +34,7 @@ def spent(run):
 def test_evaluations_and_bytes_of_a_plan_are_those_of_the_run_and_the_store_stays_as_it_is(g2rpo):
     told = planned(g2rpo, *WORDS, options=("--price", "3.6"))
     assert not (g2rpo.store / "runs").exists()
-    assert not list(g2rpo.store.glob("trial-*"))
+    assert not list(g2rpo.store.glob("measure-*"))
     g2rpo.train(*WORDS)
     run = Run(g2rpo.run_folder())
     assert told["run_key"] == run.key

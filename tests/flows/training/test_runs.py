@@ -64,7 +64,7 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
         assert f"process {training.pid} of {socket.gethostname()}" in asked
         _, told = training.communicate(timeout=60)
     assert training.returncode == 130
-    assert f"run {key} is stopped as asked; give the same command again to go on" in told
+    assert f"run {key} is stopped on request; run the same command again to resume" in told
     done = g2rpo.rounds()
     assert 2 <= done < 40
     assert verify(Run(g2rpo.run_folder())) == []
@@ -85,10 +85,10 @@ def test_a_run_that_is_stopped_at_once_is_cancelled_at_prefect(g2rpo, prefect_ap
         told = g2rpo("stop", "--run", run.key, "--now").stderr
         assert f"got process {training.pid} of elsewhere. Give the command there" in told
         (run.path / "lock").write_text(f"{training.pid}\n{socket.gethostname()}\n")
-        assert "has been told to stop at once" in g2rpo("stop", "--run", run.key, "--now").stdout
+        assert "stops at once" in g2rpo("stop", "--run", run.key, "--now").stdout
         _, told = training.communicate(timeout=60)
     assert training.returncode == 130
-    assert f"run {run.key} is stopped as asked" in told
+    assert f"run {run.key} is stopped on request" in told
     flow_run = requests.get(f"{prefect_api}/flow_runs/{run.links['prefect_flow_run_id']}", timeout=60).json()
     assert flow_run["state"]["type"] == "CANCELLED"
     done = g2rpo.rounds()

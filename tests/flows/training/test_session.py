@@ -175,7 +175,9 @@ def test_going_on_with_another_code_or_torch_is_told(again, tracked, capsys):
     with pytest.raises(InterruptedError):
         session_of(again).train(interrupted)
     now = versions()["code"]
-    told = f"warning: run {again.run.key} goes on with another code (0123456789ab before, {now} now): its later rounds"
+    told = (
+        f"warning: run {again.run.key} continues with another code (0123456789ab before, {now} now): its later rounds"
+    )
     said = capsys.readouterr().err
     assert told in said
     assert "another torch" not in said
@@ -194,14 +196,14 @@ def test_a_guard_that_stops_ends_the_session_judged_finally_unless_the_disk_is_f
 def test_a_rollback_goes_on_as_a_child_from_the_best_round_before_with_half_the_rate(again, tracked, capsys):
     """Of the rounds before the second only the base was judged: the child begins anew, and leaves the base in turn."""
     rolling = ("guards.kl.action=rollback", "guards.kl.most=1e-12", "guards.max_rollbacks=1", "run.rounds=2")
-    with pytest.raises(GuardStopError, match=r"guards.max_rollbacks are made: 1\."):
+    with pytest.raises(GuardStopError, match=r"guards.max_rollbacks is reached: 1\."):
         session_of(again, *rolling).train(call_plainly, final=False)
     (child,) = [run for run in stored_runs() if run.parent]
     assert child.parent == {"key": again.run.key, "round": 0, "reason": "kl", "generation": 1}
     assert child.params().update.halved_after == (0,)
     assert [row["update/learning_rate"] for row in child.metrics()] == pytest.approx([5e-5, 5e-5])
     said = capsys.readouterr().err
-    assert f"run {again.run.key} is rolled back to round 0 by the guard kl: it goes on as {child.key} with half" in said
+    assert f"the guard kl rolls run {again.run.key} back to round 0: it continues as {child.key} with half" in said
 
 
 def test_a_path_is_told_as_one_would_type_it(tmp_path, monkeypatch):

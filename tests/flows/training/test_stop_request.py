@@ -29,7 +29,7 @@ def test_a_request_stops_the_run_once_with_how_to_go_on(run):
     with locked(run.path):
         told = ask_to_stop(run.key[:6], now=False)
     assert told == f"run {run.key}: {Holder(os.getpid(), HERE)} stops at the end of its stage"
-    with pytest.raises(StopAskedError, match=f"^run {run.key} is stopped as asked; give the same command again"):
+    with pytest.raises(StopAskedError, match=f"^run {run.key} is stopped on request; run the same command again"):
         obey_request(run)
     obey_request(run)
 
@@ -43,7 +43,7 @@ def test_a_request_that_was_meant_for_an_earlier_process_is_forgotten(run):
 
 
 def test_a_run_that_nobody_holds_cannot_be_stopped(run):
-    with pytest.raises(ValueError, match=f"Run {run.key} must be going on to be stopped, but no process holds it"):
+    with pytest.raises(ValueError, match=f"Run {run.key} must be running to be stopped, but no process holds it"):
         ask_to_stop(run.key, now=False)
     obey_request(run)  # no request is left for whoever comes next
 
@@ -57,7 +57,7 @@ def test_at_once_the_process_that_holds_the_run_is_terminated(run):
             assert holder.wait(60) == -signal.SIGTERM
         finally:
             holder.kill()
-    assert told.startswith(f"run {run.key}: process {holder.pid} of {HERE} has been told to stop at once")
+    assert told.startswith(f"run {run.key}: process {holder.pid} of {HERE} stops at once")
     with pytest.raises(StopAskedError):
         obey_request(run)
 

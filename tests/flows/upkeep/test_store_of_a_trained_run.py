@@ -79,7 +79,7 @@ def test_a_run_does_not_go_on_by_other_numbers(copied):
     before = tables(folder), (folder / "params.yaml").read_bytes()
     done = copied("train", "--run", folder.name, "--set", "update.learning_rate=1e-3", "--set", "run.seed=3")
     assert done.returncode == 2
-    assert f"Run {folder.name} goes on only with what made it; these differ:\n" in done.stderr
+    assert f"Run {folder.name} continues only with the parameters that made it; these differ:\n" in done.stderr
     assert "  run.seed: 0, got 3\n  update.learning_rate: 0.0001, got 0.001\nSet them back" in done.stderr
     assert (tables(folder), (folder / "params.yaml").read_bytes()) == before
     assert copied.run_folder() == folder  # nor was another begun
