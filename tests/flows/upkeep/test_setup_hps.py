@@ -16,11 +16,11 @@ from PIL import Image
 
 from flows.upkeep import setup_hps as module
 from flows.upkeep.setup_hps import (
+    _check_package,
     _put_in_place,
     _record,
-    _check_package,
-    _umask,
     _required_record,
+    _umask,
     setup_hps,
     torchvision_for,
 )
