@@ -14,7 +14,7 @@ _MARK = "damaged.json"
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that differs from what was written. Example: `.../rounds/0003/rewards/part-00001.parquet`, of score, round 3."""
+    """A file that differs from what was written. Example: `rounds/0003/rewards/part-00001.parquet`, score, round 3."""
 
     path: Path
     what: str
