@@ -1,4 +1,4 @@
-"""The command line. Heavy packages are imported inside the commands, so that help answers at once."""
+"""The command line. Heavy packages are imported inside the commands, so that --help is fast."""
 
 import os
 import signal
@@ -27,8 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-setup = typer.Typer(help="What some rewards need beside this package.", no_args_is_help=True)
-shapes = typer.Typer(help="The embedded world of coloured shapes.", no_args_is_help=True)
+setup = typer.Typer(help="Install what some rewards need beside this package.", no_args_is_help=True)
+shapes = typer.Typer(help="The shapes world, the small model that the package contains.", no_args_is_help=True)
 app.add_typer(shapes, name="shapes")
 app.add_typer(setup, name="setup")
 app.add_typer(models)
@@ -46,14 +46,14 @@ def train(
     overrides: Overrides = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", help="Go on with this run, by its own parameters if --params is not given; or refuse."),
+        typer.Option("--run", help="Continue this run, with its own parameters unless --params is set, and no other."),
     ] = None,
-    export: Annotated[Path | None, typer.Option(help="Folder to link the run into when it is done.")] = None,
-    final: Annotated[bool, typer.Option(help="Judge base, best and last policy on report.split at the end.")] = True,
+    export: Annotated[Path | None, typer.Option(help="Folder to link the finished run into.")] = None,
+    final: Annotated[bool, typer.Option(help="Evaluate base, best and last policy on report.split at the end.")] = True,
 ) -> None:
-    """Align a policy: bring the run of these parameters to run.rounds, going on where it stopped.
+    """Align a policy: start the run of these parameters, or continue it, until run.rounds.
 
-    Under a configured Prefect API each stage call is a task; without one the same loop runs as plain calls.
+    With a configured Prefect API each stage call is a task; without one the same loop calls the stages directly.
     """
     file, changes = params or Path("params.yaml"), overrides or []
     named = None
@@ -78,9 +78,9 @@ def evaluate(
     run: RunKey,
     params: RunsParams = None,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder of tables and metrics.json.")] = Path("outputs/evaluation"),
+    out: Annotated[Path, typer.Option(help="Folder for the tables and metrics.json.")] = Path("outputs/evaluation"),
 ) -> None:
-    """Judge base, best and last policy of a run as the sections evaluate and report say."""
+    """Evaluate base, best and last policy of a run, by the sections evaluate and report of the parameters."""
     parsed = chosen_for(run, params, overrides)
     from flows.training.evaluation import evaluate_run
 
@@ -93,11 +93,11 @@ def report(
     params: RunsParams = None,
     overrides: Overrides = None,
     evaluation: Annotated[
-        Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote; else what `g2rpo train` left in the run.")
+        Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote. [default: the run's own evaluations]")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("outputs/report"),
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("outputs/report"),
 ) -> None:
-    """Write the report of a run: a page, pictures, curves, and its numbers as JSON and CSV."""
+    """Write the report of a run: an HTML page, pictures, curves, and the numbers as JSON and CSV."""
     parsed = chosen_for(run, params, overrides)
     from flows.training.evaluation import report_run
 
@@ -109,18 +109,18 @@ def stage(
     name: Annotated[str, typer.Argument(help="prompts, rollout, complete, score, integrate, update or evaluate.")],
     run: RunKey,
     number: Round,
-    shards: Annotated[str | None, typer.Option(help="Shards to make, as 0,2; all if not given.")] = None,
+    shards: Annotated[str | None, typer.Option(help="Shards to compute, e.g. 0,2. [default: all]")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Make again what is there; the tables come out equal.")
+        bool, typer.Option("--force", help="Compute existing outputs again; the tables come out equal.")
     ] = False,
 ) -> None:
-    """Run one stage of one round alone."""
+    """Run a single stage of one round."""
     from flows.training.one_stage import run_alone
 
     if shards is not None and not all(shard.strip().isdigit() for shard in shards.split(",")):
-        raise ValueError(f"Shards are numbers with commas between them, got {shards!r}. As --shards 0,2.")
-    chosen = None if shards is None else [int(shard) for shard in shards.split(",")]
-    print(run_alone(name, run, number, shards=chosen, force=force))
+        raise ValueError(f"Shards are numbers separated by commas, got {shards!r}. Example: --shards 0,2.")
+    numbers = None if shards is None else [int(shard) for shard in shards.split(",")]
+    print(run_alone(name, run, number, shards=numbers, force=force))
 
 
 @app.command("one-round")
@@ -128,12 +128,12 @@ def one_round(
     name: Annotated[str, typer.Argument(help="prompts, rollout, complete, score, integrate or update.")],
     number: Round,
     *,
-    folder: Annotated[Path, typer.Option(help="Where the round lies: a folder a stage.")] = Path(),
-    policy: Annotated[Path | None, typer.Option(help="The stored policy that it begins with; else the base.")] = None,
+    folder: Annotated[Path, typer.Option(help="Folder of the round, with one folder per stage.")] = Path(),
+    policy: Annotated[Path | None, typer.Option(help="Stored policy to start from. [default: the base]")] = None,
     params: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Run one stage of a round that lies in a folder of its own, outside the store."""
+    """Run one stage of a round in a folder outside the store."""
     parsed = checked(params, overrides)
     from flows.training.one_round import run_in_folder
 
@@ -144,9 +144,9 @@ def one_round(
 def trace(
     run: RunKey,
     number: Round,
-    prompt_id: Annotated[str, typer.Option("--prompt-id", help="As in the prompts table, e.g. train-0042-000.")],
+    prompt_id: Annotated[str, typer.Option("--prompt-id", help="Id in the prompts table, e.g. train-0042-000.")],
 ) -> None:
-    """Print one prompt's way through a round: anchor, branches, rewards, summands, advantages, update."""
+    """Print how one prompt passed through a round: anchor, branches, rewards, summands, advantages, update."""
     from stages.readings.trace import trace_prompt
     from stages.store.run import find_run
 
@@ -157,9 +157,9 @@ def trace(
 def demo(
     params: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("outputs/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs/demo"),
 ) -> None:
-    """Run the main job under a local Prefect server and leave a report with pictures."""
+    """Train the run of these parameters under a local Prefect server and write a report with pictures."""
     parsed = checked(params, overrides)
     from flows.prefect_flows.demo import run_demo
 
@@ -177,7 +177,7 @@ def verify(run: RunKey) -> None:
 
 @app.command()
 def repair(run: RunKey) -> None:
-    """Make again all that is damaged of a run, also of rounds that no further training needs."""
+    """Compute every damaged file of a run again, also in rounds that further training does not need."""
     from flows.training.repair_run import repaired
 
     print(repaired(run))
@@ -186,9 +186,9 @@ def repair(run: RunKey) -> None:
 @app.command()
 def prune(
     run: RunKey,
-    rounds: Annotated[int | None, typer.Option(min=1, help="In place of the run's retention.rounds.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Overrides the run's retention.rounds.")] = None,
 ) -> None:
-    """Let go of the latents and policies of earlier rounds; scores, advantages and metrics stay."""
+    """Delete latents and policies of earlier rounds; scores, advantages and metrics stay."""
     from flows.upkeep.store_commands import pruned
 
     print(pruned(run, rounds))
@@ -196,9 +196,9 @@ def prune(
 
 @app.command()
 def sync(
-    run: Annotated[str | None, typer.Option("--run", help="The run's key; all runs if not given.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="The run's key. [default: all runs]")] = None,
 ) -> None:
-    """Log to MLflow what it lacks of a run, or of all runs of the store."""
+    """Log to MLflow what is missing there of one run, or of all runs in the store."""
     from flows.tracking.backfill import synced
 
     for line in synced(run):
@@ -207,7 +207,7 @@ def sync(
 
 @app.command()
 def adopt(folder: Annotated[Path, typer.Argument(help="A run outside the store.")] = Path("outputs/run")) -> None:
-    """Take a run that lies in a folder into the store, as `dvc pull` brings it, so that it can go on."""
+    """Add a run outside the store, e.g. from `dvc pull`, to the store, so that you can continue it."""
     from flows.upkeep.store_commands import adopted
 
     print(adopted(folder))
@@ -215,14 +215,14 @@ def adopt(folder: Annotated[Path, typer.Argument(help="A run outside the store."
 
 @setup.callback()
 def _setup() -> None:
-    """What some rewards need beside this package."""
+    """Install what some rewards need beside this package."""
 
 
 @setup.command("hps")
 def setup_hps_folder(
-    folder: Annotated[Path, typer.Option(help="Folder to make, for `rewards.NAME.folder` with `backend: hpsv2`.")],
+    folder: Annotated[Path, typer.Option(help="Folder to create, for `rewards.NAME.folder` with `backend: hpsv2`.")],
 ) -> None:
-    """Fetch the package hpsv2 into a folder of its own, from which it scores in a process of its own."""
+    """Install the package hpsv2 into a separate folder, from which it scores in a separate process."""
     from flows.upkeep.setup_hps import setup_hps
 
     print(setup_hps(folder))
@@ -233,19 +233,19 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder to write the weights to.")] = Path("outputs/shapes"),
     log: Annotated[Path | None, typer.Option(help="File to write the build log to.")] = None,
 ) -> None:
-    """Train the base policy and the judges of the embedded world again, as the shipped ones were."""
+    """Train the base policy and the judges of the shapes world again, as the shipped ones were."""
     from g2rpo.shapes_build.build import build
 
     build(out, log=log)
 
 
 def main() -> None:
-    """Run the command line; a refused input prints what is required, what was got and what to do.
+    """Run the command line; an invalid input prints what is required, what was given and what to do.
 
-    SIGTERM and SIGHUP end it as an exit does, so that servers and processes it started end with it. A run that a
-    guard has ended exits with 3. G2RPO_TRACEBACK=1 in the environment shows where an error came from.
+    SIGTERM and SIGHUP end it as an exit does, so that its servers and processes end with it. When a guard has stopped
+    the run, the exit status is 3. G2RPO_TRACEBACK=1 in the environment shows the traceback of an error.
     """
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # at import it tells of torchvision, which is not needed
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import warns that torchvision is missing
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")  # a run does not wait for a server that is gone
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))

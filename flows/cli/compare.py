@@ -15,11 +15,11 @@ def compare(
     plan: Annotated[Path, typer.Option(help="The plan: methods, seeds, variants, budget.")] = Path(
         "presets/compare.yaml"
     ),
-    out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: outputs/compare/<plan>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report. [default: outputs/compare/<plan>]")] = None,
 ) -> None:
-    """Compare methods at an equal budget of transformer evaluations, over seeds: train what lacks, write the report.
+    """Compare methods at an equal budget of transformer evaluations, over seeds: train missing runs, write a report.
 
-    Every run is one of the store: the same command goes on where it was stopped, and what is done is not done again.
+    The runs are in the store: the same command continues after a stop and does not repeat finished runs.
     """
     from flows.compare.run import compare
 

@@ -1,4 +1,4 @@
-"""The command that looks for what is wrong before a run is started."""
+"""The command that finds faults before a run starts."""
 
 import json
 from dataclasses import asdict
@@ -22,36 +22,36 @@ def doctor(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Look for what keeps a run from going well, and say what helps; exit with 1 if there is a fault."""
-    found = _examined(params, overrides or [])
+    """Check packages, parameters, machine, store and servers, and suggest remedies; exit with 1 if there is a fault."""
+    checks = _run_checks(params, overrides or [])
     if as_json:
-        print(json.dumps([asdict(check) for check in found], indent=1))
+        print(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        for check in found:
+        for check in checks:
             print(f"{check.state:<5} {check.name}: {check.told}")
             if check.remedy and check.state != "ok":
                 print(f"      {check.remedy}")
-    if any(check.state == "fault" for check in found):
+    if any(check.state == "fault" for check in checks):
         raise typer.Exit(1)
 
 
-def _examined(file: Path, overrides: list[str]) -> list["Check"]:
-    """Return all that is found. Each look imports what it needs itself, so that a broken package is one fault."""
+def _run_checks(file: Path, overrides: list[str]) -> list["Check"]:
+    """Run all checks. Each imports what it needs itself, so that a broken package is one fault."""
     from flows.doctor.check import Check, looked
     from flows.doctor.packages import packages
 
-    found = looked("packages", packages)
+    checks = looked("packages", packages)
     try:
         from stages.params.file import load_params
 
         parsed = load_params(file, overrides)
     except Exception as error:
-        told = str(error).replace("\n", " ")
-        return [*found, Check("parameters", "fault", told, "Correct them; the other looks need them.")]
-    found.append(Check("parameters", "ok", f"{file} is valid"))
+        message = str(error).replace("\n", " ")
+        return [*checks, Check("parameters", "fault", message, "Correct them; the other checks need them.")]
+    checks.append(Check("parameters", "ok", f"{file} is valid"))
     from flows.doctor import cluster, machine, project, servers, store
 
-    looks = {
+    others = {
         "device": partial(machine.device, parsed),
         "disk": partial(machine.disk, parsed),
         "cluster": partial(cluster.cluster, parsed),
@@ -62,4 +62,4 @@ def _examined(file: Path, overrides: list[str]) -> list["Check"]:
         "hub": partial(servers.hub, parsed),
         "project": project.versioning,
     }
-    return [*found, *(check for name, look in looks.items() for check in looked(name, look))]
+    return [*checks, *(check for name, look in others.items() for check in looked(name, look))]

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the reading of parameters that they name."""
+"""Options that several commands share, and the functions that read parameters from them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +13,14 @@ RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
 ]
-RunKey = Annotated[str, typer.Option("--run", help="The run's key, a beginning of it, its folder, or newest.")]
+RunKey = Annotated[str, typer.Option("--run", help="The run's key, a prefix of it, its folder, or newest.")]
 Round = Annotated[
-    int, typer.Option("--round", min=0, help="The round, counted from 0; evaluate judges the policy after so many.")
+    int, typer.Option("--round", min=0, help="The round, from 0; evaluate takes the policy after this many rounds.")
 ]
 
 
 def chosen_for(run: str, file: Path | None, overrides: list[str] | None) -> "Params":
-    """Return the parameters of a file, or, where none is given, those of a run of the store."""
+    """Return the parameters of a file, or of a run of the store if `file` is None."""
     if file is not None:
         return checked(file, overrides)
     from flows.upkeep.store_commands import find_whole
@@ -30,7 +30,7 @@ def chosen_for(run: str, file: Path | None, overrides: list[str] | None) -> "Par
 
 
 def checked(file: Path, overrides: list[str] | None) -> "Params":
-    """Return the parameters, before the heavy imports of a command: a typing error is told at once."""
+    """Return the parameters. Called before a command's heavy imports, so that a mistake is reported at once."""
     from stages.params.file import load_params
 
     return load_params(file, overrides or [])

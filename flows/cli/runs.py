@@ -24,15 +24,15 @@ def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSO
     elif rows:
         _print_table(rows)
     else:
-        print(f"no runs in {store_root()}; `g2rpo train` begins one")
+        print(f"no runs in {store_root()}; `g2rpo train` starts one")
 
 
 @runs.command()
 def stop(
     run: RunKey,
-    now: Annotated[bool, typer.Option("--now", help="At once, by SIGTERM, not at the end of the stage.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Stop at once, by SIGTERM, not at the end of the stage.")] = False,
 ) -> None:
-    """Stop a run that goes on in another process; the command that made it goes on with it later."""
+    """Stop a run in another process; the command that started it continues it later."""
     from flows.training.stop_request import ask_to_stop
 
     print(ask_to_stop(run, now=now))
@@ -40,23 +40,23 @@ def stop(
 
 @runs.command()
 def logs(
-    run: Annotated[str | None, typer.Option("--run", help="The run's key, or a beginning of it.")] = None,
-    service: Annotated[str | None, typer.Option(help="prefect, mlflow or worker, as `g2rpo up` started them.")] = None,
-    lines: Annotated[int, typer.Option(min=1, help="How many of the last.")] = 40,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print what comes too, until the run ends.")] = False,
+    run: Annotated[str | None, typer.Option("--run", help="The run's key or a prefix of it.")] = None,
+    service: Annotated[str | None, typer.Option(help="prefect, mlflow or worker, if `g2rpo up` started it.")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="Number of last lines to print.")] = 40,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until the run ends.")] = False,
 ) -> None:
     """Print the log of a run or of a service."""
     if (run is None) == (service is None):
-        raise ValueError("Either --run or --service is required, got both or neither. As --run 3fa9.")
+        raise ValueError("Either --run or --service is required, got both or neither. Example: --run 3fa9.")
     from flows.observers.run_log import lines_of, log_path
     from flows.services.service import folder
     from stages.store.lock import held_by
     from stages.store.run import find_run
 
-    found = find_run(run) if run else None
-    path = log_path(found.key) if found else folder() / f"{service}.log"
+    named = find_run(run) if run else None
+    path = log_path(named.key) if named else folder() / f"{service}.log"
     try:
-        for line in lines_of(path, lines, follow=(lambda: not found or bool(held_by(found.path))) if follow else None):
+        for line in lines_of(path, lines, follow=(lambda: not named or bool(held_by(named.path))) if follow else None):
             print(line, flush=follow)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -64,11 +64,11 @@ def logs(
 
 @runs.command()
 def diff(
-    one: Annotated[str, typer.Argument(help="A run's key, a beginning of it, its folder, or newest.")],
-    other: Annotated[str, typer.Argument(help="Another.")],
-    out: Annotated[Path, typer.Option(help="Folder of the page and its picture.")] = Path("outputs/diff"),
+    one: Annotated[str, typer.Argument(help="A run's key, a prefix of it, its folder, or newest.")],
+    other: Annotated[str, typer.Argument(help="The other run, in the same form.")],
+    out: Annotated[Path, typer.Option(help="Folder for the page and its picture.")] = Path("outputs/diff"),
 ) -> None:
-    """Show two runs side by side: parameters that differ, curves, final figures; and leave a page of it."""
+    """Compare two runs: parameters that differ, curves, final figures; print them and write a page."""
     from flows.report.diff import compared
 
     print(compared((one, other), out))

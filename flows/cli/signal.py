@@ -1,4 +1,4 @@
-"""The command that asks stored runs for their signal."""
+"""The command that measures the reward spread of stored runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +11,14 @@ signals = typer.Typer()
 @signals.command()
 def signal(
     run: Annotated[
-        list[str], typer.Option("--run", help="A run's key, its beginning, its folder, or newest. May be repeated.")
+        list[str], typer.Option("--run", help="A run's key, a prefix of it, its folder, or newest. May be repeated.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the tables, the page and the picture.")] = Path("outputs/signal"),
-    phases: Annotated[int, typer.Option(min=1, help="Equal parts of training that are told apart.")] = 4,
+    out: Annotated[Path, typer.Option(help="Folder for the tables, page and picture.")] = Path("outputs/signal"),
+    phases: Annotated[int, typer.Option(min=1, help="Number of equal phases to divide training into.")] = 4,
 ) -> None:
-    """Say where runs had their signal: spread of the rewards by step and granularity, agreement of granularities.
+    """Show where runs got their signal: reward spread by step and granularity, agreement of granularities.
 
-    Read from the stored rewards alone, which stay for ever. Runs that differ in their seed alone are one setting.
+    It reads only the stored rewards, which are never pruned. Runs that differ only in their seed are one setting.
     """
     from flows.report.spread import signal_of_runs
 

@@ -1,4 +1,4 @@
-"""How a command ends that a person stops."""
+"""How a command ends when a person stops it."""
 
 import sys
 from collections.abc import Generator
@@ -11,12 +11,12 @@ from flows.common.endings import StopAskedError
 
 @contextmanager
 def stoppable() -> Generator[None]:
-    """Let Ctrl-C, or a request by `g2rpo stop`, end a command with a word on how to go on."""
+    """End a command at Ctrl-C or `g2rpo stop` with a message on how to continue."""
     try:
         yield
-    except StopAskedError as asked:
-        print(asked, file=sys.stderr)
+    except StopAskedError as request:
+        print(request, file=sys.stderr)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:
-        print("stopped; give the same command again to go on", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         raise typer.Exit(130) from None

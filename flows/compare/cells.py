@@ -1,4 +1,4 @@
-"""The runs of a plan: methods x variants x grid x seeds, each with its parameters, checked before any is started."""
+"""The runs of a plan: methods x variants x grid x seeds, each with its parameters, checked before any run starts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ class Cell:
 
     method: str
     variant: str
-    """Empty where the plan has none."""
+    """Empty if the plan has no variants."""
     point: Mapping[str, Any]
-    """Of the grid; empty where the plan has none."""
+    """Values of the grid's parameters; empty if the plan has no grid."""
     seed: int
     params: Params
 
     @property
     def name(self) -> str:
-        """What a person calls it. Example: `mix_grpo, two rewards, rollout.eta=0.7, seed 101`."""
+        """The name of the run for users. Example: `mix_grpo, two rewards, rollout.eta=0.7, seed 101`."""
         return ", ".join([*self._arm, f"seed {self.seed}"])
 
     @property
     def slug(self) -> str:
-        """Its name as that of a task or file. Example: `mix_grpo-two-rewards-rollout-eta-0-7-s101`."""
+        """The name for tasks and files. Example: `mix_grpo-two-rewards-rollout-eta-0-7-s101`."""
         return "-".join([*(slug(part) for part in self._arm), f"s{self.seed}"])
 
     @property
@@ -45,23 +45,23 @@ class Cell:
 
 
 def cells_of(plan: ComparisonPlan, folder: Path) -> list[Cell]:
-    """Return the runs of a plan, seed by seed, so that a part of them is a comparison too.
+    """Return the runs of a plan, seed by seed, so that the first of them are a comparison too.
 
     Args:
         plan: The plan.
-        folder: Where it lies; the files that it names are looked for from there.
+        folder: The plan's folder; the plan's paths are relative to it.
 
     Raises:
-        ValueError: If the parameters of a cell are not valid, or it cannot be judged as the plan asks, or not as the
-            others are.
+        ValueError: If the parameters of a cell are not valid, or it cannot be evaluated as the plan requires, or is not
+            evaluated like the others.
     """
     points = [dict(zip(plan.grid, values, strict=True)) for values in product(*plan.grid.values())]
     presets = {name: _preset(name, method, folder) for name, method in plan.methods.items()}
     variants = plan.variants or {"": None}
     cells: list[Cell] = []
     for seed, (variant, setting), point, name in product(plan.seeds, variants.items(), points, plan.methods):
-        on_top = setting.set if setting else {}
-        values = presets[name] | plan.set | plan.methods[name].set | on_top | point
+        variant_values = setting.set if setting else {}
+        values = presets[name] | plan.set | plan.methods[name].set | variant_values | point
         cell = _cell(plan, folder, values | {"run.seed": seed}, (name, variant, point, seed))
         cells.append(cell)
     _require_alike(cells, plan.split)
@@ -69,24 +69,24 @@ def cells_of(plan: ComparisonPlan, folder: Path) -> list[Cell]:
 
 
 def _require_alike(cells: Sequence[Cell], split: str) -> None:
-    """Refuse runs that are not judged alike, as the curves and the final figures need it.
+    """Raise an error if runs are not evaluated alike, as the curves and the final figures need.
 
     Raises:
-        ValueError: With how they are judged.
+        ValueError: With the different evaluation settings.
     """
-    judged = {
+    evaluations = {
         "the curves": [cell.params.evaluate for cell in cells],
         "the final figures": [final_params(cell.params, split).evaluate for cell in cells],
     }
-    for part, chosen in judged.items():
-        said = dict[tuple[Any, ...], str]()
-        for cell, by in zip(cells, chosen, strict=True):
-            said.setdefault((by.split, by.num_prompts, by.num_noises, by.num_steps), cell.name)
-        if len(said) > 1:
-            ways = "; ".join(f"{list(how)} for ({name})" for how, name in said.items())
+    for part, settings in evaluations.items():
+        names = dict[tuple[Any, ...], str]()
+        for cell, by in zip(cells, settings, strict=True):
+            names.setdefault((by.split, by.num_prompts, by.num_noises, by.num_steps), cell.name)
+        if len(names) > 1:
+            ways = "; ".join(f"{list(how)} for ({name})" for how, name in names.items())
             raise ValueError(
-                f"Runs judged alike are required for {part}, got split, captions, noises and inference steps {ways}. "
-                "Set evaluate and report in the plan's set."
+                f"Runs evaluated alike are required for {part}, got split, captions, noises and inference steps "
+                f"{ways}. Set evaluate and report in the plan's set."
             )
 
 
@@ -120,7 +120,7 @@ def _cell(plan: ComparisonPlan, folder: Path, values: Values, key: tuple[str, st
 
 
 def _check(params: Params, plan: ComparisonPlan) -> None:
-    """Refuse what a run would refuse, as far as that can be told without loading a model."""
+    """Raise the errors that a run would raise, as far as possible without loading a model."""
     check_names(params, {*params.score.rewards, *params.evaluate.rewards})
     by = final_params(params, plan.split)
     held_out(params)
@@ -129,17 +129,17 @@ def _check(params: Params, plan: ComparisonPlan) -> None:
     if plan.metric not in params.evaluate.rewards:
         raise ValueError(
             f"metric: one of evaluate.rewards is required, which are {', '.join(params.evaluate.rewards)}; got "
-            f"{plan.metric}. Change it in the plan, or have it judged."
+            f"{plan.metric}. Change it in the plan, or add it to evaluate.rewards."
         )
 
 
 def _preset(name: str, method: Method, folder: Path) -> Values:
-    """Return what a method's preset, and those that it extends, say beyond the file at the end, by `section.key`."""
+    """Return the values of a method's preset and of those that it extends, without the last file, by `section.key`."""
     if method.params is None:
         return {}
     key = f"methods.{name}.params"
     files = read_extending(folder / method.params, f"{key}: a preset", key)
-    own = files[:-1] or files  # of a preset that extends nothing, all
+    own = files[:-1] or files  # all values, if the preset extends nothing
     return {place: value for path, tree in reversed(own) for place, value in _flat(tree, path).items()}
 
 
@@ -151,7 +151,7 @@ def _flat(tree: Mapping[str, Any], path: Path) -> Values:
 
 
 def require_distinct(cells: Sequence[Cell], keys: Sequence[str]) -> None:
-    """Refuse two cells that are the same run.
+    """Raise an error if two cells are the same run.
 
     Raises:
         ValueError: With their names.

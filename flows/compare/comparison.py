@@ -1,4 +1,4 @@
-"""A plan with its runs, each at its place in the store."""
+"""A plan with its runs, each with its folder in the store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ class Comparison:
 
     @classmethod
     def of(cls, path: Path) -> "Comparison":
-        """Return the comparison of a plan's file, after every check that needs no computing.
+        """Return the comparison of a plan's file, after all checks that need no computation.
 
         Raises:
             ValueError: If the plan or the parameters of a run are not valid, or base weights, rewards or the tracking
-                server cannot be had; nothing has been started then.
+                server are not available; no run has started then.
         """
         plan = load_plan(path)
         cells = cells_of(plan, path.parent)

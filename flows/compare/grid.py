@@ -1,4 +1,4 @@
-"""What a grid of parameters has found: the best point of each method as a plan takes it, and the plot of all."""
+"""Results of a grid of parameters: the best point of each method in the form of a plan, and the plot of all."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from flows.compare.tables import point_text
 
 
 def grid_plot(tuning: Rows, best: Rows, plan: ComparisonPlan, folder: Path) -> str:
-    """Draw the metric over each parameter of the grid, the others at each method's best.
+    """Draw the metric over each parameter of the grid, with the others at each method's best point.
 
     Args:
         tuning: The metric of each method, variant and point.
         best: The best point of each method and variant.
         plan: The plan.
-        folder: Of the plot.
+        folder: Folder for the plot.
     """
     variants, look = list(plan.variants) or [""], Look(list(plan.methods))
     figure = figure_of(0.8 + 3.6 * len(plan.grid), 0.7 + 2.6 * len(variants))
@@ -29,19 +29,19 @@ def grid_plot(tuning: Rows, best: Rows, plan: ComparisonPlan, folder: Path) -> s
             drawn: Rows = []
             for row in pick(best, variant=variant):
                 others = {name: row[name] for name in plan.grid if name != key}
-                found = pick(tuning, method=row["method"], variant=variant, **others)
-                x, how = [places[each[key]] for each in found], look.of(row["method"])
-                axis.errorbar(x, column(found, "mean"), error_of(found), label=row["method"], capsize=2, **how)
-                drawn += found
-            seen = [row["mean"] + side * row["std"] for row in drawn if row["n"] > 1 for side in (-1, 1)]
-            fit(axis, "y", seen + column(drawn, "mean"), drawn)
+                points = pick(tuning, method=row["method"], variant=variant, **others)
+                x, how = [places[each[key]] for each in points], look.of(row["method"])
+                axis.errorbar(x, column(points, "mean"), error_of(points), label=row["method"], capsize=2, **how)
+                drawn += points
+            spread = [row["mean"] + side * row["std"] for row in drawn if row["n"] > 1 for side in (-1, 1)]
+            fit(axis, "y", spread + column(drawn, "mean"), drawn)
             axis.set(xlabel=key, ylabel=f"{plan.metric}, {tuning[0]['split']} captions", title=variant)
     key_below(figure)
     return save(figure, folder, "grid")
 
 
 def _places(axis: Axes, values: list[Any]) -> dict[Any, float]:
-    """Return where values lie on an axis: as numbers, wide ranges by their logarithm; what is no number, in order."""
+    """Return the positions of values on an axis: numbers as they are, wide ranges on a log scale, others in order."""
     if not all(isinstance(value, int | float) for value in values):
         axis.set_xticks(range(len(values)), [str(point_text(value)) for value in values])
         return {point_text(value): place for place, value in enumerate(values)}
@@ -53,11 +53,11 @@ def _places(axis: Axes, values: list[Any]) -> dict[Any, float]:
 
 
 def best_yaml(best: Rows, plan: ComparisonPlan) -> str:
-    """Return the best points as the `methods` of a plan; with variants, under the name of each."""
+    """Return the best points as the `methods` of a plan, by variant if there are variants."""
     tree: dict[str, Any] = {}
     known = {key: {point_text(value): value for value in values} for key, values in plan.grid.items()}
     for row in best:
-        chosen = {"set": {key: known[key][row[key]] for key in plan.grid}}
+        best_values = {"set": {key: known[key][row[key]] for key in plan.grid}}
         at = tree.setdefault(row["variant"], {}) if row["variant"] else tree
-        at.setdefault("methods", {})[row["method"]] = chosen
+        at.setdefault("methods", {})[row["method"]] = best_values
     return f"# Best by {plan.metric} on the {best[0]['split']} captions.\n" + yaml.safe_dump(tree, sort_keys=False)

@@ -1,4 +1,4 @@
-"""The same captions from the same noises, side by side: the base and every method, of one seed."""
+"""Pictures of the same captions from the same noises, side by side: base and every method, for one seed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from flows.compare.style import figure_of, panels, save
 from flows.report.pictures import Kept
 
 _SMALL, _LARGE = 12, 6
-"""Captions shown of pictures that are enlarged on the page, and of larger ones."""
+"""Number of captions for small pictures, which the page enlarges, and for larger ones."""
 _INCHES = 1.0
 
 
 def images_plot(runs: Sequence[Measured], folder: Path, name: str) -> str | None:
-    """Draw the pictures that the final evaluations kept, a row a caption, a column a method.
+    """Draw the pictures that the final evaluations kept, one row per caption, one column per method.
 
     Args:
-        runs: One of each method, in their order, of one seed and variant.
-        folder: Of the picture.
-        name: Of the picture, without its ending.
+        runs: One run of each method, in the order of the plan, with the same seed and variant.
+        folder: Folder for the picture.
+        name: Name of the picture, without suffix.
 
     Returns:
-        Its name; None where the evaluations kept no common caption.
+        Its name; None if the evaluations kept no common caption.
     """
     columns = {BASE: Kept.of(runs[0].placed.base)}
     columns |= {each.placed.cell.method: Kept.of(each.placed.judged) for each in runs}

@@ -1,4 +1,4 @@
-"""What of a plan's runs is judged: the last policy of each, and the base once for all runs that share it."""
+"""Final evaluations of a plan's runs: the last policy of each, and the base once for all runs that share it."""
 
 import fcntl
 from collections.abc import Generator, Iterable
@@ -19,11 +19,11 @@ from stages.store.run import Run
 
 
 def take_base(session: Session, others: Iterable[Path]) -> None:
-    """Take the base's evaluation on evaluate.split over from another run, if one has made the very same.
+    """Reuse the base's evaluation on evaluate.split from another run, if one has made the same evaluation.
 
     Args:
-        session: Of the run that is to go on.
-        others: Folders of runs, there or not.
+        session: The session of the run to continue.
+        others: Folders of runs, which need not exist.
     """
     run, params = session.run, session.params
     target = run.evaluation_folder(0, params.evaluate.split)
@@ -39,7 +39,7 @@ def take_base(session: Session, others: Iterable[Path]) -> None:
 
 
 def judge_last(session: Session, split: str) -> None:
-    """Judge the last policy of a trained run on a split, and show it in MLflow."""
+    """Evaluate the last policy of a trained run on a split, and log the result to MLflow."""
     run, rounds = session.run, session.params.run.rounds
     by = final_params(session.params, split)
     if is_done(run, EVALUATE, rounds, by):
@@ -52,10 +52,10 @@ def judge_last(session: Session, split: str) -> None:
 
 
 def judge_base(session: Session, split: str) -> None:
-    """Judge the base on a split, unless another run of the same base and evaluation has done so."""
+    """Evaluate the base on a split, unless another run with the same base and evaluation has done so."""
     by = final_params(session.params, split)
     folder = base_folder(by)
-    with _alone(folder.with_name(f".{folder.name}.lock")):
+    with _exclusive(folder.with_name(f".{folder.name}.lock")):
         if not is_judged(folder):
             policy = {"policy": session.run.policy_folder(0)}
             with at_work(session.executor):
@@ -63,8 +63,8 @@ def judge_base(session: Session, split: str) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Generator[None]:
-    """Wait until no other process is in a block of the same lock."""
+def _exclusive(lock: Path) -> Generator[None]:
+    """Wait until no other process holds the lock, and hold it in the block."""
     make_folder(lock.parent)
     with writing(lock):
         handle = lock.open("a")

@@ -1,4 +1,4 @@
-"""The plan of a comparison: a YAML file of methods, seeds, variants and a budget, strict as params.yaml is."""
+"""The plan of a comparison: a YAML file of methods, seeds, variants and a budget, as strict as params.yaml."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,65 +11,65 @@ from stages.params.section import Count, Section, refuse_repeats
 from stages.params.yaml import read_mapping, with_floats
 
 BASE = "base"
-"""What tables call the policy before any training."""
+"""Name of the untrained policy in tables."""
 
 _DECIDED = {"run.seed": "seeds", "run.rounds": "budget"}
-"""Parameters of a run that the plan has keys of its own for."""
+"""Parameters of a run that are keys of the plan."""
 
 Values = dict[str, Any]
 """Parameters by `section.key`."""
 
 
 class Method(Section):
-    """What a method has otherwise than the others. Example: params `methods/mix_grpo.yaml`, set {}."""
+    """Parameters in which a method differs from the others. Example: params `methods/mix_grpo.yaml`, set {}."""
 
     params: str | None = None
-    """A preset, from the plan's folder, of which all that it says beyond the params.yaml at its end is laid over
-    the plan's params; null for none."""
+    """A preset, relative to the plan's folder. Its values, without those of the params.yaml that it extends at the
+    end, override the plan's params; null for none."""
     set: Values = Field(default_factory=Values)
-    """Values on top, over those of the plan's `set` too."""
+    """Values that override all above, including the plan's `set`."""
 
 
 class Variant(Section):
     """A setting in which all methods are compared. Example: two rewards in place of one."""
 
     set: Values
-    """Values on top of each method's."""
+    """Values that override those of each method."""
 
 
 class ComparisonPlan(Section):
-    """All of a plan; the runs are methods x variants x grid x seeds.
+    """A plan; the runs are methods x variants x grid x seeds.
 
-    A run's parameters are, the later over the earlier: `params`, the method's `params`, `set`, the method's `set`,
-    the variant's `set`, the point of the grid, the seed, and the rounds that the budget pays for.
+    A run's parameters come from these, each overriding the earlier: `params`, the method's `params`, `set`, the
+    method's `set`, the variant's `set`, the point of the grid, the seed, and the rounds that the budget pays for.
     """
 
     title: Annotated[str, Field(min_length=1)]
-    """Of the report."""
+    """Title of the report."""
     params: str
-    """The parameter file, or preset, of all runs, from the plan's folder."""
+    """The parameter file, or preset, of all runs, relative to the plan's folder."""
     set: Values = Field(default_factory=Values)
-    """Values on top of it, and of the methods' presets, for all runs."""
+    """Values for all runs that override `params` and the methods' presets."""
     budget: Count
-    """Transformer evaluations a run may spend in training: a forward is 1, with its backward 3. run.rounds follows."""
+    """Transformer evaluations of a run's training: a forward is 1, with its backward 3. It determines run.rounds."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     """run.seed of each repetition. One seed gives no intervals and no tests."""
     processes: Count
-    """Runs at a time, each in a process of its own with `resources.threads` threads."""
+    """Runs at a time, each in a separate process with `resources.threads` threads."""
     methods: Annotated[dict[str, Method], Field(min_length=1)]
-    """What is compared, by the name that the report gives it."""
+    """The methods to compare, by their names in the report."""
     variants: dict[str, Variant] = Field(default_factory=dict[str, Variant])
-    """Settings in which all methods are compared, by name; none is one without a name."""
+    """Settings in which all methods are compared, by name; without variants there is one setting without a name."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict[str, list[Any]])
-    """Values to try for parameters, each with each; the best for each method is found by the tuning captions. None of
-    the methods is tested against another then, since their points were chosen by the same runs."""
+    """Values to try for parameters, in all combinations; the tuning captions decide the best point of each method.
+    There are no tests between methods then, since the same runs chose their points."""
     reference: str
     """The method that the others are tested against."""
     metric: str
     """The reward of the headline, one of evaluate.rewards."""
     split: Literal["test", "tuning"]
-    """The captions of the final figures: those of report.split or of evaluate.split. A plan with a grid chooses, by
-    tuning alone; one that reports takes test."""
+    """The captions of the final figures: those of report.split or of evaluate.split. A plan with a grid chooses
+    points, so it requires tuning; use test for final results."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -83,9 +83,9 @@ class ComparisonPlan(Section):
             )
         if self.grid and self.split != "tuning":
             raise ValueError(
-                f"split: tuning is required where there is a grid, got {self.split}. The best point of runs is in part "
-                "the luckiest, so that their own test figures flatter it. Choose by this plan, then report what it has "
-                "chosen by another, without a grid and with other seeds."
+                f"split: tuning is required with a grid, got {self.split}. The best point is in part the luckiest, so "
+                "that test figures of the same runs overestimate it. Choose points by this plan, then report them by "
+                "another plan without a grid and with other seeds."
             )
         for place, names in (("methods", self.methods), ("variants", self.variants)):
             _check_names(place, names)
@@ -98,7 +98,7 @@ class ComparisonPlan(Section):
 
 
 def load_plan(path: Path) -> ComparisonPlan:
-    """Return the plan of a file, checked by itself; its parameters are checked with its cells.
+    """Return the plan of a file. It checks the plan only; `cells_of` checks the parameters.
 
     Raises:
         ValueError: If it cannot be read or is not valid; every fault with its key, what is required, what was got
@@ -118,7 +118,7 @@ def slug(name: str) -> str:
 
 
 def told(values: Mapping[str, Any]) -> list[str]:
-    """Return values as a person reads them, as `["update.learning_rate=0.0002"]`."""
+    """Return values as texts for users, e.g. `["update.learning_rate=0.0002"]`."""
     return [f"{key}={value}" for key, value in values.items()]
 
 
@@ -129,28 +129,26 @@ def _check_names(place: str, names: Iterable[str]) -> None:
             f"{place}: names that differ in a letter or digit are required, got {', '.join(map(repr, names))}. Rename."
         )
     if BASE in slugs:
-        raise ValueError(
-            f"{place}: other names than {BASE}, which is the policy before training, are required. Rename."
-        )
+        raise ValueError(f"{place}: names other than {BASE}, the untrained policy, are required. Rename.")
 
 
 def _check_keys(place: str, values: Mapping[str, Any]) -> None:
     for key in values:
         section, dot, name = key.partition(".")
         if not (section and dot and name):
-            raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. As rollout.eta.")
+            raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. Example: rollout.eta.")
         if key in _DECIDED:
-            raise ValueError(f"{place}.{key}: it follows from the plan's {_DECIDED[key]}, got it here. Take it out.")
+            raise ValueError(f"{place}.{key}: the plan's key {_DECIDED[key]} determines it, got it here. Remove it.")
 
 
 def _fault(fault: Any) -> str:
-    """Return one line of pydantic's findings: key, required, got, do."""
+    """Return one pydantic error as a line: key, required, got, do."""
     place = [str(part) for part in fault["loc"]]
     key = ".".join(place)
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if fault["type"] == "missing":
-        return f"{key}: required, got nothing. Add it; presets/compare.yaml is a whole plan."
+        return f"{key}: required, got nothing. Add it; presets/compare.yaml is a complete plan."
     if fault["type"] == "extra_forbidden":
         inner = {"methods": Method, "variants": Variant} if len(place) > 1 else {}
         record = inner.get(place[0], ComparisonPlan)

@@ -1,4 +1,4 @@
-"""The plots of a comparison: final figures, curves, inference steps, trained against held out; a reward an axis."""
+"""The plots of a comparison: final figures, curves, inference steps, trained against held out; one axis per reward."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,13 @@ from flows.compare.statistics import summary
 from flows.compare.style import BASE_COLOUR, error_of, figure_of, fit, key_below, panels, save, text_inches
 
 _WIDE = 4
-"""Panels in a row."""
+"""Panels per row."""
 _DODGE = 0.012
-"""Of the width of an axis, between methods that have the same place on it."""
+"""Shift between methods at the same place, as a share of the axis' width."""
 
 
 def final_plot(shown: Shown, folder: Path) -> str:
-    """Draw the final mean of each method and reward with its interval, every seed as a dot, the base as a line."""
+    """Draw the final mean of each method and reward with its interval, each seed as a dot, the base as a line."""
     methods = list(shown.plan.methods)
     columns = min(len(shown.rewards), _WIDE)
     rows = len(shown.variants) * -(-len(shown.rewards) // columns)
@@ -88,12 +88,12 @@ def _curve(axis: Axes, rows: Rows, spent: str, method: str, shown: Shown) -> Row
     """Draw a method's curve and return its means with their intervals."""
     by_round = pd.DataFrame(rows).groupby("policy_round", sort=False)
     x = by_round[spent].mean()
-    found = [vars(summary(values.tolist())) for _, values in by_round["value"]]
+    means = [vars(summary(values.tolist())) for _, values in by_round["value"]]
     how = shown.look.of(method)
-    axis.plot(x, column(found, "mean"), label=method, markersize=3, linewidth=1.2, **how)
-    if min(column(found, "n")) > 1:
-        axis.fill_between(x, column(found, "low"), column(found, "high"), color=how["color"], alpha=0.13, linewidth=0)
-    return found
+    axis.plot(x, column(means, "mean"), label=method, markersize=3, linewidth=1.2, **how)
+    if min(column(means, "n")) > 1:
+        axis.fill_between(x, column(means, "low"), column(means, "high"), color=how["color"], alpha=0.13, linewidth=0)
+    return means
 
 
 def steps_plot(shown: Shown, folder: Path) -> str:
@@ -104,16 +104,16 @@ def steps_plot(shown: Shown, folder: Path) -> str:
     dodge = _DODGE * (max(shown.steps) - min(shown.steps))
     for axis, variant, reward, _ in _panels(panels(figure, rows, columns), shown):
         of_panel = sorted(pick(shown.final, variant=variant, reward=reward), key=lambda row: row["num_steps"])
-        if not of_panel:  # all runs of the variant have failed
+        if not of_panel:  # all runs of the variant failed
             axis.axis("off")
             continue
         for place, method in enumerate(distinct(of_panel, "method")):
-            found = pick(of_panel, method=method)
-            known = method in shown.plan.methods
-            how: dict[str, Any] = shown.look.of(method) if known else {"color": BASE_COLOUR, "linestyle": "--"}
-            x = [row["num_steps"] + dodge * (place - len(shown.plan.methods) / 2) for row in found]
+            of_method = pick(of_panel, method=method)
+            is_base = method not in shown.plan.methods
+            how: dict[str, Any] = shown.look.of(method) if not is_base else {"color": BASE_COLOUR, "linestyle": "--"}
+            x = [row["num_steps"] + dodge * (place - len(shown.plan.methods) / 2) for row in of_method]
             how |= {"label": method, "capsize": 2, "markersize": 3.5, "linewidth": 1.1}
-            axis.errorbar(x, column(found, "mean"), error_of(found), **how)
+            axis.errorbar(x, column(of_method, "mean"), error_of(of_method), **how)
         values = column(pick(shown.runs, variant=variant, reward=reward, split=shown.plan.split), "value")
         fit(axis, "y", values + column(of_panel, "mean"), of_panel)
         axis.set_xticks(sorted(shown.steps))
@@ -124,9 +124,9 @@ def steps_plot(shown: Shown, folder: Path) -> str:
 
 
 def pareto_plot(shown: Shown, folder: Path) -> str | None:
-    """Draw each trained reward against each held-out one: means with their intervals, every seed as a dot.
+    """Draw each trained reward against each held-out one: means with their intervals, each seed as a dot.
 
-    A row has a variant and a trained reward. Without two rewards there is nothing to draw, and None is returned.
+    A row shows one variant and trained reward. It returns None if there are fewer than two rewards.
     """
     places = {
         (variant, trained): [other for reward, other in shown.against(variant) if reward == trained]
@@ -168,7 +168,7 @@ def _pareto_point(axis: Axes, shown: Shown, place: tuple[str, str, str], method:
 
 
 def _panels(grid: list[list[Axes]], shown: Shown) -> Iterator[tuple[Axes, str, str, bool]]:
-    """Yield an axis for each variant and reward, and whether it is the first of its row; others are switched off."""
+    """Yield an axis for each variant and reward, and whether it is the first of its row; hide the other axes."""
     columns, rows = len(grid[0]), len(grid) // len(shown.variants)
     for block, variant in enumerate(shown.variants):
         for place in range(rows * columns):

@@ -1,4 +1,4 @@
-"""Prefect: a plan as the flow `compare`, each of its runs a task that waits for the process that does it."""
+"""Prefect: a plan as the flow `compare`, with one task per run, which waits for the run's process."""
 
 import re
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from flows.compare.workers import RunFailedError, Workers
 
 
 def bring_as_flow(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
-    """Bring runs to their end as tasks that are named after them, as `mix_grpo-two-rewards-s101`.
+    """Finish runs as tasks with their names, e.g. `mix_grpo-two-rewards-s101`.
 
-    A run that fails is a failed task, and the flow has failed then; the others come to their end.
+    A run that fails is a failed task, and the flow fails; the other runs continue to their end.
     """
     number = min(comparison.plan.processes, len(missing))
 
@@ -42,7 +42,7 @@ def bring_as_flow(comparison: Comparison, missing: Sequence[Placed], progress: P
     try:
         named(body)()
     except RunFailedError:
-        if not progress.failed:  # these are told at the end of the command
+        if not progress.failed:  # the command reports these at its end
             raise
 
 
@@ -58,5 +58,5 @@ def _submitted(workers: Workers, comparison: Comparison, placed: Placed) -> Pref
 
 
 def _key(name: str) -> str:
-    """Return the name of an artifact: lower case, digits and dashes."""
+    """Return the key of an artifact: lower case, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"compare-{name.lower()}").strip("-")

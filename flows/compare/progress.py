@@ -1,4 +1,4 @@
-"""What a person sees while the runs of a plan go on: a line for each that has ended."""
+"""Progress of a plan on the console: a line for each run that has ended."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from flows.compare.stored import Placed, measured
 
 
 class Progress:
-    """A line for each run that has ended, with its headline figure and the time that the others may take.
+    """Prints a line for each run that has ended, with its headline figure and the estimated time left.
 
     Example: `12/25 mix_grpo, seed 103: 63 s, rule_strict .612; about 6:30 left`.
     """
@@ -19,35 +19,35 @@ class Progress:
         self._first = self._ended = self._total - missing
         self._began, self._metric = time.monotonic(), comparison.plan.metric
         self.failed: dict[str, str] = {}
-        """What went wrong, by the name of the run."""
+        """Error messages, by the name of the run."""
         self.rows: list[dict[str, str]] = []
-        """What was told of each run, as a table."""
-        told = f"{missing} to go, {min(comparison.plan.processes, missing)} at a time" if missing else "all of them"
-        _say(f"{comparison.path}: {self._first} of {self._total} runs are done, {told}")
+        """The line of each run, as a table."""
+        rest = f"{missing} to go, {min(comparison.plan.processes, missing)} at a time" if missing else "all of them"
+        _print(f"{comparison.path}: {self._first} of {self._total} runs are done, {rest}")
 
     def succeeded(self, placed: Placed, seconds: float) -> None:
-        """Tell of a run that has come to its end."""
-        found = measured(placed)
-        if found is None:
-            self.failed_with(placed, "it has ended and is not whole; give the same command again")
+        """Report a finished run."""
+        run = measured(placed)
+        if run is None:
+            self.failed_with(placed, "it has ended and is not complete; run the same command again")
             return
-        last = {"policy_round": len(found.rounds), "split": placed.split, "reward": self._metric}
-        value = pick(found.scores, **last)[0]["value"]
-        self._tell(placed, f"{seconds:.0f} s, {self._metric} {value:.3f} on {placed.split}")
+        last = {"policy_round": len(run.rounds), "split": placed.split, "reward": self._metric}
+        value = pick(run.scores, **last)[0]["value"]
+        self._report(placed, f"{seconds:.0f} s, {self._metric} {value:.3f} on {placed.split}")
 
     def failed_with(self, placed: Placed, error: str) -> None:
-        """Tell of a run that has failed, and keep it for the end."""
+        """Report a failed run, and keep its error for the end."""
         self.failed[placed.cell.name] = f"{error} (log: {placed.log(self._comparison.name)})"
-        self._tell(placed, f"failed: {error.splitlines()[0]}")
+        self._report(placed, f"failed: {error.splitlines()[0]}")
 
-    def _tell(self, placed: Placed, told: str) -> None:
+    def _report(self, placed: Placed, result: str) -> None:
         self._ended += 1
-        self.rows.append({"run": placed.cell.name, "key": placed.key, "told": told})
+        self.rows.append({"run": placed.cell.name, "key": placed.key, "told": result})
         each = (time.monotonic() - self._began) / (self._ended - self._first)
         left = int(each * (self._total - self._ended))
         more = f"; about {left // 60}:{left % 60:02d} left" if left else ""
-        _say(f"{self._ended}/{self._total} {placed.cell.name}: {told}{more}")
+        _print(f"{self._ended}/{self._total} {placed.cell.name}: {result}{more}")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

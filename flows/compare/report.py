@@ -1,4 +1,4 @@
-"""The report of a comparison: report.html, report.md, CSV files, plots to print, metrics.json, best.yaml."""
+"""The report of a comparison: report.html, report.md, CSV files, plots for print, metrics.json, best.yaml."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,18 +42,18 @@ from stages.disk.files import make_folder, write_json, write_text
 
 _FORMATS = ("html", "md")
 _CURVES = (
-    "Held-out captions as training goes on: mean over seeds, and the band of the 95 % t-interval. Evaluations compare "
-    "methods exactly, seconds also what they cost on this machine."
+    "Held-out captions during training: mean over seeds, and the band of the 95 % t-interval. Evaluations compare "
+    "methods exactly, seconds also show their cost on this machine."
 )
 _PARETO = (
     "Each method's mean with its intervals, each seed a dot, the base a cross. Up and to the right is better; a method "
-    "that goes right and not up has learned the trained reward at the cost of what it was not trained on."
+    "to the right of the base but not above it has learned the trained reward at the cost of the held-out ones."
 )
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What is written as CSV."""
+    """The tables that the report writes as CSV."""
 
     runs: Rows
     final: Rows
@@ -61,12 +61,12 @@ class Tables:
     curves: Rows
     cost: Rows
     tuning: Rows
-    """The metric at every point of the grid, on the captions that choose; nothing where there is no grid."""
+    """The metric at every point of the grid, on the tuning captions; empty if there is no grid."""
     best: Rows
 
     @classmethod
     def of(cls, plan: ComparisonPlan, whole: Sequence[Measured]) -> "Tables":
-        """Return the tables of runs that are whole."""
+        """Return the tables of complete runs."""
         runs = runs_table(whole)
         tuning = tuning_table(runs, whole, plan) if plan.grid else []
         best = best_of(tuning)
@@ -82,7 +82,7 @@ class Tables:
 
 
 def write_report(comparison: Comparison, whole: Sequence[Measured], out: Path) -> None:
-    """Write the report of those runs of a comparison that are whole into a folder, which is made."""
+    """Write the report of the complete runs of a comparison into a folder; create the folder."""
     make_folder(out)
     plan, tables = comparison.plan, Tables.of(comparison.plan, whole)
     for name, rows in vars(tables).items():
@@ -100,15 +100,15 @@ def write_report(comparison: Comparison, whole: Sequence[Measured], out: Path) -
     sections.append(origin_section([each.links for each in whole], command))
     done = {each.placed.key for each in whole}
     missing = [placed.cell.name for placed in comparison.runs if placed.key not in done]
-    said = {"plan": plan, "text": comparison.path.read_text(), "sections": sections, "missing": missing}
+    context = {"plan": plan, "text": comparison.path.read_text(), "sections": sections, "missing": missing}
     for form in _FORMATS:
         template = files("flows").joinpath(f"templates/compare.{form}").read_text()
         page = Environment(autoescape=form == "html", trim_blocks=True, lstrip_blocks=True).from_string(template)
-        write_text(out / f"report.{form}", page.render(**said, lead=_lead(plan, whole)))
+        write_text(out / f"report.{form}", page.render(**context, lead=_lead(plan, whole)))
 
 
 def _sections(shown: Shown, tables: Tables, whole: Sequence[Measured], out: Path) -> list[Section]:
-    """Draw the plots and return what the report says, in its order."""
+    """Draw the plots and return the sections of the report, in order."""
     plan = shown.plan
     final_plot(shown, out)
     sections = [final_section(shown)]
@@ -121,8 +121,8 @@ def _sections(shown: Shown, tables: Tables, whole: Sequence[Measured], out: Path
         sections.append(steps_section(shown, steps_plot(shown, out)))
     sections.append(Section("Over training", [_CURVES], pictures=_curves(shown, out)))
     if drawn := pareto_plot(shown, out):
-        pictures = [(drawn, "Trained rewards against those that were not trained on")]
-        sections.append(Section("What was trained against what was not", [_PARETO], pictures=pictures))
+        pictures = [(drawn, "Trained rewards against held-out rewards")]
+        sections.append(Section("Trained against held out", [_PARETO], pictures=pictures))
     if pictures := _pictures(shown, whole, out):
         sections.append(Section("The same captions from the same noise", pictures=pictures))
     sections.append(cost_section(at_best(tables.cost, tables.best, plan) if tables.best else tables.cost, plan))
@@ -130,17 +130,17 @@ def _sections(shown: Shown, tables: Tables, whole: Sequence[Measured], out: Path
 
 
 def _curves(shown: Shown, out: Path) -> list[tuple[str, str]]:
-    there = [variant for variant in shown.variants if pick(shown.curves, variant=variant)]
-    return [(curves_plot(shown, v, out, _named("curves", v)), ", ".join(filter(None, ["Curves", v]))) for v in there]
+    drawn = [variant for variant in shown.variants if pick(shown.curves, variant=variant)]
+    return [(curves_plot(shown, v, out, _named("curves", v)), ", ".join(filter(None, ["Curves", v]))) for v in drawn]
 
 
 def _pictures(shown: Shown, whole: Sequence[Measured], out: Path) -> list[tuple[str, str]]:
-    """Draw an image grid for each variant, of the first of the seeds that most methods have come to their end with."""
+    """Draw an image grid for each variant, for the first seed with the most complete runs."""
     keys = {row["run_key"] for row in shown.runs}
     drawn: list[tuple[str, str]] = []
     for variant in shown.variants:
-        there = [each for each in whole if each.placed.cell.variant == variant and each.placed.key in keys]
-        by_seed = [[each for each in there if each.placed.cell.seed == seed] for seed in shown.plan.seeds]
+        complete = [each for each in whole if each.placed.cell.variant == variant and each.placed.key in keys]
+        by_seed = [[each for each in complete if each.placed.cell.seed == seed] for seed in shown.plan.seeds]
         methods = list(shown.plan.methods)
         runs = sorted(max(by_seed, key=len), key=lambda each: methods.index(each.placed.cell.method))
         name = images_plot(runs, out, _named("images", variant)) if runs else None
@@ -154,16 +154,16 @@ def _named(name: str, variant: str) -> str:
 
 
 def _lead(plan: ComparisonPlan, whole: Sequence[Measured]) -> str:
-    """Return what was compared, in a sentence or two."""
+    """Return a summary of the comparison in two sentences."""
     points = len({tuple(map(point_text, each.placed.cell.point.values())) for each in whole})
     parts = {"method": len(plan.methods), "variant": len(plan.variants), "point of a grid": points * bool(plan.grid)}
     parts["seed"] = len(plan.seeds)
-    told = " × ".join(f"{number} {_plural(name, number)}" for name, number in parts.items() if number)
+    size = " × ".join(f"{number} {_plural(name, number)}" for name, number in parts.items() if number)
     params = whole[0].placed.by.evaluate
     noises = f"{params.num_noises} {_plural('noise', params.num_noises)} each"
     return (
-        f"{told}. Each run is trained for as many whole rounds as {plan.budget:,} transformer evaluations pay for "
-        f"(forward 1, forward and backward 3); its last policy is judged on {params.num_prompts} {plan.split} "
+        f"{size}. Each run trains for as many whole rounds as {plan.budget:,} transformer evaluations pay for "
+        f"(forward 1, forward and backward 3); its last policy is evaluated on {params.num_prompts} {plan.split} "
         f"captions, {noises}."
     )
 

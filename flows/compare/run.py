@@ -1,4 +1,4 @@
-"""`g2rpo compare`: bring every run of a plan to its end, several at a time, and write the report of them."""
+"""`g2rpo compare`: finish every run of a plan, several at a time, and write the report."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,24 +13,24 @@ from flows.tracking.observer import require_tracking
 
 
 def compare(path: Path, out: Path | None) -> str:
-    """Bring every run of a plan to its end, and write the report; return what to tell.
+    """Finish every run of a plan, and write the report; return a message for the user.
 
     Args:
         path: The plan.
         out: Folder of the report; None is outputs/compare/<name of the plan>.
 
     Raises:
-        ValueError: If the plan is refused, or a run has failed; the report is then of the others.
+        ValueError: If the plan is not valid, or a run fails; the report then shows the other runs.
     """
     comparison = Comparison.of(path)
-    found = {placed.key: measured(placed) for placed in comparison.runs}
-    missing = [placed for placed in comparison.runs if found[placed.key] is None]
+    runs = {placed.key: measured(placed) for placed in comparison.runs}
+    missing = [placed for placed in comparison.runs if runs[placed.key] is None]
     progress = Progress(comparison, len(missing))
     if missing:
         _bring(comparison, missing, progress)
-        found |= {placed.key: measured(placed) for placed in missing}
+        runs |= {placed.key: measured(placed) for placed in missing}
     folder = out or Path("outputs/compare") / comparison.name
-    whole = [each for each in found.values() if each is not None]
+    whole = [each for each in runs.values() if each is not None]
     if whole:
         write_report(comparison, whole, folder)
     if progress.failed:
@@ -39,7 +39,7 @@ def compare(path: Path, out: Path | None) -> str:
 
 
 def bring_plainly(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
-    """Bring runs to their end without Prefect."""
+    """Finish runs without Prefect."""
     number = min(comparison.plan.processes, len(missing))
     with ThreadPoolExecutor(number) as threads, Workers(number) as workers:
         futures = {threads.submit(workers.run, comparison.task(placed)): placed for placed in missing}
@@ -65,9 +65,9 @@ def _bring(comparison: Comparison, missing: Sequence[Placed], progress: Progress
 
 
 def _failures(progress: Progress, whole: Sequence[Measured], folder: Path) -> str:
-    told = "\n".join(f"  {name}: {error}" for name, error in progress.failed.items())
-    rest = f"The report in {folder} is of the {len(whole)} others." if whole else "There is no report."
+    failed = "\n".join(f"  {name}: {error}" for name, error in progress.failed.items())
+    rest = f"The report in {folder} shows the {len(whole)} others." if whole else "There is no report."
     return (
-        f"Every run of the plan must come to its end, {len(progress.failed)} failed:\n{told}\n{rest} Mend what "
-        "is told, then give the same command again: what is done is kept."
+        f"Every run of the plan must finish, {len(progress.failed)} failed:\n{failed}\n{rest} Fix "
+        "the causes, then run the same command again: finished runs are kept."
     )

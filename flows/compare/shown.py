@@ -1,4 +1,4 @@
-"""What the plots of a comparison draw: the tables of its runs, of a grid the best points only."""
+"""Data for the plots of a comparison: the tables of its runs, in a grid only the best points."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from flows.compare.tables import at_best
 
 @dataclass(frozen=True)
 class Shown:
-    """Tables as in `flows.compare.tables`, of a grid each method's best point and the base there."""
+    """Tables as in `flows.compare.tables`; in a grid only each method's best point and the base there."""
 
     plan: ComparisonPlan
     rewards: Sequence[str]
-    """The metric first."""
+    """All rewards, the metric first."""
     trained: Mapping[str, Sequence[str]]
     """Rewards trained on, by variant."""
     runs: Rows
@@ -25,51 +25,51 @@ class Shown:
 
     @classmethod
     def of(cls, plan: ComparisonPlan, whole: Sequence[Measured], best: Rows, *tables: Rows) -> "Shown":
-        """Return what is drawn of the tables runs, final and curves.
+        """Return the rows to draw of the tables runs, final and curves.
 
         Args:
             plan: The plan.
-            whole: Its runs that are whole.
-            best: The best point of each method and variant; nothing where the plan has no grid.
-            tables: In this order.
+            whole: Its complete runs.
+            best: The best point of each method and variant; empty if the plan has no grid.
+            tables: runs, final and curves, in this order.
         """
         rewards = dict.fromkeys([plan.metric, *(name for each in whole for name in each.placed.by.evaluate.rewards)])
         trained: dict[str, dict[str, None]] = {variant: {} for variant in list(plan.variants) or [""]}
         for each in whole:
             trained[each.placed.cell.variant] |= dict.fromkeys(trained_on(each.placed))
-        chosen = [at_best(table, best, plan) for table in tables] if best else tables
-        return cls(plan, list(rewards), {name: list(rewards) for name, rewards in trained.items()}, *chosen)
+        drawn = [at_best(table, best, plan) for table in tables] if best else tables
+        return cls(plan, list(rewards), {name: list(rewards) for name, rewards in trained.items()}, *drawn)
 
     @property
     def look(self) -> Look:
-        """Of its methods."""
+        """Colours and marks of the methods."""
         return Look(list(self.plan.methods))
 
     @property
     def variants(self) -> list[str]:
-        """Their names; one that is empty where the plan has none."""
+        """The names of the variants; one empty name if the plan has none."""
         return list(self.trained)
 
     @property
     def steps(self) -> list[int]:
-        """Numbers of inference steps of the final figures, the headline's first."""
+        """Numbers of inference steps in the final figures, that of the headline first."""
         return distinct(self.final, "num_steps")
 
     def title(self, reward: str, variant: str) -> str:
-        """Return what a panel is headed by. Example: `judge_a (trained on)`, and below it `two rewards`."""
+        """Return the title of a panel. Example: `judge_a (trained on)`, and below it `two rewards`."""
         return f"{reward}{self.mark(reward, variant)}" + (f"\n{variant}" if variant else "")
 
     def mark(self, reward: str, variant: str) -> str:
-        """Return what marks a reward that was trained on."""
+        """Return the mark of a reward, which is empty if it is not trained on."""
         return " (trained on)" if reward in self.trained[variant] else ""
 
     def bases(self, variant: str, reward: str) -> list[float]:
-        """Return the base's values; one, but where methods are judged in ways of their own."""
+        """Return the base's values; usually one, more if methods are evaluated differently."""
         rows = pick(self.final, variant=variant, reward=reward, num_steps=self.steps[0])
         return distinct((row for row in rows if row["method"] not in self.plan.methods), "mean")
 
     def against(self, variant: str) -> Iterator[tuple[str, str]]:
-        """Yield each trained reward with each held-out one; without any held out, with the other trained ones."""
+        """Yield pairs of each trained reward and each held-out one; if none is held out, pairs of trained ones."""
         trained = [reward for reward in self.rewards if reward in self.trained[variant]]
         held_out = [reward for reward in self.rewards if reward not in trained]
         for place, reward in enumerate(trained):

@@ -10,9 +10,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
 LEVEL = 0.95
-"""Of the intervals."""
+"""Confidence level of the intervals."""
 _ROUNDING = 1e-12
-"""Differences that spread by less than this share of the values are equal: shares as k / 292 are rounded."""
+"""Differences with a std below this share of the values count as equal: fractions such as k / 292 are rounded."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Summary:
     n: int
     mean: float
     std: float
-    """With n - 1; nan of one value."""
+    """With n - 1; nan for one value."""
     low: float
-    """Lower end of the t-interval of the mean; nan of one value."""
+    """Lower end of the t-interval of the mean; nan for one value."""
     high: float
 
     @property
@@ -35,17 +35,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Differences by seed of a method to another. Example: of (1, 2, 3) difference 2, t 3.46, p .074."""
+    """Differences by seed between a method and another. Example: of (1, 2, 3) difference 2, t 3.46, p .074."""
 
     difference: Summary
     p: float
-    """Two-sided, of Student's paired t-test that the mean difference is 0; nan of one pair, or of equal differences."""
+    """Two-sided, of Student's paired t-test that the mean difference is 0; nan for one pair or equal differences."""
 
 
 def summary(values: Sequence[float]) -> Summary:
     """Return mean and t-interval, mean +- t_{n-1, .975} std / sqrt(n), of at least one value.
 
-    The interval is that of a mean of normal values. Equal values have one of no width, a single value has none.
+    The interval assumes normal values. It has zero width for equal values; a single value has none.
     """
     n, mean = len(values), float(np.mean(values))
     if n == 1:
@@ -57,8 +57,7 @@ def summary(values: Sequence[float]) -> Summary:
 def paired(values: Sequence[float], reference: Sequence[float]) -> Paired:
     """Return the differences of values to a reference, seed by seed, and the p of t = mean / (std / sqrt(n)).
 
-    Equal differences are no test: a few captions give them by chance, and a t without spread would be infinite. They
-    are equal up to the rounding of the values.
+    Equal differences (up to rounding) give no test: a few captions produce them by chance, and t would be infinite.
     """
     difference = summary(np.subtract(values, reference).tolist())
     if difference.n == 1 or difference.std <= _ROUNDING * np.abs([values, reference]).max():
@@ -67,7 +66,7 @@ def paired(values: Sequence[float], reference: Sequence[float]) -> Paired:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values of one family as Holm corrects them; a nan is no test, counts for none and stays.
+    """Return Holm-corrected p-values of one family; a nan is no test, does not count and stays nan.
 
     The i-th smallest of m becomes
 

@@ -1,4 +1,4 @@
-"""What of a plan lies in the store: which runs are whole, found without loading a model, and what is told of them."""
+"""Runs of a plan in the store: which are complete, without loading a model, and their data for the report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,20 +31,20 @@ class Placed:
     cell: Cell
     run: Run
     split: str
-    """Of the final figures."""
+    """The split of the final figures."""
 
     @classmethod
     def of(cls, cell: Cell, split: str, *, device: str) -> "Placed":
-        """Return where the run of a cell lies, or will lie, by its fingerprint.
+        """Return a cell with the folder of its run, which need not exist, by its fingerprint.
 
         Raises:
-            ValueError: If base weights, rewards or prompts cannot be had.
+            ValueError: If base weights, rewards or prompts are not available.
         """
         return cls(cell, run_of(Fingerprint.of(cell.params, device)), split)
 
     @property
     def key(self) -> str:
-        """The run's key, there or not."""
+        """The run's key, whether the run exists or not."""
         return self.run.path.name
 
     @cached_property
@@ -54,48 +54,48 @@ class Placed:
 
     @property
     def judged(self) -> Path:
-        """Where the final evaluation of the last policy lies."""
+        """Folder of the final evaluation of the last policy."""
         return self.run.evaluation_folder(self.cell.params.run.rounds, self.split)
 
     @cached_property
     def base(self) -> Path:
-        """Where the base's evaluation by the same parameters lies, once for all runs that share it."""
+        """Folder of the base's evaluation by the same parameters, which runs share."""
         return base_folder(self.by)
 
     def log(self, plan: str) -> Path:
-        """Return the file of what the run says while it goes on."""
+        """Return the log file of the run."""
         return store_root() / "compare" / slug(plan) / f"{self.cell.slug}-{self.key}.log"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A whole run, as far as a report tells of it."""
+    """The data of a complete run for the report."""
 
     placed: Placed
     rounds: list[dict[str, float]]
-    """Metrics of the rounds that the budget pays for."""
+    """Metrics of the rounds within the budget."""
     scores: Rows
-    """On evaluate.split as training went on, policy_round 0 the base, and the final ones. A row is the mean of a
-    reward over an evaluation's prompts, as policy_round 10, split "tuning", num_steps 8, reward "rule_strict",
-    value .61, prompts 64."""
+    """Evaluations on evaluate.split during training, the base as policy_round 0, and the final one. A row is the mean
+    of a reward over an evaluation's prompts, e.g. policy_round 10, split "tuning", num_steps 8, reward
+    "rule_strict", value .61, prompts 64."""
     base: Rows
-    """Of the base on the final split."""
+    """Evaluation of the base on the final split."""
     links: dict[str, str]
-    """The ids of its last session, as `git_commit`, `machine`."""
+    """The ids of its last session, e.g. `git_commit`, `machine`."""
 
 
 def base_folder(by: Params) -> Path:
-    """Return the folder of the store in which the base's evaluation by these parameters lies.
+    """Return the folder in the store of the base's evaluation by these parameters.
 
-    It is named by all that the pictures and their scores come from.
+    Its name is a digest of all that determines the pictures and their scores.
     """
     origins = {"policy": policy_digest(by)} | stage_origins(EVALUATE, by)
-    found = {"parameters": EVALUATE.parameters(by, 0), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
-    return store_root() / "bases" / value_digest(found | {"device": run_device(by).type})[:16]
+    inputs = {"parameters": EVALUATE.parameters(by, 0), "origins": origins, "algorithm_version": ALGORITHM_VERSION}
+    return store_root() / "bases" / value_digest(inputs | {"device": run_device(by).type})[:16]
 
 
 def is_judged(folder: Path) -> bool:
-    """Whether a folder, named by what it comes from, holds a whole evaluation, every file as it was written."""
+    """Whether a folder holds a complete evaluation, with every file as it was written."""
     manifest = read_manifest(folder, EVALUATE)
     if manifest is None or not all_there(manifest, folder):
         return False
@@ -108,9 +108,9 @@ def is_judged(folder: Path) -> bool:
 
 
 def measured(placed: Placed) -> Measured | None:
-    """Return what is told of a run that has come to its end and has been judged; None while something lacks.
+    """Return the data of a finished and evaluated run; None if something is missing.
 
-    A file that is damaged lacks: the run mends it when it goes on.
+    A damaged file counts as missing: the run repairs it when it continues.
     """
     params, run = placed.cell.params, placed.run
     last = params.run.rounds
@@ -118,13 +118,13 @@ def measured(placed: Placed) -> Measured | None:
         if not run.path.is_dir() or run.num_finished < last or not is_judged(placed.base):
             return None
         due = [number for number in range(last + 1) if number % params.evaluate.every == 0 or number == last]
-        there = [number for number in due if is_done(run, EVALUATE, number, params)]
-        if any(not missing_files(run.policy_folder(number)) for number in due if number not in there):
-            return None  # they are judged when the run goes on; of the others the policy was let go
-        if last not in there or not is_done(run, EVALUATE, last, placed.by) or not is_judged(placed.judged):
+        done = [number for number in due if is_done(run, EVALUATE, number, params)]
+        if any(not missing_files(run.policy_folder(number)) for number in due if number not in done):
+            return None  # the run evaluates them when it continues; the policies of the others are pruned
+        if last not in done or not is_done(run, EVALUATE, last, placed.by) or not is_judged(placed.judged):
             return None
         split = params.evaluate.split
-        scores = [row for number in there for row in _scores(number, split, run.evaluation_folder(number, split))]
+        scores = [row for number in done for row in _scores(number, split, run.evaluation_folder(number, split))]
         if placed.split != split:
             scores += _scores(last, placed.split, placed.judged)
         return Measured(placed, run.metrics()[:last], scores, _scores(0, placed.split, placed.base), run.links)
@@ -140,6 +140,6 @@ def _scores(policy_round: int, split: str, folder: Path) -> Rows:
 
 
 def trained_on(placed: Placed) -> Iterator[str]:
-    """Yield the rewards that a run is trained on, those of weight 0 left out."""
+    """Yield the rewards that a run is trained on, without those of weight 0."""
     weights: dict[str, Any] = dict(placed.cell.params.integrate.reward_weights)
     yield from (name for name in placed.cell.params.score.rewards if weights.get(name, 1.0))

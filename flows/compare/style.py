@@ -1,4 +1,4 @@
-"""How the plots of a comparison look: the same colour and mark for a method everywhere, and files to print."""
+"""The style of a comparison's plots: the same colour and mark for a method everywhere, and files for print."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -15,14 +15,14 @@ from flows.common.rows import Rows
 from stages.disk.files import atomic
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#444444")
-"""Okabe and Ito's, which the colour-blind tell apart, without yellow."""
+"""The palette of Okabe and Ito, safe for colour-blind readers, without yellow."""
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 BASE_COLOUR = "#777777"
 _FORMATS = ("png", "svg")
 _REACH = 0.5
-"""How far intervals may widen an axis at either end, in parts of what the points need."""
+"""How far intervals may widen an axis at either end, as a share of the points' range."""
 _LETTER_INCHES, _KEY_INCHES = 0.07, 0.55
-"""Of a letter, and of what stands beside a text in a key."""
+"""Width of a letter, and of the marker and space beside a label of the legend."""
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -50,7 +50,7 @@ class Look:
 
 
 def print_style() -> AbstractContextManager[None]:
-    """Return a context in which plots are drawn and written as they are to be printed."""
+    """Return a context that draws and writes plots for print."""
     return mpl.rc_context(_STYLE)
 
 
@@ -60,7 +60,7 @@ def figure_of(width: float, height: float) -> Figure:
 
 
 def panels(figure: Figure, rows: int, columns: int, **how: Any) -> list[list[Axes]]:
-    """Return axes, a list a row."""
+    """Return axes, one list per row."""
     return figure.subplots(rows, columns, squeeze=False, **how).tolist()
 
 
@@ -74,19 +74,19 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 
 
 def error_of(rows: Rows) -> list[list[float]]:
-    """Return how far intervals reach below and above their means, as `errorbar` takes it; 0 where there is none."""
+    """Return how far intervals reach below and above their means, for `errorbar`; 0 without an interval."""
     reach = [(row["mean"] - row["low"], row["high"] - row["mean"]) for row in rows]
     return [[0.0 if isnan(side) else side for side in sides] for sides in zip(*reach, strict=True)]
 
 
 def fit(axis: Axes, along: str, points: Sequence[float], rows: Rows) -> None:
-    """Have an axis show all points, and intervals as far as they do not hide them: of few seeds they are very wide.
+    """Set the limits of an axis to show all points, and intervals partly: those of few seeds are very wide.
 
     Args:
         axis: The axis.
         along: "x" or "y".
-        points: What must be seen, at least one.
-        rows: With low and high; an interval that reaches further than the axis is cut at its edge.
+        points: Values that must be visible, at least one.
+        rows: Rows with low and high; an interval beyond the axis is cut at its edge.
     """
     least, most = min(points), max(points)
     reach = _REACH * ((most - least) or abs(most) or 1.0)
@@ -97,7 +97,7 @@ def fit(axis: Axes, along: str, points: Sequence[float], rows: Rows) -> None:
 
 
 def key_below(figure: Figure) -> None:
-    """Give a figure one key for all its axes, below them, in as many rows as it needs."""
+    """Give a figure one legend for all its axes, below them, in as many rows as needed."""
     pairs = [axis.get_legend_handles_labels() for axis in figure.axes]
     unique = {label: handle for handles, labels in pairs for handle, label in zip(handles, labels, strict=True)}
     columns = figure.get_figwidth() / (_KEY_INCHES + text_inches(unique))
@@ -105,5 +105,5 @@ def key_below(figure: Figure) -> None:
 
 
 def text_inches(texts: Iterable[str]) -> float:
-    """Return about how wide the longest of some texts is."""
+    """Return the approximate width of the longest text."""
     return _LETTER_INCHES * max(len(text) for text in texts)

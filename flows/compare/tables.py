@@ -15,11 +15,11 @@ from stages.readings.budget import method_evaluations
 
 SPENT = ("evaluations", "cpu_seconds", "wall_seconds")
 _OF = ["num_steps", "reward"]
-"""What a figure is of, beside method, variant and point."""
+"""Keys of a figure, in addition to method, variant and point."""
 
 
 def runs_table(whole: Sequence[Measured]) -> Rows:
-    """Return a row for each run, split, number of inference steps and reward: the last policy's, and the run's cost."""
+    """Return one row per run, split, number of inference steps and reward: the last policy's value, the run's cost."""
     return [
         _arm(each) | _cost(each) | {name: value for name, value in row.items() if name != "policy_round"}
         for each in whole
@@ -37,7 +37,7 @@ def base_table(whole: Sequence[Measured]) -> Rows:
 def final_table(runs: Rows, bases: Rows, plan: ComparisonPlan) -> Rows:
     """Return mean, std, interval and n over seeds for each method, variant, point, inference steps and reward.
 
-    The base is judged once, so it has no interval. It is one method where all are of one base, else one for each.
+    The base is evaluated once, so it has no interval. It is one method if all share a base, else one per base.
     """
     final: Rows = []
     for key, group in grouped(bases, [*_keys(plan)[1:], *_OF]):
@@ -52,8 +52,8 @@ def final_table(runs: Rows, bases: Rows, plan: ComparisonPlan) -> Rows:
 def paired_table(runs: Rows, plan: ComparisonPlan) -> Rows:
     """Return the differences to the reference by seed, on the final split, each with its test.
 
-    `p_holm` is corrected within a reward and number of inference steps, over methods and variants; the intervals are
-    of one comparison each.
+    `p_holm` is corrected within a reward and number of inference steps, over methods and variants; each interval
+    is for one comparison.
     """
     rows: Rows = []
     others = [name for name in plan.methods if name != plan.reference]
@@ -62,10 +62,10 @@ def paired_table(runs: Rows, plan: ComparisonPlan) -> Rows:
         for method in others:
             both = by_seed.reindex(columns=[method, plan.reference]).dropna()
             if len(both):
-                found = paired(both[method].tolist(), both[plan.reference].tolist())
-                differs = vars(found.difference)
+                test = paired(both[method].tolist(), both[plan.reference].tolist())
+                differs = vars(test.difference)
                 row = {"method": method, "reference": plan.reference} | key | {"difference": differs["mean"]}
-                rows.append(row | {name: differs[name] for name in ("std", "low", "high", "n")} | {"p": found.p})
+                rows.append(row | {name: differs[name] for name in ("std", "low", "high", "n")} | {"p": test.p})
     for _, family in grouped(rows, _OF):
         for row, corrected in zip(family, holm(column(family, "p")), strict=True):
             row["p_holm"] = corrected
@@ -73,7 +73,7 @@ def paired_table(runs: Rows, plan: ComparisonPlan) -> Rows:
 
 
 def curves_table(whole: Sequence[Measured]) -> Rows:
-    """Return the held-out figures that were made as training went on, with what it had spent by then."""
+    """Return the held-out figures during training, with the cost of training up to then."""
     rows: Rows = []
     for each in whole:
         spent = {name: [0.0, *accumulate(values)] for name, values in _spent(each).items()}
@@ -84,9 +84,9 @@ def curves_table(whole: Sequence[Measured]) -> Rows:
 
 
 def cost_table(whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:
-    """Return what a run of each method, variant and point spent in training, as means over seeds.
+    """Return the training cost of a run of each method, variant and point, as means over seeds.
 
-    `evaluations_per_prompt` holds rollout, completion and update; peak_bytes is the largest of a stage.
+    `evaluations_per_prompt` includes rollout, completion and update; peak_bytes is the largest of a stage.
     """
     order = sorted(whole, key=lambda each: list(plan.methods).index(each.placed.cell.method))
     rows = [_arm(each) | _cost(each) | _size(each) for each in order]
@@ -97,18 +97,18 @@ def cost_table(whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:
 def tuning_table(runs: Rows, whole: Sequence[Measured], plan: ComparisonPlan) -> Rows:
     """Return the metric of each method, variant and point on evaluate.split, over seeds."""
     params = whole[0].placed.cell.params.evaluate
-    found = pick(runs, split=params.split, reward=plan.metric, num_steps=params.num_steps[0])
-    said = {"metric": plan.metric, "split": params.split}
-    return [key | vars(summary(column(group, "value"))) | said for key, group in grouped(found, _keys(plan))]
+    rows = pick(runs, split=params.split, reward=plan.metric, num_steps=params.num_steps[0])
+    labels = {"metric": plan.metric, "split": params.split}
+    return [key | vars(summary(column(group, "value"))) | labels for key, group in grouped(rows, _keys(plan))]
 
 
 def best_of(tuning: Rows) -> Rows:
-    """Return the point of the grid with the highest mean, for each method and variant, of those with the most seeds."""
+    """Return the point of the grid with the most seeds, then the highest mean, for each method and variant."""
     return [max(group, key=lambda row: (row["n"], row["mean"])) for _, group in grouped(tuning, ["method", "variant"])]
 
 
 def at_best(rows: Rows, best: Rows, plan: ComparisonPlan) -> Rows:
-    """Return the rows that are of the best points; the base's at that of the variant's first method."""
+    """Return the rows at the best points; for the base, that of the variant's first method."""
     points = {(row["method"], row["variant"]): [row[key] for key in plan.grid] for row in best}
     of_base = {row["variant"]: [row[key] for key in plan.grid] for row in reversed(best)}
     return [
@@ -119,7 +119,7 @@ def at_best(rows: Rows, best: Rows, plan: ComparisonPlan) -> Rows:
 
 
 def point_text(value: Any) -> Any:
-    """Return a value of the grid as a table holds it: a number or text as it is, a list as JSON."""
+    """Return a value of the grid for a table: a number or text as it is, a list as JSON."""
     return value if isinstance(value, int | float | str) else json.dumps(value)
 
 
@@ -135,8 +135,8 @@ def _arm(each: Measured) -> Row:
 
 def _spent(each: Measured) -> dict[str, list[float]]:
     seconds = [sum(value for name, value in row.items() if name.startswith("seconds/")) for row in each.rounds]
-    asked = [float(method_evaluations(each.placed.cell.params, number)) for number in range(len(each.rounds))]
-    return dict(zip(SPENT, (asked, column(each.rounds, SPENT[1]), seconds), strict=True))
+    evaluations = [float(method_evaluations(each.placed.cell.params, number)) for number in range(len(each.rounds))]
+    return dict(zip(SPENT, (evaluations, column(each.rounds, SPENT[1]), seconds), strict=True))
 
 
 def _cost(each: Measured) -> Row:

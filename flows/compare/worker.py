@@ -1,6 +1,6 @@
-"""A process that brings runs to their end, one after another: tasks on standard input, answers on standard output.
+"""A process that finishes runs one after another: tasks on standard input, answers on standard output.
 
-Both are lines of JSON. What the runs say goes to the log that a task names. The process ends with its parent.
+Both are lines of JSON. The output of a run goes to the log that its task names. The process ends with its parent.
 """
 
 import gc
@@ -16,21 +16,21 @@ from typing import Any, TextIO
 from flows.common.processes import end_with_parent
 
 _ORDINARY = (ValueError, FloatingPointError, OSError)
-"""Errors after which the process is as good as new."""
+"""Errors after which the process can do more tasks."""
 
 
 def work(tasks: TextIO, answers: TextIO) -> None:
-    """Answer each task with `{"error": null}` or with what went wrong, `last` if the process ends thereafter."""
+    """Answer each task with `{"error": null}` or an error message, and `last` if the process ends after it."""
     for line in tasks:
         task = json.loads(line)
         error, last = None, False
-        _say_to(Path(task["log"]))
+        _redirect_to(Path(task["log"]))
         try:
             bring(task)
-        except Exception as found:  # one run's failure is told, the others go on
-            error, last = str(found) or type(found).__name__, not isinstance(found, _ORDINARY)
+        except Exception as failure:  # the answer reports it, the other runs continue
+            error, last = str(failure) or type(failure).__name__, not isinstance(failure, _ORDINARY)
             traceback.print_exc()
-        gc.collect()  # models of the run
+        gc.collect()  # free the models of the run
         answers.write(json.dumps({"error": error, "last": last}) + "\n")
         answers.flush()
         if last:
@@ -38,11 +38,11 @@ def work(tasks: TextIO, answers: TextIO) -> None:
 
 
 def bring(task: Mapping[str, Any]) -> None:
-    """Bring the run of a task to its end and judge its last policy, and the base unless another run has.
+    """Finish the run of a task and evaluate its last policy, and the base unless another run has done so.
 
     Args:
-        task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, of the final figures; `runs`,
-            folders of the plan's runs.
+        task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, that of the final figures;
+            `runs`, folders of the plan's runs.
     """
     from flows.compare.judge import judge_base, judge_last, take_base
     from flows.training.loop import call_plainly
@@ -56,8 +56,8 @@ def bring(task: Mapping[str, Any]) -> None:
     judge_base(session, task["split"])
 
 
-def _say_to(log: Path) -> None:
-    """Send what this process writes to standard output and error to the end of a file."""
+def _redirect_to(log: Path) -> None:
+    """Append the standard output and error of this process to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
@@ -65,7 +65,7 @@ def _say_to(log: Path) -> None:
 
 
 def main() -> None:
-    """Work until there is nothing more, or the parent is gone."""
+    """Work until the input ends or the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     end_with_parent(signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Processes that live for a whole plan and bring its runs to their end, so that torch is imported once in each.
+"""Processes that live for a whole plan and finish its runs, so that each imports torch once.
 
-Pools of libraries promise less, as was tried. When a process is killed, those of concurrent.futures, loky and Prefect
-fail the runs of all processes. Pebble's fails one run, but waits for ever for a process that ends with status 0,
+Pools of libraries guarantee less, as we tried. When a process is killed, those of concurrent.futures, loky and Prefect
+fail the runs of all processes. Pebble's fails one run, but waits forever for a process that ends with status 0,
 breaks when an idle process dies, and has no call that replaces one process. To stop a run, concurrent.futures waits
 until it ends, before Python 3.14, and loky kills it before it can close.
 """
@@ -21,13 +21,13 @@ _ENDING_SECONDS = 20
 
 
 class RunFailedError(Exception):
-    """A run did not come to its end; the message says why."""
+    """A run did not finish; the message says why."""
 
 
 class Workers:
-    """A number of processes, each started when first needed, and again where one has died.
+    """A number of processes, each started when first needed, and replaced if it dies.
 
-    `run` may be called from as many threads at a time as there are processes; the threads must live as long as they.
+    As many threads as there are processes may call `run` at a time; they must live as long as the processes.
     """
 
     def __init__(self, number: int) -> None:
@@ -41,15 +41,15 @@ class Workers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End all processes; what they work on is told to close first, and stays as it is on disk."""
+        """End all processes; on an error, runs in progress close first and stay on disk."""
         self._closed = True
         for worker in self._started:
-            worker.end(at_once=kind is None)
+            worker.end(terminate=kind is not None)
         for worker in self._started:
             worker.wait()
 
     def run(self, task: Mapping[str, Any]) -> float:
-        """Have a task done by a process that is free, wait for it, and return the seconds that it took.
+        """Let a free process do a task, wait for it, and return its seconds.
 
         Raises:
             RunFailedError: If it failed, or its process died.
@@ -88,7 +88,7 @@ class _Worker:
         """Return the answer to a task.
 
         Raises:
-            EOFError: If the process has died; with how.
+            EOFError: If the process has died; with its signal or status.
         """
         with suppress(BrokenPipeError):
             self._tasks.write(json.dumps(task) + "\n")
@@ -98,13 +98,13 @@ class _Worker:
                 return json.loads(answer)
         code = self._process.wait()
         how = f"by signal {-code}" if code < 0 else f"with status {code}"
-        raise EOFError(f"its process ended {how}, perhaps for want of memory")
+        raise EOFError(f"its process ended {how}, perhaps out of memory")
 
-    def end(self, *, at_once: bool) -> None:
-        """Tell the process that there is nothing more, or to stop where it is."""
+    def end(self, *, terminate: bool) -> None:
+        """Close the input of the process, so that it ends after its task; or terminate it at once."""
         with suppress(OSError):
             self._tasks.close()
-        if not at_once:
+        if terminate:
             self._process.terminate()
 
     def wait(self) -> None:

@@ -1,1 +1,1 @@
-"""Who watches a run beside tracking: the protocol, the console, the log."""
+"""Observers of a run, besides MLflow and Prefect: the protocol, the console, the log."""

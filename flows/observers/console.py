@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run on the console: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -47,7 +47,7 @@ class ConsoleObserver(Observer):
             self._task = self._bar.add_task("start", total=num_rounds, completed=self._first, scores="")
             self._bar.start()
         else:
-            self._say(f"run {run.key}: {self._first} of {num_rounds} rounds are done ({run.path})")
+            self._print(f"run {run.key}: {self._first} of {num_rounds} rounds are done ({run.path})")
 
     def stage_started(self, stage: str, number: int) -> None:
         """Show the stage on the bar."""
@@ -55,26 +55,26 @@ class ConsoleObserver(Observer):
             self._bar.update(self._task, description=f"{stage:<9}")
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Move the bar; every tenth round is a plain line."""
+        """Move the bar; print a plain line for every tenth round."""
         self._trained = "reward " + _scores(trained_rewards(metrics))
         self._show(number + 1)
         if not self._live and ((number + 1) % 10 == 0 or number + 1 == self._num_rounds):
             done = f"round {number + 1}/{self._num_rounds}"
-            self._say("  ".join((done, self._trained, self._held_out, self._left(number + 1))))
+            self._print("  ".join((done, self._trained, self._held_out, self._left(number + 1))))
 
     def evaluated(self, judged: Judged) -> None:
         """Show held-out rewards."""
         self._held_out = f"{judged.split} after {judged.policy_round}: " + _scores(judged.metrics)
         self._show(None)
         if not self._live:
-            self._say(self._held_out)
+            self._print(self._held_out)
 
     def guarded(self, finding: Finding) -> None:
-        """Say what a guard has found."""
+        """Print what a guard has found."""
         self._console.print(f"warning: {finding.line()}", highlight=False, markup=False, soft_wrap=True)
 
     def close(self, ending: Ending) -> None:
-        """Leave the terminal as it was."""
+        """Stop the bar, so that the terminal is as before."""
         if self._live:
             self._bar.stop()
 
@@ -87,7 +87,7 @@ class ConsoleObserver(Observer):
         seconds = (time.monotonic() - self._began) / (done - self._first) * (self._num_rounds - done)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 

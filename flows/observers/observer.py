@@ -1,4 +1,4 @@
-"""Who watches a run: console, MLflow, Prefect. They see numbers that lie on disk already and change none."""
+"""Observers of a run: console, MLflow, Prefect. They read results that are on disk already, and change none."""
 
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -14,18 +14,18 @@ from stages.readings.metrics import evaluation_metrics
 from stages.store.run import Run
 
 Ending = Literal["finished", "failed", "stopped", "guarded"]
-"""`guarded`: a guard has ended it; its best round is there to be used."""
+"""`guarded`: a guard has stopped the run; its best round is exported."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A policy on held-out prompts. Example: policy_round 10, split "tuning", rule_strict 0.45."""
+    """The evaluation of a policy on held-out prompts. Example: policy_round 10, split "tuning", rule_strict 0.45."""
 
     policy_round: int
     """0 is the base."""
     split: str
     folder: Path
-    """Where its tables lie."""
+    """The folder of its tables."""
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -34,33 +34,33 @@ class Judged:
 
 
 class Observer:
-    """Watches one run from its first to its last round of this process; by itself it does nothing."""
+    """Watches one run from its first to its last round in this process; this base class does nothing."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
-        """The run is about to go on to `num_rounds`; what it has finished lies in the store."""
+        """The run is about to continue to `num_rounds`; its finished rounds are in the store."""
 
     def stage_started(self, stage: str, number: int) -> None:
         """A stage of a round begins."""
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """A round, counted from 0, is whole."""
+        """A round, counted from 0, is finished."""
 
     def evaluated(self, judged: Judged) -> None:
-        """A policy has been judged on held-out prompts."""
+        """A policy has been evaluated on held-out prompts."""
 
     def guarded(self, finding: Finding) -> None:
-        """A guard has tripped; by its action the run goes on, ends, or goes on as another."""
+        """A guard has tripped; by its action the run continues, ends, or continues as a child run."""
 
     def close(self, ending: Ending) -> None:
-        """The run goes no further in this process."""
+        """The run ends in this process."""
 
 
 class Observers:
-    """Tells several observers, in order.
+    """Notifies several observers, in order.
 
-    To begin with, each must answer: a tracking server that is not there is told before anything is computed.
-    Later, one that fails is left out with a line on standard error, and the run goes on: what it would have shown
-    lies in the store, and the next start of the run shows it.
+    At the start, all must succeed: a missing tracking server is an error before anything is computed. Later, an
+    observer that fails is dropped with a line on standard error, and the run continues: the results that it would have
+    shown are in the store, and the next start of the run shows them.
     """
 
     def __init__(self, each: Sequence[Observer]) -> None:
@@ -68,7 +68,7 @@ class Observers:
 
     @contextmanager
     def watching(self, run: Run, num_rounds: int) -> Generator["Observers"]:
-        """Open all, and close those that still watch, in reverse order, whatever happens."""
+        """Open all observers, and always close those that have not failed, in reverse order."""
         opened: list[Observer] = []
         ending: Ending = "stopped"
         try:
@@ -88,33 +88,33 @@ class Observers:
         finally:
             for observer in reversed(opened):
                 if observer in self._each:
-                    self._tell(observer, partial(observer.close, ending))
+                    self._notify(observer, partial(observer.close, ending))
 
     def stage_started(self, stage: str, number: int) -> None:
-        """Tell all."""
+        """Notify all observers."""
         for observer in list(self._each):
-            self._tell(observer, partial(observer.stage_started, stage, number))
+            self._notify(observer, partial(observer.stage_started, stage, number))
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Tell all."""
+        """Notify all observers."""
         for observer in list(self._each):
-            self._tell(observer, partial(observer.round_finished, number, metrics))
+            self._notify(observer, partial(observer.round_finished, number, metrics))
 
     def evaluated(self, judged: Judged) -> None:
-        """Tell all."""
+        """Notify all observers."""
         for observer in list(self._each):
-            self._tell(observer, partial(observer.evaluated, judged))
+            self._notify(observer, partial(observer.evaluated, judged))
 
     def guarded(self, finding: Finding) -> None:
-        """Tell all."""
+        """Notify all observers."""
         for observer in list(self._each):
-            self._tell(observer, partial(observer.guarded, finding))
+            self._notify(observer, partial(observer.guarded, finding))
 
-    def _tell(self, observer: Observer, what: Callable[[], None]) -> None:
+    def _notify(self, observer: Observer, call: Callable[[], None]) -> None:
         try:
-            what()
-        except Exception as error:  # whatever a server of somebody else does must not stop a training run
+            call()
+        except Exception as error:  # no failure of an external server may stop a training run
             self._each.remove(observer)
-            told = f"warning: {type(observer).__name__} shows this run no longer, the run goes on: {error}"
+            message = f"warning: {type(observer).__name__} shows this run no longer, the run goes on: {error}"
             with suppress(OSError):  # standard error may be closed
-                print(told, file=sys.stderr, flush=True)
+                print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a run says, kept: the lines of the console with their times, in `logs/<key>.log` of the store."""
+"""The log of a run: the lines of the console with their times, in `logs/<key>.log` of the store."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,50 +19,50 @@ def log_path(key: str) -> Path:
 
 
 class LogObserver(Observer):
-    """Appends a line for each round, evaluation and finding."""
+    """Appends a line for each round, evaluation and guard finding."""
 
     def watch(self, run: Run, num_rounds: int) -> None:
-        """Say from where to where the run goes."""
+        """Log the finished rounds and the target."""
         self._path = log_path(run.key)
         make_folder(self._path.parent)
-        self._say(f"goes on after {run.num_finished} of {num_rounds} rounds")
+        self._append(f"goes on after {run.num_finished} of {num_rounds} rounds")
 
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
-        """Say its rewards, and how far the policy has moved."""
+        """Log its rewards, and how far the policy has moved."""
         rewards = " ".join(f"{name} {value:.4f}" for name, value in trained_rewards(metrics).items())
         moved = " ".join(f"{name} {metrics[f'update/{name}']:.3g}" for name in ("kl", "grad_norm", "learning_rate"))
-        self._say(f"round {number + 1}: {rewards} {moved}")
+        self._append(f"round {number + 1}: {rewards} {moved}")
 
     def evaluated(self, judged: Judged) -> None:
-        """Say the held-out rewards."""
+        """Log the held-out rewards."""
         means = " ".join(f"{name} {value:.4f}" for name, value in judged.metrics.items())
-        self._say(f"{judged.split} after {judged.policy_round}: {means}")
+        self._append(f"{judged.split} after {judged.policy_round}: {means}")
 
     def guarded(self, finding: Finding) -> None:
-        """Say what a guard has found."""
-        self._say(finding.line())
+        """Log what a guard has found."""
+        self._append(finding.line())
 
     def close(self, ending: Ending) -> None:
-        """Say how it ended."""
-        self._say(ending)
+        """Log how the run ended."""
+        self._append(ending)
 
-    def _say(self, line: str) -> None:
+    def _append(self, line: str) -> None:
         with self._path.open("a") as out:
             out.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
 
 def lines_of(path: Path, count: int, *, follow: Callable[[], bool] | None) -> Iterator[str]:
-    """Yield the last lines of a log, and those that come as long as `follow` says that somebody writes it.
+    """Yield the last lines of a log, then new lines as long as `follow` returns that a process writes it.
 
     Raises:
         ValueError: If there is no such log.
     """
     if not path.is_file():
-        raise ValueError(f"A log is required, got none at {path}. It is there once a run or a service has begun.")
+        raise ValueError(f"A log is required, got none at {path}. It exists once a run or a service has started.")
     with path.open(errors="replace") as log:
         yield from [line.rstrip("\n") for line in log.readlines()[-count:]]
         while follow:
-            written = follow()  # asked first, so that the last lines of who has just ended are read
+            written = follow()  # before reading, so that the last lines of a process that just ended are read
             yield from (line.rstrip("\n") for line in log)
             if not written:
                 return

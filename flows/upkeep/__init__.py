@@ -1,1 +1,1 @@
-"""Care for the store and for what a run is made from: checks, lists of prompts, packages of rewards."""
+"""Maintenance of the store and of a run's inputs: checks, prompt lists, packages of rewards."""

@@ -1,4 +1,4 @@
-"""Lists of prompts made from what others publish: a file or a folder becomes our Parquet lists, cleaned and apart."""
+"""Import of published prompts: a file or folder becomes our Parquet lists, without repeated or shared texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from stages.texts.lists import write_list
 
 _HELD_OUT = ("tuning", "test")
 _NAMES = {"train": ("train",), "tuning": ("tuning", "validation"), "test": ("test",), "all": ("all",)}
-"""Our splits, and what a source may call them."""
+"""Our splits, and the names that a source may use for them."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of one list. Example: `Imported("train", 103_700, empty=0, repeated=12, shared=3)`."""
+    """The result for one list. Example: `Imported("train", 103_700, empty=0, repeated=12, shared=3)`."""
 
     split: str
     length: int
     empty: int
     """Rows without a text, dropped."""
     repeated: int
-    """Rows whose text came before in the list, dropped."""
+    """Rows that repeat an earlier text of the list, dropped."""
     shared: int
-    """Rows whose text is in a held-out list too, dropped here."""
+    """Rows whose text is also in a held-out list, dropped here."""
 
     def __str__(self) -> str:
         dropped = f"{self.empty} empty, {self.repeated} repeated, {self.shared} held out elsewhere"
@@ -35,28 +35,28 @@ class Imported:
 def import_prompts(
     source: Path, out: Path, *, field: str | None, tuning: int, test: int, metadata: bool
 ) -> list[Imported]:
-    """Write the lists of a source as a folder for `prompts.path`, whole or not at all, and say what was dropped.
+    """Write the lists of a source atomically as a folder for `prompts.path`, and return what was dropped.
 
-    Dropped are rows without a text, rows whose text came before in their list, training texts that are also held out
+    It drops rows without a text, rows that repeat an earlier text of their list, training texts that are also held out
     (in `tuning` or `test`), and tuning texts that are also in `test`. The list `all` may share texts with the others.
 
     Args:
-        source: A folder of lists, whose `validation` is taken for `tuning`; or one file, which is a training list.
-        out: Folder of the lists; it must be empty or not there.
+        source: A folder of lists, where `validation` also means `tuning`; or one file, which is a training list.
+        out: Folder of the lists; it must be empty or must not exist.
         field: The field of the text in objects; None looks for `prompt`, `text` or `caption`.
-        tuning: Training texts to set apart as `tuning`, spread evenly over the list; 0 for none.
-        test: Training texts to set apart as `test`, before those of `tuning`; 0 for none.
-        metadata: Whether to keep what lies beside the texts.
+        tuning: Number of training texts to move to `tuning`, spread evenly over the list; 0 for none.
+        test: Number of training texts to move to `test`, before those of `tuning`; 0 for none.
+        metadata: Whether to keep the other fields beside the texts.
 
     Raises:
-        ValueError: If the source cannot be read, has the lists already that should be set apart, or too few texts.
+        ValueError: If the source cannot be read, already has a list that should be created, or has too few texts.
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
-        raise ValueError(f"--out: an empty or new folder is required, got {out} with something in it. Name another.")
+        raise ValueError(f"--out: an empty or new folder is required, got {out}, which is not empty. Use another.")
     read = _source_lists(source, field)
     if not metadata:
         read = {split: PromptList.plain(prompts.texts) for split, prompts in read.items()}
-    lists, told = _cleaned(read)
+    lists, dropped = _cleaned(read)
     for split, count in (("test", test), ("tuning", tuning)):
         if count:
             _set_apart(lists, split, count)
@@ -66,11 +66,13 @@ def import_prompts(
     with atomic_folder(out) as folder:
         for split, prompts in lists.items():
             write_list(folder / split, split, prompts)
-    return [Imported(split, len(lists[split].texts), *told.get(split, (0, 0, 0))) for split in _NAMES if split in lists]
+    return [
+        Imported(split, len(lists[split].texts), *dropped.get(split, (0, 0, 0))) for split in _NAMES if split in lists
+    ]
 
 
 def _source_lists(source: Path, field: str | None) -> dict[str, PromptList]:
-    """Return what a source holds, by split."""
+    """Return the lists of a source, by split."""
     if source.is_file():
         return {"train": read_file(source, field)}
     if not source.is_dir():
@@ -80,14 +82,14 @@ def _source_lists(source: Path, field: str | None) -> dict[str, PromptList]:
     if doubled:
         raise ValueError(f"{source}: one list is required, got both {' and '.join(doubled)}. Remove one.")
     if not any(named.values()):
-        find_split(source, "train")  # says what there is, and what is required
+        find_split(source, "train")  # raises an error with the files and what is required
     return {split: read_any(find_split(source, names[0]), field) for split, names in named.items() if names}
 
 
 def _cleaned(read: dict[str, PromptList]) -> tuple[dict[str, PromptList], dict[str, Sequence[int]]]:
-    """Return the lists, none with a text twice nor with one of a list before it; and how many rows that cost each."""
+    """Return the lists without repeated or held-out texts, and the number of dropped rows of each."""
     lists: dict[str, PromptList] = {}
-    told: dict[str, Sequence[int]] = {}
+    dropped: dict[str, Sequence[int]] = {}
     held_out: set[str] = set()
     for split in ("test", "tuning", "train", "all"):
         if split not in read:
@@ -97,21 +99,21 @@ def _cleaned(read: dict[str, PromptList]) -> tuple[dict[str, PromptList], dict[s
         first = sorted({prompts.texts[row]: row for row in reversed(filled)}.values())
         kept = [row for row in first if prompts.texts[row] not in elsewhere]
         lists[split] = prompts.only(kept)
-        told[split] = (len(prompts.texts) - len(filled), len(filled) - len(first), len(first) - len(kept))
+        dropped[split] = (len(prompts.texts) - len(filled), len(filled) - len(first), len(first) - len(kept))
         if split in _HELD_OUT:
             held_out.update(lists[split].texts)
-    return lists, told
+    return lists, dropped
 
 
 def _set_apart(lists: dict[str, PromptList], split: str, count: int) -> None:
     """Move training texts, spread evenly over their list, to a held-out list."""
     if split in lists:
-        raise ValueError(f"--{split}: a source without a {split} list is required, got one that has it. Leave it out.")
+        raise ValueError(f"--{split}: a source without a {split} list is required, got one with it. Omit the option.")
     train = lists.get("train", PromptList((), ()))
-    there = len(train.texts)
-    if count >= there:
-        raise ValueError(f"--{split}: fewer than the {there} training texts can be set apart, got {count}. Lower it.")
-    spread = [index * there // count for index in range(count)]
-    chosen = set(spread)
+    length = len(train.texts)
+    if count >= length:
+        raise ValueError(f"--{split}: fewer than the {length} training texts are required, got {count}. Lower it.")
+    spread = [index * length // count for index in range(count)]
+    moved = set(spread)
     lists[split] = train.only(spread)
-    lists["train"] = train.only(row for row in range(there) if row not in chosen)
+    lists["train"] = train.only(row for row in range(length) if row not in moved)

@@ -1,9 +1,9 @@
-"""The folder of the package hpsv2: what the backend `hpsv2` of the reward HPS runs from.
+"""The folder of the package hpsv2, from which the backend `hpsv2` of the reward HPS runs.
 
-hpsv2 1.2.0 asks for protobuf < 4, pytest 7.2.0 and a torchvision that brings its own torch, and lacks a file that it
-reads when imported. So it is installed without its dependencies into a folder of its own, the vocabulary is taken from
-open_clip, whose tokenizer it copied, and torchvision loses its compiled operators: hpsv2 uses none of them, and they
-fit one build of CUDA only.
+hpsv2 1.2.0 asks for protobuf < 4, pytest 7.2.0 and a torchvision that brings its own torch, and does not contain a
+file that it reads when imported. So we install it without its dependencies into a separate folder, take the vocabulary
+from open_clip, whose tokenizer it copied, and delete the compiled operators of torchvision: hpsv2 uses none of them,
+and they fit one build of CUDA only.
 """
 
 import hashlib
@@ -35,30 +35,30 @@ _SMALL = {
 
 
 def setup_hps(folder: Path) -> str:
-    """Make the folder whole or not at all, try it, and return a line that says so.
+    """Create the folder atomically, test it, and return a line for the user.
 
-    A folder that is there and was made for this Python and torch is tried and kept; one that was made for others is
-    replaced. Needs PyPI, or what pip is configured to take in its place; about 24 MB.
+    An existing folder for this Python and torch is tested and kept; one for other versions is replaced. It downloads
+    about 24 MB from PyPI, or from the index that pip is configured with.
 
     Raises:
         ValueError: If the folder holds something else, a package cannot be fetched, or the model cannot be built.
     """
     folder = folder.absolute()
-    wanted = _wanted()
-    if _record(folder) == wanted:
-        _try_out(folder)
-        return f"{folder} is whole: hpsv2 1.2.0 builds its model and scores"
+    required = _required_record()
+    if _record(folder) == required:
+        _check_package(folder)
+        return f"{folder} is complete: hpsv2 1.2.0 builds its model and scores"
     if folder.exists() and _record(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
             f"The folder for hpsv2 must be new, empty, or made by this command, got {folder}, which holds other "
-            "things. Give another --folder."
+            "things. Use another --folder."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _fill(made, wanted)
-        _try_out(made)
-        _put_in_place(made, folder, wanted)
+        _fill(made, required)
+        _check_package(made)
+        _put_in_place(made, folder, required)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return f"{folder} is made: hpsv2 1.2.0 builds its model and scores"
@@ -76,8 +76,8 @@ def torchvision_for(version: str) -> str:
     return f"torchvision==0.{int(minor) + 15}.*"
 
 
-def _wanted() -> dict[str, object]:
-    """Return what the folder is made of and for; another torch or Python needs another one."""
+def _required_record() -> dict[str, object]:
+    """Return the folder's packages, and the Python and torch that it is for; others need another folder."""
     return {
         "packages": [*PACKAGES, torchvision_for(torch.__version__)],
         "vocabulary": VOCABULARY_SHA256,
@@ -93,13 +93,13 @@ def _record(folder: Path) -> object:
         return None
 
 
-def _fill(folder: Path, wanted: dict[str, object]) -> None:
+def _fill(folder: Path, required: dict[str, object]) -> None:
     _pip("install", "--no-deps", "--no-compile", "--target", str(folder), *PACKAGES, torchvision_for(torch.__version__))
     for library in (folder / "torchvision").glob("*.so"):
         library.unlink()
     shutil.rmtree(folder / "torchvision.libs", ignore_errors=True)
     (folder / "hpsv2" / "src" / "open_clip" / VOCABULARY).write_bytes(_vocabulary())
-    (folder / RECORD).write_text(json.dumps(wanted, indent=2) + "\n")
+    (folder / RECORD).write_text(json.dumps(required, indent=2) + "\n")
 
 
 def _vocabulary() -> bytes:
@@ -111,7 +111,7 @@ def _vocabulary() -> bytes:
     if digest != VOCABULARY_SHA256:
         raise ValueError(
             f"The vocabulary of {VOCABULARY_PACKAGE} must have sha256 {VOCABULARY_SHA256}, got {digest}. "
-            "What pip fetched is not the published package: look at the index that it is configured with."
+            "pip fetched something other than the published package: check the index that it is configured with."
         )
     return content
 
@@ -134,17 +134,17 @@ def _pip(*words: str) -> None:
     )
 
 
-def _try_out(folder: Path) -> None:
-    """Let the package build a small model with random weights and score a picture."""
+def _check_package(folder: Path) -> None:
+    """Test the package: build a small model with random weights and score a picture."""
     picture = BytesIO()
     Image.new("RGB", (40, 30), "red").save(picture, format="PNG")
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "small.json"
         config.write_text(json.dumps(_SMALL))
         try:
-            worker = ScorerProcess(folder=folder, weights=None, model_config=config, device="cpu")
-            scores = worker.score(["a red picture"], [picture.getvalue()])
-            worker.close()
+            scorer = ScorerProcess(folder=folder, weights=None, model_config=config, device="cpu")
+            scores = scorer.score(["a red picture"], [picture.getvalue()])
+            scorer.close()
         except ScorerProcessError as error:
             raise ValueError(
                 f"hpsv2 must build its model in {folder}, but {error}\nDelete the folder and make it again."
@@ -153,17 +153,17 @@ def _try_out(folder: Path) -> None:
         raise ValueError(f"hpsv2 must give a cosine, got {scores} in {folder}. Delete the folder and make it again.")
 
 
-def _put_in_place(made: Path, folder: Path, wanted: dict[str, object]) -> None:
-    """Rename the new folder over the old one; of two that are made at once one is kept, and either is whole."""
+def _put_in_place(made: Path, folder: Path, required: dict[str, object]) -> None:
+    """Rename the new folder over the old one; if two processes create it at once, one complete folder stays."""
     made.chmod(0o777 & ~_umask())
-    if folder.exists() and _record(folder) != wanted:
+    if folder.exists() and _record(folder) != required:
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
         os.replace(folder, old)
         shutil.rmtree(old, ignore_errors=True)
     try:
         os.replace(made, folder)
     except OSError:
-        if _record(folder) != wanted:
+        if _record(folder) != required:
             raise
 
 

@@ -13,31 +13,33 @@ from stages.store.transfer import adopt, is_run
 
 
 def find_whole(name: str) -> Run:
-    """Return a run that is to go on by its own parameters.
+    """Return a run that a command continues with its own parameters.
 
     Raises:
-        ValueError: If there is none, or one of its own files, such as params.yaml, is damaged.
+        ValueError: If there is no such run, or one of its own files, such as params.yaml, is damaged.
     """
     run = find_run(name)
     damaged = damaged_own_files(run)
     if damaged:
-        raise ValueError(f"{damaged[0]}. Give `g2rpo train --params FILE` with the run's parameters: it mends the run.")
+        raise ValueError(
+            f"{damaged[0]}. Run `g2rpo train --params FILE` with the run's parameters: it repairs the run."
+        )
     return run
 
 
 def verified(name: str) -> str:
-    """Return a line that says that a run is whole, and take the mark of a damaged one from it.
+    """Check a run, remove the mark of a damaged one, and return a line that says that it is whole.
 
     Raises:
-        ValueError: If it is not; with every damaged file, and what to do.
+        ValueError: If the run is damaged; with every damaged file, and what to do.
     """
     run = find_run(name)
-    found = verify(run)
-    if found:
-        told = "\n".join(f"  {damage}" for damage in found)
+    damages = verify(run)
+    if damages:
+        lines = "\n".join(f"  {damage}" for damage in damages)
         raise ValueError(
-            f"Run {name} must be as it was written, got {len(found)} damaged files or manifests:\n"
-            f"{told}\n{_remedy(run)}"
+            f"Run {name} must be as it was written, got {len(damages)} damaged files or manifests:\n"
+            f"{lines}\n{_remedy(run)}"
         )
     mark(run, [])
     return f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
@@ -47,23 +49,23 @@ def _remedy(run: Run) -> str:
     if run.path.parent != store_root() / "runs":
         return remedy_of_copy()
     if damaged_own_files(run):
-        return "Give the command that made the run again: it writes the run's own files anew."
+        return "Run the command that started the run again: it writes the run's own files anew."
     return (
-        f"`g2rpo repair --run {run.key[:8]}` makes them again from their inputs; the command that made the run goes on "
-        "and makes only what its next round needs."
+        f"`g2rpo repair --run {run.key[:8]}` makes them again from their inputs; the command that started the run "
+        "continues it and makes only what its next round needs."
     )
 
 
 def remedy_of_copy() -> str:
     """Return what to do about damage to a copy of a run outside the store."""
     return (
-        "`g2rpo repair --run KEY` mends the run in the store, `g2rpo train --run KEY --export FOLDER` links it here "
-        "again; `dvc pull --force` brings the copy of a remote."
+        "`g2rpo repair --run KEY` repairs the run in the store, `g2rpo train --run KEY --export FOLDER` links it here "
+        "again; `dvc pull --force` fetches the copy of a remote."
     )
 
 
 def pruned(name: str, rounds: int | None) -> str:
-    """Apply retention to a run; return a line that says what was freed.
+    """Apply retention to a run; return a line with the freed bytes.
 
     Raises:
         ValueError: If there is no such run, or another process holds it.
@@ -80,7 +82,7 @@ def pruned(name: str, rounds: int | None) -> str:
 
 
 def adopted(folder: Path) -> str:
-    """Take a run into the store; return a line that says how far it has got.
+    """Take a run into the store; return a line with its number of rounds.
 
     Raises:
         ValueError: If the folder holds no run.

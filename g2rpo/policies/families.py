@@ -1,4 +1,4 @@
-"""The model families by name, and what is known of each without loading it. This file loads no torch."""
+"""The model families by name, with their properties that need no loading. This file does not import torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from g2rpo.shapes.shipped import JUDGES, REWARDS, judge_path, shipped_base
 
 @dataclass(frozen=True)
 class World:
-    """What a family brings along, so that nothing need be downloaded.
+    """What a family includes, so that nothing has to be downloaded.
 
     Example: `FAMILIES["shapes"].world.captions("test")` has 146 captions.
     """
@@ -23,39 +23,39 @@ class World:
     captions: Callable[[str], tuple[str, ...]]
     """The captions of a split."""
     read: Callable[[Sequence[str]], object]
-    """Refuses a text that the model cannot read by a ValueError; it knows a few words only."""
+    """Raises ValueError for a text that the model cannot read; it knows only a few words."""
     rewards: Mapping[str, Path | None]
-    """Rewards that judge its pictures alone, by name, with their weights; a rule has none."""
+    """Rewards for its pictures only, by name, with their weights; a rule has none."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What is known of a family without loading it.
+    """The properties of a family that need no loading.
 
     Example: `FAMILIES["sd3"].encoder_files` begins with `text_encoder/*.safetensors`.
     """
 
     policy_files: tuple[str, ...]
-    """Patterns, relative to a model's folder, of what the policy's numbers come from."""
+    """Patterns, relative to a model's folder, of the files that determine the policy."""
     encoders: tuple[str, ...]
-    """Subfolders of text encoders and tokenizers; none where they are too small to be worth a cache."""
+    """Subfolders of text encoders and tokenizers; empty if they are too small to cache."""
     num_forwards: Callable[[Mapping[str, Any]], int] = lambda settings: 1
-    """Rows that go through the network for one velocity, by the section `policy` of params.yaml."""
+    """Rows through the network for one velocity, by the section `policy` of params.yaml."""
     world: World | None = None
 
     @property
     def encoder_files(self) -> tuple[str, ...]:
-        """Patterns of what the text encoders' numbers come from."""
+        """Patterns of the files that determine the text encoders."""
         return patterns(*self.encoders)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Patterns of all that the numbers come from, which is all that need be downloaded."""
+        """Patterns of all files that determine the results; only these have to be downloaded."""
         return self.policy_files + self.encoder_files
 
 
 def is_guided(guidance: float) -> bool:
-    """Whether classifier-free guidance of this scale takes the negative prompt through the network too."""
+    """Whether guidance of this scale also needs the network's output for the negative prompt."""
     return guidance > 1
 
 

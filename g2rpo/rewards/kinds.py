@@ -1,4 +1,4 @@
-"""The rewards by kind, and those of a world; the code of one is loaded when it is first asked for."""
+"""Loads rewards by kind, or those of the shapes world; imports the code of a reward at its first use."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,26 +9,26 @@ from g2rpo.rewards.protocol import Reward
 
 
 def load(kind: str, name: str, device: torch.device, **settings: Any) -> Reward:
-    """Return a reward of a kind; `settings` are those of its record in params.yaml, sources as local paths.
+    """Return a reward of a kind; `settings` is its record in params.yaml, with sources as local paths.
 
     Raises:
-        ValueError: If the files are not those of such a reward.
+        ValueError: If the files do not belong to such a reward.
     """
     return _loader(kind)(name, device=device, **settings)
 
 
 def load_of_world(family: str, name: str, device: torch.device) -> Reward:
-    """Return a reward that a family brings along for its own pictures."""
+    """Return a reward that a family includes for its own pictures."""
     match family:
         case "shapes":
             from g2rpo.rewards.shapes import load_reward
         case _:
-            raise AssertionError(f"The family {family} brings no reward along.")
+            raise AssertionError(f"The family {family} includes no rewards.")
     return load_reward(name, device)
 
 
 def _loader(kind: str) -> Callable[..., Reward]:
-    """Return what loads a reward of a kind from its name, the device and the settings of its record."""
+    """Return the function that loads a reward of a kind from name, device and settings."""
     match kind:
         case "hps":
             from g2rpo.rewards.hps import load_hps_by_backend as loader

@@ -1,1 +1,1 @@
-"""Whether a run is what it was, and how it becomes that again."""
+"""Checks that a run is as it was written, and repairs it."""

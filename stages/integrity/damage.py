@@ -1,4 +1,4 @@
-"""What verify finds and repair mends, and the mark of a run that goes on with some of it."""
+"""Damage that verify finds and repair removes, and the mark of a run that continues with damaged files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _MARK = "damaged.json"
 
 @dataclass(frozen=True)
 class Damage:
-    """A file that is not what it was. Example: `.../rounds/0003/rewards/part-00001.parquet`, of score, round 3."""
+    """A file that differs from what was written. Example: `rounds/0003/rewards/part-00001.parquet`, score, round 3."""
 
     path: Path
     what: str
-    """What is required, and what was found."""
+    """What is required and what was found."""
     stage: Stage | None = None
-    """The stage that makes it again; None where it is enough to write it anew, or to remove it."""
+    """The stage that makes it again; None if writing it anew or removing it is enough."""
     number: int = 0
     """Its round."""
 
@@ -29,7 +29,7 @@ class Damage:
 
 
 def mark(run: Run, left: Sequence[Damage]) -> None:
-    """Note in a run's `damaged.json` what stays damaged, for `g2rpo list`; nothing left removes the file."""
+    """Write to a run's `damaged.json` what stays damaged, for `g2rpo list`; remove the file if `left` is empty."""
     path = run.path / _MARK
     if left:
         write_sealed(path, {"files": [str(damage.path.relative_to(run.path)) for damage in left]})
@@ -38,7 +38,7 @@ def mark(run: Run, left: Sequence[Damage]) -> None:
 
 
 def num_marked(run: Run) -> int:
-    """Return the number of damaged files that the last start of a run has left, less evaluations made again since."""
+    """Return the number of damaged files that a run's last start left, except evaluations made again since."""
     files = (read_sealed(run.path / _MARK) or {"files": ()})["files"]
-    whole = {run.evaluation_folder(*one) for one in whole_evaluations(run)} if files else set()
+    whole = {run.evaluation_folder(*evaluation) for evaluation in whole_evaluations(run)} if files else set()
     return sum(whole.isdisjoint((run.path / file).parents) for file in files)

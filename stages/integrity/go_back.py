@@ -1,4 +1,4 @@
-"""Making later rounds of a run unfinished again, when the policy that they led to is lost."""
+"""Marks later rounds of a run as unfinished when the policy after them is lost."""
 
 import shutil
 
@@ -9,14 +9,14 @@ from stages.store.run import Run
 
 _LATER = ("rollout", "update")
 _NEEDED = frozenset(output for name in _LATER for output in STAGES[name].outputs)
-"""What a round is trained from and what comes of it: gone, they are made again."""
+"""The training inputs and results of a round; if they are pruned, the run makes them again."""
 
 
 def go_back(run: Run, rounds: int) -> None:
-    """Have a run finished only so many rounds; those after it keep their tables, and are gone on with as unfinished.
+    """Set the number of finished rounds of a run; later rounds keep their tables, and the run continues with them.
 
-    Their stages are found done where they come out of the same inputs. Their metrics go, and the evaluations of their
-    policies, which may come out otherwise. Killed within and called again it ends the same.
+    A later stage with the same inputs counts as done. The metrics of later rounds and the evaluations of their policies
+    are deleted, since they may change. If it is killed, a second call ends with the same result.
 
     Raises:
         StoreWriteError: If the store cannot be written to.
@@ -34,13 +34,13 @@ def go_back(run: Run, rounds: int) -> None:
 
 
 def _unbury(run: Run, number: int) -> None:
-    """Have what a round was trained from be missing, no longer let go; completions are not needed again."""
+    """Mark a round's training inputs as missing instead of pruned; completions are not needed again."""
     folder = run.round_folder(number)
-    gone = let_go(folder)
-    if gone & _NEEDED:
+    pruned = let_go(folder)
+    if pruned & _NEEDED:
         with writing(folder):
             for name in _LATER:
                 manifest_path(folder, STAGES[name]).unlink(missing_ok=True)
-        bury(folder, gone - _NEEDED)
-    elif not gone:
+        bury(folder, pruned - _NEEDED)
+    elif not pruned:
         tombstone_path(folder).unlink(missing_ok=True)  # a damaged one

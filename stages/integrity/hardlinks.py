@@ -1,6 +1,6 @@
-"""The other names of a damaged file: a copy that shares its bytes, such as DVC's cache, is damaged with it.
+"""Repair of hard links: a copy that shares the bytes of a damaged file, such as DVC's cache, is damaged with it.
 
-A file that nothing may read meanwhile is set aside rather than removed, so that its other names are not lost sight of.
+A file that nothing may read meanwhile is renamed instead of removed, so that its other names can still be repaired.
 """
 
 import os
@@ -14,12 +14,12 @@ from stages.integrity.damage import Damage
 
 _ASIDE = ".damaged"
 _REPEATABLE = (".parquet", ".safetensors")
-"""Files that come out again with the same bytes; a manifest tells seconds and does not."""
+"""Files that a repeated stage writes with the same bytes; a manifest contains seconds and differs."""
 
 
 @contextmanager
 def mending_shared(found: Iterable[Damage]) -> Generator[None]:
-    """Within it the damaged files are made again; at its end their other names get the same bytes.
+    """In its block the caller makes the damaged files again; at its end their other hard links get the same bytes.
 
     If the block fails, the other names stay as they are.
 
@@ -27,10 +27,10 @@ def mending_shared(found: Iterable[Damage]) -> Generator[None]:
         StoreWriteError: If a shared file cannot be opened for writing.
     """
     paths = [damage.path for damage in found if damage.stage and damage.path.suffix in _REPEATABLE]
-    hurt = {path: path if path.is_file() else _aside(path) for path in paths}
-    shared = {path: there for path, there in hurt.items() if there.is_file() and there.stat().st_nlink > 1}
+    damaged = {path: path if path.is_file() else _aside(path) for path in paths}
+    shared = {path: file for path, file in damaged.items() if file.is_file() and file.stat().st_nlink > 1}
     with ExitStack() as opened:
-        handles = {path: opened.enter_context(_open(there)) for path, there in shared.items()}
+        handles = {path: opened.enter_context(_open(file)) for path, file in shared.items()}
         yield
         for path, handle in handles.items():
             if path.is_file():
@@ -41,14 +41,14 @@ def mending_shared(found: Iterable[Damage]) -> Generator[None]:
 
 
 def set_aside(path: Path) -> None:
-    """Rename a damaged file to one that no reader looks for; `mending_shared` still finds its other names."""
+    """Rename a damaged file so that no reader finds it; `mending_shared` still finds its other names."""
     if path.is_file():
         with writing(path):
             path.rename(_aside(path))
 
 
 def drop_aside(folder: Path, keep: Collection[Path] = ()) -> None:
-    """Remove what was set aside below a folder, but for the files in `keep`, by the names that they had."""
+    """Remove renamed files below a folder, except those in `keep`, given by their original names."""
     kept = {_aside(path) for path in keep}
     for path in folder.rglob(f".*{_ASIDE}"):
         if path not in kept:
@@ -61,7 +61,7 @@ def _aside(path: Path) -> Path:
 
 @contextmanager
 def _open(path: Path) -> Generator[int]:
-    """Open a file to write to, also a protected one, as DVC leaves them; its mode is put back."""
+    """Open a file for writing, also a read-only one of DVC; restore its mode at the end."""
     mode = path.stat().st_mode
     with writing(path):
         path.chmod(mode | 0o200)

@@ -1,4 +1,4 @@
-"""What a run has beside its rounds, and whether it is as it was written: run.json, parameters, prompts, base, HEAD."""
+"""Checks of a run's own files, which are not part of a round: run.json, parameters, prompts, base, HEAD."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,18 +16,18 @@ from stages.texts.lists import list_digest, splits_of, with_prompts
 
 
 def damaged_own_files(run: Run, params: Params | None = None) -> list[Damage]:
-    """Return what is damaged of a run's own files; the rest can be checked only once they are whole.
+    """Return the damage of a run's own files; the rounds can be checked only once these are whole.
 
     Args:
         run: The run.
-        params: What this process has just written as params.yaml; None reads the file and checks it.
+        params: The parameters that this process has just written to params.yaml; None reads and checks the file.
     """
-    unknown = list(_about(run))
-    return unknown or [*_base(run), *_params_and_prompts(run, params), *_head(run)]
+    damages = list(_about(run))
+    return damages or [*_base(run), *_params_and_prompts(run, params), *_head(run)]
 
 
 def num_with_metrics(run: Run) -> int:
-    """Return the number of rounds that have got as far as their metrics, the last thing before HEAD moves."""
+    """Return the number of rounds with metrics, which a round writes last before it moves HEAD."""
     return max((int(path.stem) + 1 for path in run.path.glob("metrics/[0-9]*.json")), default=0)
 
 
@@ -44,10 +44,10 @@ def _about(run: Run) -> Iterator[Damage]:
 def _base(run: Run) -> Iterator[Damage]:
     path, digest = run.policy_folder(0) / STATE, run.fingerprint.values["origins.policy"]
     try:
-        found = read_json(path)
+        state = read_json(path)
     except (OSError, ValueError):
-        found = None
-    if found != {"digest": digest, "num_steps": 0, "files": {}}:
+        state = None
+    if state != {"digest": digest, "num_steps": 0, "files": {}}:
         yield Damage(path, f"the base policy with digest {digest} is required, got another or none")
 
 
@@ -63,14 +63,14 @@ def _params_and_prompts(run: Run, params: Params | None) -> Iterator[Damage]:
         if edited := _edited(params, known):
             yield Damage(path, f"the parameters of the run are required, got others in {', '.join(edited)}")
     for split in splits_of(params):
-        wanted = known.get(f"origins.prompts/{split}", shard_stamp(run.prompts / split, 0))
-        if wanted is None or _list_digest(params, run.prompts, split) != wanted:
+        required = known.get(f"origins.prompts/{split}", shard_stamp(run.prompts / split, 0))
+        if required is None or _list_digest(params, run.prompts, split) != required:
             path = shard_path(run.prompts / split, 0)
             yield Damage(path, "the run's list of prompts is required as it was written, got another or none")
 
 
 def _edited(params: Params, known: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that are not those of the run's fingerprint."""
+    """Return the names of parameters that differ from the run's fingerprint."""
     tree = params.model_dump(mode="json")
     names = [name for name in known if not name.startswith("origins.") and name != "resources.device"]
     return sorted(name for name in names if _at(tree, name) != known[name])
@@ -89,7 +89,7 @@ def _list_digest(params: Params, folder: Path, split: str) -> str | None:
 
 
 def _head(run: Run) -> Iterator[Damage]:
-    """Compare HEAD with the rounds that are there; a process may have been killed just before it moved it."""
+    """Compare HEAD with the existing rounds; a process may have been killed just before it moved HEAD."""
     path, with_metrics = run.path / "HEAD", num_with_metrics(run)
     begun = max((int(folder.name) + 1 for folder in run.path.glob("rounds/[0-9]*")), default=0)
     least, most = max(with_metrics - 1, 0), max(with_metrics, begun)

@@ -1,4 +1,4 @@
-"""Making again what is damaged or was let go: every stage gives the same bytes from the same inputs."""
+"""Makes damaged or pruned files again: every stage gives the same bytes from the same inputs."""
 
 import shutil
 from collections.abc import Collection, Sequence
@@ -22,25 +22,25 @@ from stages.store.run import WRITER, Run, write_about
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
-    """Remove all that is damaged and make it again, from inputs that are made again too where they are gone.
+    """Remove all damaged files and make them again; make missing inputs again first.
 
-    Damage of the unfinished round is only removed: the run comes to it anyway.
+    Damaged files of the unfinished round are only removed: the run makes them anyway.
 
     Raises:
-        ValueError: If what is made again is not what later rounds were made from, as on another machine.
+        ValueError: If files made again differ from those that later rounds used, e.g. on another machine.
         StoreWriteError: If the store cannot be written to.
     """
     if damaged_own_files(run):
         write_own_files(run, params, executor)
-        found = verify(run)  # only now can the rest be judged
+        found = verify(run)  # the rounds can be checked only now
     make_again(run, found, params, executor)
     drop_aside(run.path)
     mark(run, [])
 
 
 def write_own_files(run: Run, params: Params, executor: StageExecutor) -> None:
-    """Write anew what is damaged of a run's own files, from its parameters and from the rounds that are there."""
-    for _ in range(2):  # at first perhaps run.json alone, without which the others cannot be judged
+    """Write a run's damaged own files anew, from its parameters and its existing rounds."""
+    for _ in range(2):  # the first pass may write only run.json, which the checks of the others need
         for damage in damaged_own_files(run):
             _write_own(run, damage, params, executor)
 
@@ -48,13 +48,13 @@ def write_own_files(run: Run, params: Params, executor: StageExecutor) -> None:
 def make_again(
     run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor, *, leaving: Collection[Path] = ()
 ) -> None:
-    """Make again what is damaged of a run whose own files are whole.
+    """Make damaged files again in a run whose own files are whole.
 
     Args:
         run: The run; it must be locked.
-        found: What is made again, in the order that `verify` gives.
+        found: The damage to repair, in the order of `verify`.
         params: Its parameters.
-        executor: What does the stages.
+        executor: Executes the stages.
         leaving: Other damaged files, which stay as they are.
 
     Raises:
@@ -65,7 +65,7 @@ def make_again(
         _make_again(run, found, params, executor)
         left = [damage for damage in verify(run) if damage.path not in leaving]
         if left:
-            raise _made_otherwise(left[0])
+            raise _changed_error(left[0])
 
 
 def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
@@ -84,24 +84,24 @@ def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: Sta
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
         elif damage.stage == EVALUATE:
-            _judge_again(run, damage, params, executor)
+            _evaluate_again(run, damage, params, executor)
 
 
 def _require_again(
     run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
 ) -> None:
-    """Run a stage again, and refuse one that comes out otherwise."""
+    """Run a stage again, and raise an error if its outputs differ."""
     if not run_again(run, stage, number, params, executor, manifest=manifest):
         path = manifest_path(run.round_folder(number), stage)
-        raise _made_otherwise(Damage(path, "its files came out otherwise", stage, number))
+        raise _changed_error(Damage(path, "its files differ", stage, number))
 
 
 def run_again(
     run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
 ) -> bool:
-    """Run a stage again; return whether it came out as its former manifest says, where it had a whole one.
+    """Run a stage again; return whether its outputs equal those of its former manifest, or there was none.
 
-    If not, all that was there is put back.
+    If they differ, the former files are restored.
     """
     folder, former = run.round_folder(number), run.path / ".former.tmp"
     shutil.rmtree(former, ignore_errors=True)
@@ -121,16 +121,16 @@ def run_again(
     return True
 
 
-def _made_otherwise(damage: Damage) -> ValueError:
+def _changed_error(damage: Damage) -> ValueError:
     return ValueError(
-        "What was damaged or let go has been made again, but not as the later rounds had it (another machine, number "
-        f"of runners, library set or code?): {damage}. Bring the file back from a copy, as by `dvc checkout`, or move "
-        "the run's folder away and begin it anew."
+        "Files made again must equal those that later rounds used, got others (another machine, number of runners, "
+        f"library set or code?): {damage}. Restore the file from a copy, e.g. by `dvc checkout`, or move the run's "
+        "folder away and start the run anew."
     )
 
 
 def make_inputs(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
-    """Make again the inputs of a stage that are not there, back to the nearest policy that is."""
+    """Make the missing inputs of a stage again, starting at the nearest existing policy."""
     for name, path in run.inputs(stage, number).items():
         if name in POLICY_INPUTS:
             if missing_files(path):
@@ -146,14 +146,14 @@ def _make(run: Run, stage: Stage, number: int, params: Params, executor: StageEx
 
 
 def is_there(run: Run, table: str, number: int) -> bool:
-    """Whether all files of a table of a round are there, damaged or not."""
+    """Whether all files of a table of a round exist, damaged or not."""
     folder = run.round_folder(number)
     manifest = read_manifest(folder, WRITER[table])
     return manifest is not None and not missing_outputs(manifest, folder, [table])
 
 
 def _write_own(run: Run, damage: Damage, params: Params, executor: StageExecutor) -> None:
-    """Write a file of the run's own anew, from its parameters and from the rounds that are there."""
+    """Write one of the run's own files anew, from its parameters and its existing rounds."""
     if damage.path == run.path / "run.json":
         write_about(run, params, Fingerprint.of(params, executor.device.type))
     elif damage.path == run.path / "HEAD":
@@ -161,12 +161,12 @@ def _write_own(run: Run, damage: Damage, params: Params, executor: StageExecutor
     elif damage.path == run.policy_folder(0) / STATE:
         write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
     else:
-        damage.path.unlink(missing_ok=True)  # a list of the right digest would stay
+        damage.path.unlink(missing_ok=True)  # else a list with the right digest would stay
         run.remember(params)
 
 
 def remove(run: Run, damage: Damage) -> None:
-    """Remove a damaged file, and with it the word that its stage is done; all of a stage whose manifest is damaged."""
+    """Remove a damaged file and its stage's manifest; if the manifest is damaged, all outputs of the stage."""
     if damage.path == run.metrics_path(damage.number):
         return
     with writing(damage.path):
@@ -175,15 +175,15 @@ def remove(run: Run, damage: Damage) -> None:
         damage.path.unlink(missing_ok=True)
         if damage.stage:
             folder = run.round_folder(damage.number) if damage.stage != EVALUATE else damage.path.parent
-            if damage.path == manifest_path(folder, damage.stage):  # nothing else vouches for its files
+            if damage.path == manifest_path(folder, damage.stage):  # no other file has their digests
                 for output in damage.stage.outputs:
                     shutil.rmtree(folder / output, ignore_errors=True)
             elif damage.stage != EVALUATE:
                 manifest_path(folder, damage.stage).unlink(missing_ok=True)
 
 
-def _judge_again(run: Run, damage: Damage, params: Params, executor: StageExecutor) -> None:
-    """Make an evaluation again, by today's parameters; one on captions that they do not name is forgotten."""
+def _evaluate_again(run: Run, damage: Damage, params: Params, executor: StageExecutor) -> None:
+    """Make an evaluation again with the current parameters; drop one on a split that they do not use."""
     folder = next(path for path in damage.path.parents if path.parent.name == "evaluations")
     for by in (params, for_report(params)):
         if run.evaluation_folder(damage.number, by.evaluate.split) == folder:

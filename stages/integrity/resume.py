@@ -1,9 +1,9 @@
-"""How a damaged run goes on: what its next round needs is made again, or the run goes back; the rest is marked.
+"""Start of a damaged run: it repairs what the next round needs, or goes back some rounds, and marks the rest.
 
-The next round needs the policy after the finished rounds, with `placement.staleness` the one before too, and the
-metrics of every round, which the guards read. What else is damaged waits for `g2rpo repair`: tables stay where they
-are, and reading refuses them; files of policies and evaluations are set aside, so that no later step computes with
-them, ends on them, or takes them for the best.
+The next round needs the policy after the finished rounds, with `placement.staleness` also the one before, and the
+metrics of every round, which the guards read. `g2rpo repair` does the rest: until then damaged tables stay in place,
+and reading them is an error; files of policies and evaluations are renamed, so that no later step computes with them,
+ends with them, or takes them for the best.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,33 +25,33 @@ from stages.store.run import WRITER, Run
 
 _UPDATE = STAGES["update"]
 _NAMED = 10
-"""Damaged files that are named one by one."""
+"""Number of damaged files to list one by one."""
 
 
 def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str], None]) -> None:
     """Make a locked run fit for its next round, and mark what stays damaged.
 
-    The run's own files and the metrics are written anew. A damaged policy that the next round needs is made again by
-    the update of its round, if all that this reads is whole; else HEAD goes back to the last round whose policy is
-    whole, and the rounds after it are unfinished: the run does again what is not whole of them.
+    It writes the run's own files and the metrics anew. It makes a damaged policy that the next round needs again by the
+    update of its round, if all inputs of the update are whole. Otherwise HEAD goes back to the last round whose policy
+    is whole; the later rounds are unfinished, and the run repeats those of their stages that are not whole.
 
     Args:
         run: The run; it must be locked.
         params: Its parameters.
-        executor: What does the stages.
-        say: Is told line by line what is damaged and what is done about it.
+        executor: Executes the stages.
+        say: Receives one line for each damaged file and each repair.
 
     Raises:
-        ValueError: If metrics are gone, and the tables they are counted from cannot be made again.
+        ValueError: If metrics are missing, and their tables cannot be made again.
         StoreWriteError: If the store cannot be written to.
     """
     found = verify(run, params)
-    _name(found, say)
+    _report(found, say)
     if damaged_own_files(run, params):
         say("the run's own files are written anew")
         write_own_files(run, params, executor)
         found = verify(run)
-        _name(found, say)
+        _report(found, say)
     drop_aside(run.path, keep=[damage.path for damage in found])
     found = _without_strays(run, found)
     if run.num_finished <= params.run.rounds:
@@ -69,30 +69,30 @@ def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str
         )
 
 
-def _name(found: Sequence[Damage], say: Callable[[str], None]) -> None:
+def _report(found: Sequence[Damage], say: Callable[[str], None]) -> None:
     for damage in found[:_NAMED]:
         say(f"damaged: {damage}")
     if len(found) > _NAMED:
-        say(f"damaged: {len(found) - _NAMED} more; `g2rpo verify` names all")
+        say(f"damaged: {len(found) - _NAMED} more; `g2rpo verify` lists all")
 
 
 def _counted(found: Sequence[Damage]) -> str:
     return f"{len(found)} damaged file{'s' if len(found) > 1 else ''}"
 
 
-def _begun_with(policy_round: int, params: Params) -> list[int]:
-    """Return the policy rounds that a round begins with: what it trains on from, and before it what paints it."""
+def _needed_policies(policy_round: int, params: Params) -> list[int]:
+    """Return the rounds of the policies that the next round needs: the one that samples, and the one to update."""
     return sorted({max(0, policy_round - params.placement.staleness), policy_round})
 
 
 def _of_policy(run: Run, damage: Damage, policy_round: int) -> bool:
-    """Whether damage leaves a policy in doubt: that of its files, or of the manifest that vouches for them."""
+    """Whether damage concerns a policy: its files, or the manifest with their digests."""
     folder = run.policy_folder(policy_round)
     return damage.path.parent == folder or damage.path == manifest_path(folder.parent, _UPDATE)
 
 
 def _is_whole(run: Run, policy_round: int, found: Sequence[Damage]) -> bool:
-    """Whether a policy is there, as it was written; the base is, being one of the run's own files."""
+    """Whether a policy exists as it was written; the base does, as one of the run's own files."""
     if policy_round == 0:
         return True
     return not any(_of_policy(run, damage, policy_round) for damage in found) and not missing_files(
@@ -103,8 +103,8 @@ def _is_whole(run: Run, policy_round: int, found: Sequence[Damage]) -> bool:
 def _policies_again(
     run: Run, found: list[Damage], params: Params, executor: StageExecutor, say: Callable[[str], None]
 ) -> list[Damage]:
-    """Make the policies again that the next round begins with, where their update can; return what is left."""
-    for policy_round in _begun_with(run.num_finished, params):
+    """Make the policies that the next round needs again, if their update can; return the remaining damage."""
+    for policy_round in _needed_policies(run.num_finished, params):
         number = policy_round - 1
         if _is_whole(run, policy_round, found):
             continue
@@ -117,14 +117,14 @@ def _policies_again(
             for damage in broken:
                 remove(run, damage)
             if not run_again(run, _UPDATE, number, params, executor, manifest=manifest):
-                say("it came out otherwise, as on another machine")
+                say("the result differs from the lost one, e.g. because of another machine")
                 break
         found = [damage for damage in found if damage not in broken]
     return found
 
 
 def _can_be_updated(run: Run, number: int, found: Sequence[Damage]) -> bool:
-    """Whether the update of a round can give the policy again, and its manifest tells whether it is the same."""
+    """Whether the update of a round can run again, and its manifest can show that the policy is the same."""
     folder = run.round_folder(number)
     manifest, doubted = manifest_path(folder, _UPDATE), {(damage.number, damage.stage) for damage in found}
     if read_manifest(folder, _UPDATE) is None or any(damage.path == manifest for damage in found):
@@ -137,14 +137,14 @@ def _can_be_updated(run: Run, number: int, found: Sequence[Damage]) -> bool:
 
 def _back_to_a_whole_policy(run: Run, found: Sequence[Damage], params: Params, say: Callable[[str], None]) -> None:
     finished = run.num_finished
-    whole = (n for n in range(finished, -1, -1) if all(_is_whole(run, p, found) for p in _begun_with(n, params)))
+    whole = (n for n in range(finished, -1, -1) if all(_is_whole(run, p, found) for p in _needed_policies(n, params)))
     back_to = next(whole)
     if back_to < finished:
         say(
             f"the run goes back from round {finished} to round {back_to}, the last whose policy is whole; rounds to do "
-            f"again, with their evaluations: {finished - back_to} (their stages that are whole are not run)"
+            f"again, with their evaluations: {finished - back_to} (their whole stages are skipped)"
         )
-        say("to keep them, stop here and bring the policy back from a copy, as by `dvc checkout`")
+        say("to keep them, stop here and restore the policy from a copy, e.g. by `dvc checkout`")
         go_back(run, back_to)
 
 
@@ -161,7 +161,7 @@ def _without_strays(run: Run, found: Sequence[Damage]) -> list[Damage]:
 
 
 def _without_unfinished(run: Run, found: Sequence[Damage]) -> list[Damage]:
-    """Remove what the run comes to anyway; return the damage of what is finished."""
+    """Remove damaged files of unfinished rounds; return the damage of finished ones."""
     left = []
     for damage in found:
         if damage.stage == EVALUATE:
@@ -175,7 +175,7 @@ def _without_unfinished(run: Run, found: Sequence[Damage]) -> list[Damage]:
 
 
 def _set_aside(run: Run, damage: Damage) -> None:
-    """Put a damaged file of a policy or an evaluation out of reach; with a manifest the tables it vouches for."""
+    """Rename a damaged file of a policy or evaluation; for a damaged manifest, the tables that it describes."""
     if damage.stage == EVALUATE:
         folder = _evaluation(damage)
         manifest = damage.path == manifest_path(folder, EVALUATE)
@@ -187,21 +187,21 @@ def _set_aside(run: Run, damage: Damage) -> None:
 
 
 def _evaluation(damage: Damage) -> Path:
-    """Return the folder of the evaluation that is damaged."""
+    """Return the folder of a damaged evaluation."""
     return damage.path.parent if damage.path.name == "evaluate.json" else damage.path.parents[1]
 
 
 def _metrics_again(
     run: Run, left: list[Damage], params: Params, executor: StageExecutor, say: Callable[[str], None]
 ) -> list[Damage]:
-    """Count damaged metrics anew; where tables of their round are damaged too, make these again before."""
+    """Compute damaged metrics anew; make damaged tables of their round again first."""
     for number in [damage.number for damage in left if damage.path == run.metrics_path(damage.number)]:
         of_round = [damage for damage in left if damage.number == number and damage.stage != EVALUATE]
         left = [damage for damage in left if damage not in of_round]
         if len(of_round) == 1:
             run.write_metrics(number, round_metrics(run, number))
             continue
-        say(f"round {number}, counted from 0, is made again where it is damaged, to count its metrics anew")
+        say(f"round {number}, counted from 0, is made again where it is damaged, to compute its metrics anew")
         others = {damage.path for damage in verify(run)} - {damage.path for damage in of_round}
         make_again(run, of_round, params, executor, leaving=others)
     return left

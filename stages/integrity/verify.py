@@ -1,4 +1,4 @@
-"""Whether a run is as it was written: every file against its manifest, every manifest against the one before it."""
+"""Checks that a run is as it was written: each file against its manifest, each manifest against those before."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ _THREADS = 4  # hashing leaves Python's lock
 
 @dataclass(frozen=True)
 class _Expected:
-    """A file and the digest that a manifest says it has."""
+    """A file and its digest in the manifest."""
 
     path: Path
     digest: str
@@ -31,9 +31,9 @@ class _Expected:
 
 
 def verify(run: Run, params: Params | None = None) -> list[Damage]:
-    """Return everything that is damaged, missing or of another run, in the order of the run; nothing is changed.
+    """Return every file that is damaged, missing or of another run, in the order of the run; change nothing.
 
-    An unfinished round is held to the stages that it has finished.
+    In an unfinished round it checks the finished stages.
 
     Args:
         run: The run.
@@ -62,14 +62,14 @@ class _Check:
         return [*found, *_altered(self._expected)]
 
     def _num_begun(self) -> int:
-        """Return the number of rounds that are finished, or begun: one, or with staleness the next too."""
+        """Return the number of finished and begun rounds; one round is begun, or with staleness two."""
         number = self._num_finished
         while self._run.round_folder(number).is_dir():
             number += 1
         return number
 
     def _stage(self, stage: Stage, number: int) -> Iterator[Damage]:
-        """Check a stage's manifest and the names of its files; note the digests that they must have."""
+        """Check a stage's manifest and the names of its files; note their required digests."""
         folder = self._run.round_folder(number)
         path, manifest = manifest_path(folder, stage), read_manifest(folder, stage)
         if manifest is None:
@@ -93,7 +93,7 @@ class _Check:
         yield from self._outputs(folder, stage, number, manifest)
 
     def _inputs(self, stage: Stage, number: int) -> dict[str, str]:
-        """Return the digests that a stage's inputs must have, where they can be told."""
+        """Return the digests that a stage's inputs must have, as far as they are known."""
         digests: dict[str, str] = {}
         for name, path in self._run.inputs(stage, number).items():
             if name in POLICY_INPUTS:
@@ -109,11 +109,11 @@ class _Check:
         return digests | {name: self._known[f"origins.{name}"] for name in named}
 
     def _outputs(self, folder: Path, stage: Stage, number: int, manifest: Mapping[str, Any]) -> Iterator[Damage]:
-        """Check the names of a finished stage's files; note the digests that they must have."""
+        """Check the names of a finished stage's files; note their required digests."""
         outputs, pruned = manifest["outputs"], let_go(folder)
         if any(out["digest"] != value_digest(out["files"]) for out in outputs.values()):
             path = manifest_path(folder, stage)
-            yield Damage(path, f"{_AS_WRITTEN}, got one whose digests do not fit each other", stage, number)
+            yield Damage(path, f"{_AS_WRITTEN}, got one with inconsistent digests", stage, number)
         for name, out in outputs.items():
             for file, digest in out["files"].items():
                 path = folder / name / file
@@ -121,7 +121,7 @@ class _Check:
                     self._expected.append(_Expected(path, digest, stage, number))
             for path in sorted((folder / name).glob("[!.]*")):
                 if path.name not in out["files"]:
-                    what = "only files that the stage wrote may lie here, a table is read with all of them; got another"
+                    what = "only files that the stage wrote may be here, since readers read all of them; got another"
                     yield Damage(path, what, None, number)
 
     def _metrics_and_tombstone(self, number: int) -> Iterator[Damage]:
@@ -153,16 +153,16 @@ def _policy_digest(folder: Path) -> str | None:
     try:
         return policy_state(folder).digest
     except ValueError:
-        return None  # missing or damaged: the manifest of the update that wrote it says so
+        return None  # missing or damaged: the check of its update's manifest reports it
 
 
 def _is_stamped(manifest: Mapping[str, Any], stage: Stage, number: int) -> bool:
-    """Whether a manifest's stamp is that of its own inputs and parameters in this round."""
+    """Whether a manifest's stamp matches its own inputs and parameters in this round."""
     return manifest["stamp"] == stamp_of(stage, number, manifest["inputs"], manifest["parameters"])
 
 
 def _unreadable(folder: Path, stage: Stage, number: int) -> Iterator[Damage]:
-    """Shards of an unfinished stage that are no Parquet files, or whose pages are not those of their checksums."""
+    """Yield shards of an unfinished stage that are no Parquet files or have wrong checksums."""
     for output in stage.outputs:
         for shard in shard_numbers(folder / output):
             try:
@@ -173,14 +173,14 @@ def _unreadable(folder: Path, stage: Stage, number: int) -> Iterator[Damage]:
 
 
 def _altered(expected: list[_Expected]) -> list[Damage]:
-    """Return the files that are missing or whose bytes are not those that were written."""
+    """Return the files that are missing or whose bytes have changed."""
     with ThreadPoolExecutor(_THREADS) as threads:
         digests = list(threads.map(lambda file: file_digest(file.path) if file.path.is_file() else None, expected))
     return [
         Damage(
             file.path,
-            f"the file of digest {file.digest[:12]}… is required, got "
-            + ("none" if digest is None else f"one of {digest[:12]}… with {file.path.stat().st_size} bytes"),
+            f"the file with digest {file.digest[:12]}… is required, got "
+            + ("none" if digest is None else f"one with {digest[:12]}… and {file.path.stat().st_size} bytes"),
             file.stage,
             file.number,
         )

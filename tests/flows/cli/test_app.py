@@ -130,7 +130,7 @@ def test_a_run_that_was_never_trained_cannot_be_judged_nor_reported():
 def test_a_stage_or_a_shard_that_does_not_exist_is_refused(run):
     with pytest.raises(ValueError, match="A stage is one of prompts, rollout"):
         said("stage", "paint", "--run", run.key, "--round", "0")
-    with pytest.raises(ValueError, match="Shards are numbers with commas between them, got '0;2'. As --shards 0,2"):
+    with pytest.raises(ValueError, match="Shards are numbers separated by commas, got '0;2'. Example: --shards 0,2"):
         said("stage", "score", "--run", run.key, "--round", "0", "--shards", "0;2")
 
 

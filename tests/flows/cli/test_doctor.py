@@ -4,7 +4,7 @@ import pytest
 from said import said
 from tiny import ROOT
 
-from flows.cli.doctor import _examined
+from flows.cli.doctor import _run_checks
 
 PARAMS = ROOT / "params.yaml"
 
@@ -17,7 +17,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_each_look_is_taken_in_turn(store):
-    found = _examined(PARAMS, ["resources.device=cpu", "guards.disk.free_gb=0.000001"])
+    found = _run_checks(PARAMS, ["resources.device=cpu", "guards.disk.free_gb=0.000001"])
     names = [check.name for check in found]
     looks = ["python", "parameters", "device", "store", "disk", "cluster", "runs", "prefect", "mlflow", "hub", "git"]
     assert [name for name in names if name in looks] == looks
@@ -27,7 +27,7 @@ def test_each_look_is_taken_in_turn(store):
 
 
 def test_without_parameters_the_other_looks_are_not_taken():
-    last = _examined(PARAMS, ["run.rounds=0"])[-1]
+    last = _run_checks(PARAMS, ["run.rounds=0"])[-1]
     assert (last.name, last.state) == ("parameters", "fault")
     assert "run.rounds: input should be greater than or equal to 1, got 0" in last.told
     assert "\n" not in last.told
@@ -36,7 +36,7 @@ def test_without_parameters_the_other_looks_are_not_taken():
 def test_a_fault_is_told_with_its_remedy_and_by_the_exit_status():
     told = said("doctor", "--params", "nowhere.yaml", status=1)
     assert "\nfault parameters: " in told
-    assert told.endswith("\n      Correct them; the other looks need them.\n")
+    assert told.endswith("\n      Correct them; the other checks need them.\n")
 
 
 def test_what_is_well_is_told_in_a_line_and_all_of_it_as_json():

@@ -37,7 +37,7 @@ def test_texts_of_others_become_lists_and_what_lacks_is_told(texts, tmp_path):
     told = said("import-prompts", texts, "--out", tmp_path / "all").splitlines()
     assert told == [
         "train: 4 texts; dropped: 0 empty, 1 repeated, 0 held out elsewhere",
-        "no list tuning and no list test: a run is judged on them; --tuning N --test N set texts apart",
+        "no list tuning and no list test: a run is evaluated on them; --tuning N --test N create them",
     ]
     assert set(read_table(tmp_path / "all" / "train")["metadata"].to_pylist()) == {'{"words": "5"}'}
 

@@ -42,6 +42,6 @@ def test_without_a_file_they_are_the_runs_own_with_the_prompts_that_it_keeps(run
 def test_a_run_whose_parameters_are_damaged_does_not_choose(run):
     (run.path / "params.yaml").unlink()
     with pytest.raises(
-        ValueError, match="Give `g2rpo train --params FILE` with the run's parameters: it mends the run"
+        ValueError, match="Run `g2rpo train --params FILE` with the run's parameters: it repairs the run"
     ):
         chosen_for(run.key, None, None)

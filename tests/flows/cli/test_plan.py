@@ -6,7 +6,7 @@ import pytest
 from said import said
 from tiny import TINY
 
-from flows.cli.plan import _devices, _told
+from flows.cli.plan import _devices, _text
 from flows.training.forecast import Forecast
 from flows.training.measured_rounds import MeasuredRounds
 
@@ -34,16 +34,16 @@ FOUND = Forecast(
 
 
 def test_a_plan_is_told_with_what_was_measured_and_what_it_costs():
-    assert _told(FOUND, 2.5).splitlines() == [
+    assert _text(FOUND, 2.5).splitlines() == [
         "run          3fa9c1d20b7e4488 (/store/runs/3fa9c1d20b7e4488)",
         "rounds       2 are done, 10 to do, on 2 runners, cuda",
-        "evaluations  12,000 by the rounds, 900 by the judging during them,",
+        "evaluations  12,000 by the rounds, 900 by the evaluations during them,",
         "             100 by the final one, 50 more if the best round is not the last",
-        "seconds      3,600, a round 35.00; measured now on this machine",
-        "disk         1.5 MB a round, 15 MB in all",
+        "seconds      3,600, 35.00 per round; measured now on this machine",
+        "disk         1.5 MB per round, 15 MB in all",
         "memory       2.34 GB",
         "hours        2.000 of all devices, which cost 5.00",
-        "other than params.yaml:",
+        "changes to params.yaml:",
         "  run.rounds: 12",
         '  placement.runner: "ray"',
     ]
@@ -51,11 +51,11 @@ def test_a_plan_is_told_with_what_was_measured_and_what_it_costs():
 
 def test_without_a_price_or_a_trial_nothing_is_told_of_them():
     alone = replace(FOUND, num_devices=1, changed={})
-    assert _told(alone, None).splitlines()[-2:] == [
+    assert _text(alone, None).splitlines()[-2:] == [
         "hours        1.000 of the device",
         "parameters   those of params.yaml",
     ]
-    assert len(_told(replace(alone, measured=None, bytes_kept=None), 2.5).splitlines()) == 5
+    assert len(_text(replace(alone, measured=None, bytes_kept=None), 2.5).splitlines()) == 5
 
 
 @pytest.mark.parametrize(("num_devices", "told"), [(1, "cuda"), (2, "2 runners, cuda")])

@@ -53,7 +53,7 @@ def test_the_runs_of_the_store_are_listed_the_newest_first(run):
 
 
 def test_an_empty_store_is_told_with_where_it_is(store):
-    assert said("list") == f"no runs in {store}; `g2rpo train` begins one\n"
+    assert said("list") == f"no runs in {store}; `g2rpo train` starts one\n"
     assert json.loads(said("list", "--json")) == []
 
 
@@ -74,7 +74,9 @@ def test_a_run_of_another_machine_is_not_stopped_at_once(run):
 
 @pytest.mark.parametrize("words", [[], ["--run", "3fa9", "--service", "mlflow"]])
 def test_one_log_is_asked_for(words):
-    with pytest.raises(ValueError, match="Either --run or --service is required, got both or neither. As --run 3fa9"):
+    with pytest.raises(
+        ValueError, match="Either --run or --service is required, got both or neither. Example: --run 3fa9"
+    ):
         said("logs", *words)
 
 

@@ -52,7 +52,7 @@ def test_the_status_says_what_runs_and_what_has_ended(put, sleeping):
     put("prefect", sleeping, PREFECT)
     worker = put("worker")
     assert said("status", status=1).splitlines() == [
-        f"prefect  runs since 0 minutes, process {sleeping.pid}  {PREFECT}",
+        f"prefect  has run for 0 minutes, process {sleeping.pid}  {PREFECT}",
         "mlflow   was not started by g2rpo up",
         f"worker   has ended; see {worker.log}; `g2rpo up` starts it again",
     ]
@@ -63,7 +63,7 @@ def test_the_status_says_what_runs_and_what_has_ended(put, sleeping):
 
 def test_nothing_is_amiss_where_all_that_was_started_runs(put, sleeping):
     put("worker", sleeping)
-    assert said("status").splitlines()[-1] == f"worker   runs since 0 minutes, process {sleeping.pid}  "
+    assert said("status").splitlines()[-1] == f"worker   has run for 0 minutes, process {sleeping.pid}  "
 
 
 def test_the_addresses_are_exports_for_a_shell(put, sleeping):
@@ -107,9 +107,9 @@ def test_up_says_where_all_is_that_runs_already(put, sleeping, prefect_in_proces
         f"MLflow   {MLFLOW}",
         f"logs     {Path(mlflow.log).parent}",
         "",
-        'For the commands of Prefect and MLflow in this terminal:  eval "$(g2rpo status --env)"',
-        "To train by the worker:  prefect deployment run train/demo",
-        "To stop all of it:  g2rpo down",
+        'To use the commands of Prefect and MLflow in this terminal:  eval "$(g2rpo status --env)"',
+        "To train in the worker:  prefect deployment run train/demo",
+        "To stop all services:  g2rpo down",
     ]
     assert done.stderr.splitlines()[:2] == [
         f"prefect is configured: {prefect_in_process}",

@@ -8,7 +8,7 @@ from flows.common.endings import StopAskedError
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (KeyboardInterrupt(), "stopped; give the same command again to go on\n"),
+        (KeyboardInterrupt(), "stopped; run the same command again to continue\n"),
         (StopAskedError("run 3fa9 is stopped on request"), "run 3fa9 is stopped on request\n"),
     ],
 )

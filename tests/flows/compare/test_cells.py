@@ -110,7 +110,9 @@ def test_faults_of_the_parameters_are_told_with_the_run_that_has_them(tmp_path, 
 )
 def test_runs_that_are_not_judged_alike_are_refused(tmp_path, key, value, part):
     methods = PLAN["methods"] | {"third": {"set": {key: value, "rollout.eta": 0.5}}}
-    with pytest.raises(ValueError, match=f"judged alike are required for {part}, got .* for .fine, seed 7.; .*third"):
+    with pytest.raises(
+        ValueError, match=f"evaluated alike are required for {part}, got .* for .fine, seed 7.; .*third"
+    ):
         cells(write_plan(tmp_path, methods=methods))
 
 

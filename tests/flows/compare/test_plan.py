@@ -20,18 +20,18 @@ def test_a_plan_is_read_from_its_file(tmp_path):
         ({"sets": {}}, "sets: unknown key, got {}. Remove it or correct it; known here: title, params, set"),
         ({"methods": {"fine": {"sett": 1}}}, r"methods.fine.sett: unknown key, got 1. .* known here: params, set"),
         ({"variants": {"v": {"params": 1, "set": {}}}}, r"variants.v.params: unknown key, got 1. .* known here: set"),
-        ({"budget": None}, "budget: required, got nothing. Add it; presets/compare.yaml is a whole plan."),
+        ({"budget": None}, "budget: required, got nothing. Add it; presets/compare.yaml is a complete plan."),
         ({"budget": 0}, "budget: input should be greater than or equal to 1, got 0. Change it in the plan."),
         ({"seeds": []}, "seeds: list should have at least 1 item"),
         ({"seeds": [1, 1]}, r"seeds: distinct values are required, got \[1, 1\]"),
         ({"grid": {"update.clip_range": [0.1, 0.1]}}, "grid.update.clip_range: distinct values are required"),
         ({"reference": "mine"}, "reference: one of the methods fine, coarse is required, got 'mine'"),
         ({"split": "train"}, "split: input should be 'test' or 'tuning', got 'train'"),
-        ({"set": {"run.seed": 3}}, "set.run.seed: it follows from the plan's seeds"),
-        ({"grid": {"run.rounds": [3]}}, "grid.run.rounds: it follows from the plan's budget"),
+        ({"set": {"run.seed": 3}}, "set.run.seed: the plan's key seeds determines it"),
+        ({"grid": {"run.rounds": [3]}}, "grid.run.rounds: the plan's key budget determines it"),
         ({"grid": {"eta": [0.7]}}, "grid: keys of the form section.key are required, got 'eta'"),
         ({"variants": {"v": {"set": {"eta.": 1}}}}, "variants.v.set: keys of the form section.key are required"),
-        ({"methods": {"base": {}}, "reference": "base"}, "methods: other names than base"),
+        ({"methods": {"base": {}}, "reference": "base"}, "methods: names other than base"),
         ({"methods": {"a b": {}, "a-b": {}}, "reference": "a b"}, "names that differ in a letter or digit"),
         ({"variants": {"?": {"set": {}}}}, r"variants: names that differ in a letter or digit are required, got '\?'"),
     ],
@@ -53,7 +53,7 @@ def test_every_fault_is_told_at_once(tmp_path):
 def test_a_grid_whose_runs_would_report_on_test_captions_is_refused(tmp_path):
     grid = {"update.clip_range": [0.1, 0.2]}
     assert load_plan(write_plan(tmp_path, split="tuning", grid=grid)).grid == grid
-    with pytest.raises(ValueError, match="split: tuning is required where there is a grid, got test") as refused:
+    with pytest.raises(ValueError, match="split: tuning is required with a grid, got test") as refused:
         load_plan(write_plan(tmp_path, split="test", grid=grid))
     assert "another, without a grid and with other seeds" in str(refused.value)
 

@@ -69,5 +69,5 @@ def test_a_run_that_has_ended_and_is_not_whole_has_failed(comparison):
     progress, placed = Progress(comparison, 4), comparison.runs[0]
     progress.succeeded(placed, 63.4)
     assert progress.failed["fine, seed 7"].startswith(
-        "it has ended and is not whole; give the same command again (log:"
+        "it has ended and is not complete; run the same command again (log:"
     )

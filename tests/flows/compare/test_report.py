@@ -65,7 +65,7 @@ def test_a_report_is_a_page_a_text_tables_and_plots_and_nothing_of_an_earlier_pl
     }
     assert drawn(out) == ["final", "curves", "pareto", "images"]
     assert headings(out) == [
-        *("Final figures", "Against fine", "Over training", "What was trained against what was not"),
+        *("Final figures", "Against fine", "Over training", "Trained against held out"),
         *("The same captions from the same noise", "Cost of a run", "Where it came from", "The plan"),
     ]
 
@@ -74,8 +74,8 @@ def test_page_and_text_say_the_same_lead_the_plan_and_where_it_came_from(reporte
     out = reported()
     for said in ((out / "report.md").read_text(), (out / "report.html").read_text()):
         assert (
-            "2 methods × 2 seeds. Each run is trained for as many whole rounds as 230 transformer evaluations pay for "
-            "(forward 1, forward and backward 3); its last policy is judged on 4 test captions, 1 noise each."
+            "2 methods × 2 seeds. Each run trains for as many whole rounds as 230 transformer evaluations pay for "
+            "(forward 1, forward and backward 3); its last policy is evaluated on 4 test captions, 1 noise each."
         ) in said
         assert f"g2rpo compare --plan {out.parent / 'small.yaml'}" in said
         assert "0.650 ± 1.271" in said  # 12.706 times .1

@@ -40,10 +40,10 @@ def test_a_run_that_fails_is_told_at_the_end_and_the_report_is_of_the_others(tmp
     with pytest.raises(ValueError) as told:
         compare(path, None)
     assert str(told.value).splitlines() == [
-        "Every run of the plan must come to its end, 1 failed:",
+        "Every run of the plan must finish, 1 failed:",
         f"  coarse, seed 7: no room on the disk (log: {coarse.log('small')})",
-        "The report in outputs/compare/small is of the 1 others. Mend what is told, then give the same command again: "
-        "what is done is kept.",
+        "The report in outputs/compare/small shows the 1 others. Fix the causes, then run the same command again: "
+        "finished runs are kept.",
     ]
     assert (
         "not done, and nothing here is of them:** coarse, seed 7."
@@ -55,7 +55,7 @@ def test_without_a_single_run_there_is_no_report(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, fine="no room", coarse="no room")
     path = write_plan(tmp_path, seeds=[7])
     Comparison.of(path).runs[0].log("small").parent.mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"(?s)2 failed:.*There is no report\. Mend what is told"):
+    with pytest.raises(ValueError, match=r"(?s)2 failed:.*There is no report\. Fix the causes"):
         compare(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

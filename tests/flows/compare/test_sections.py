@@ -65,8 +65,8 @@ def test_final_figures_are_means_with_half_of_their_intervals_the_base_first(pla
     section = final_section(shown(plan(), rows, ("rule_soft", "judge_a")))
     assert section.title == "Final figures"
     assert section.texts == [
-        "On the test captions, which nothing was learned from or chosen by: mean ± half of the 95 % t-interval over "
-        "seeds. The base is judged once. Intervals tell of seeds, for the same captions."
+        "On the test captions, which were used neither to train nor to choose: mean ± half of the 95 % t-interval over "
+        "seeds. The base is evaluated once. Intervals are over seeds, for the same captions."
     ]
     ((title, table),) = section.tables
     assert (title, table.header) == ("4 inference steps", ["method", "rule_soft", "judge_a (trained on)"])
@@ -85,7 +85,7 @@ def test_a_figure_that_is_not_there_is_left_empty(plan):
 
 def test_final_figures_tell_how_many_seeds_there_were_and_of_the_grid(plan):
     (one,) = final_section(shown(plan(split="tuning"), [figure("fine", 0.4, n=1)])).texts
-    assert one.startswith("On the tuning captions, which nothing was learned from, and which are there to choose by: ")
+    assert one.startswith("On the tuning captions, which were used to choose, not to train: ")
     assert "of one seed, so without intervals" in one
     (differing,) = final_section(shown(plan(), [figure("fine", 0.4, n=3), figure("coarse", 0.4, n=2)])).texts
     assert differing.endswith(" The number of seeds differs: 2, 3.")
@@ -134,8 +134,8 @@ def test_a_grid_tells_the_metric_at_every_point_and_marks_the_best(plan):
     rows = [*(tuned("fine", place, mean) for place, mean in ((0.1, 0.4), (0.2, 0.5), (0.3, 0.2)))]
     rows += [tuned("coarse", place, mean) for place, mean in ((0.1, 0.6), (0.3, 0.2))]
     section = grid_section([rows[1], rows[3]], rows, plan(grid=GRID))
-    assert section.texts[0].startswith("rule_soft on the tuning captions, by which the best point of each method")
-    assert section.texts[0].endswith(" At the edge of the grid, so that a wider one may have a better: coarse.")
+    assert section.texts[0].startswith("rule_soft on the tuning captions, which decides the best point of each method")
+    assert section.texts[0].endswith(" Best at the edge of the grid, so a wider one may be better: coarse.")
     ((title, table),) = section.tables
     assert (title, table.header) == ("", ["point", "fine", "coarse"])
     assert table.rows == [
@@ -160,8 +160,8 @@ def test_a_cost_is_told_in_evaluations_seconds_and_memory(plan):
     assert section.title == "Cost of a run"
     ((_, table),) = section.tables
     assert dict(zip(table.header, table.rows[0], strict=True)) == {
-        **{"method": "fine, two", "rounds": "2", "prompts a round": "4", "evaluations": "16,000"},
-        **{"evaluations a prompt": "2,000", "CPU-seconds": "48.0", "wall-seconds": "30.2"},
+        **{"method": "fine, two", "rounds": "2", "prompts per round": "4", "evaluations": "16,000"},
+        **{"evaluations per prompt": "2,000", "CPU-seconds": "48.0", "wall-seconds": "30.2"},
         **{"CPU-seconds per 1,000 evaluations": "3", "peak memory, GiB": "1.50"},
     }
 
@@ -170,7 +170,7 @@ def test_the_origin_names_each_commit_and_machine_once_and_the_command():
     links = [{"git_commit": "fae7c60", "machine": "A"}, {"git_commit": "3c15272", "machine": "A", "git_dirty": "true"}]
     section = origin_section(links, "g2rpo compare --plan p.yaml")
     assert section.texts == [
-        "`g2rpo compare --plan p.yaml` writes this again; the runs and their keys are in runs.csv."
+        "`g2rpo compare --plan p.yaml` writes this report again; the runs and their keys are in runs.csv."
     ]
     ((_, table),) = section.tables
-    assert table.rows == [["commit", "fae7c60, 3c15272, with changes that were not committed"], ["machine", "A"]]
+    assert table.rows == [["commit", "fae7c60, 3c15272, with uncommitted changes"], ["machine", "A"]]

@@ -168,8 +168,8 @@ def test_a_killed_comparison_goes_on_and_a_run_that_fails_is_told_at_the_end(com
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = comparing(plan)
     assert done.returncode == 2
-    assert re.search(rf"must come to its end, 1 failed:\n  {name}: Run {failing} must be free", done.stderr)
-    assert "out is of the 3 others. Mend what is told, then give the same command again" in done.stderr
+    assert re.search(rf"must finish, 1 failed:\n  {name}: Run {failing} must be free", done.stderr)
+    assert "out shows the 3 others. Fix the causes, then run the same command again" in done.stderr
     out = tmp_path / "out"
     assert f"1 runs of the plan are not done, and nothing here is of them:** {name}." in (out / "report.md").read_text()
     for file in ("runs.csv", "curves.csv"):

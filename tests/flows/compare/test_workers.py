@@ -59,7 +59,7 @@ def test_after_an_error_that_spoils_its_process_another_is_started(log):
 
 def test_a_process_that_was_killed_is_told_and_another_is_started(log):
     with Workers(1) as workers:
-        with pytest.raises(RunFailedError, match="^its process ended by signal 9, perhaps for want of memory$"):
+        with pytest.raises(RunFailedError, match="^its process ended by signal 9, perhaps out of memory$"):
             workers.run({"log": str(log), "die": signal.SIGKILL})
         workers.run({"log": str(log)})
     assert len(set(ids(log))) == 2
@@ -67,7 +67,7 @@ def test_a_process_that_was_killed_is_told_and_another_is_started(log):
 
 def test_the_process_is_that_of_the_worker():
     """A real one: a task that names no log ends it."""
-    with Workers(1) as workers, pytest.raises(RunFailedError, match="^its process ended with status 1, perhaps for"):
+    with Workers(1) as workers, pytest.raises(RunFailedError, match="^its process ended with status 1, perhaps out"):
         workers.run({})
 
 

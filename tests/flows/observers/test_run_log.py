@@ -65,6 +65,6 @@ def test_a_log_that_is_followed_yields_what_comes_until_nobody_writes_it(tmp_pat
 
 
 def test_a_log_that_is_not_there_is_refused(tmp_path):
-    told = f"A log is required, got none at {tmp_path / 'run.log'}. It is there once a run or a service has begun."
+    told = f"A log is required, got none at {tmp_path / 'run.log'}. It exists once a run or a service has started."
     with pytest.raises(ValueError, match=re.escape(told)):
         next(lines_of(tmp_path / "run.log", 5, follow=None))

@@ -39,7 +39,7 @@ def test_a_run_that_is_damaged_is_listed_as_such(trained, g2rpo):
 
 
 def test_an_empty_store_is_said_to_be_empty(g2rpo):
-    assert "`g2rpo train` begins one" in g2rpo("list").stdout
+    assert "`g2rpo train` starts one" in g2rpo("list").stdout
 
 
 def test_the_log_has_a_line_for_each_round_and_evaluation(trained):
@@ -141,4 +141,4 @@ def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
         demo.kill()
     if number == signal.SIGINT:
         assert demo.returncode == 130
-        assert "stopped; give the same command again to go on" in said
+        assert "stopped; run the same command again to continue" in said

@@ -31,7 +31,7 @@ def test_the_folder_has_the_package_the_vocabulary_and_no_compiled_operators(mad
 @pytest.mark.slow
 def test_a_whole_folder_is_kept_and_tried(folder, monkeypatch):
     monkeypatch.setattr(module, "_pip", lambda *_: pytest.fail("pip was called"))
-    assert setup_hps(folder) == f"{folder} is whole: hpsv2 1.2.0 builds its model and scores"
+    assert setup_hps(folder) == f"{folder} is complete: hpsv2 1.2.0 builds its model and scores"
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_an_import_can_be_trained_from(tmp_path):
 @pytest.mark.parametrize(
     ("files", "asked", "told"),
     [
-        ({"train.txt": "a\nb"}, {"tuning": 2}, "--tuning: fewer than the 2 training texts can be set apart, got 2"),
+        ({"train.txt": "a\nb"}, {"tuning": 2}, "--tuning: fewer than the 2 training texts are required, got 2"),
         ({"test.txt": "a\nb"}, {"tuning": 1}, "--tuning: fewer than the 0 training texts"),
         ({"train.txt": "a\nb", "test.txt": "c"}, {"test": 1}, "--test: a source without a test list is required"),
         ({"train.txt": "a", "test.txt": "a"}, {}, "at least one train text is required, got none that is in no other"),

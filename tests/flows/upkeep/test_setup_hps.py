@@ -15,13 +15,21 @@ import torch
 from PIL import Image
 
 from flows.upkeep import setup_hps as module
-from flows.upkeep.setup_hps import _put_in_place, _record, _try_out, _umask, _wanted, setup_hps, torchvision_for
+from flows.upkeep.setup_hps import (
+    _check_package,
+    _put_in_place,
+    _record,
+    _required_record,
+    _umask,
+    setup_hps,
+    torchvision_for,
+)
 from g2rpo.rewards.hps_isolated import ScorerProcessError
 
 
 @pytest.fixture
 def no_trial(monkeypatch):
-    monkeypatch.setattr(module, "_try_out", lambda _: None)
+    monkeypatch.setattr(module, "_check_package", lambda _: None)
 
 
 class Scoring:
@@ -80,16 +88,16 @@ def test_the_folder_is_made_of_the_packages_that_pip_finds_tried_and_put_in_plac
     assert "torchvision.libs" not in names
     assert sorted(path.name for path in (folder / "torchvision").iterdir()) == ["__init__.py"]
     assert (folder / "hpsv2/src/open_clip" / module.VOCABULARY).read_bytes() == b"words"
-    assert json.loads((folder / "setup.json").read_text()) == _wanted()
+    assert json.loads((folder / "setup.json").read_text()) == _required_record()
     assert [path.name for path in folder.parent.iterdir()] == ["hps"]
     monkeypatch.setattr(module, "_pip", lambda *_: pytest.fail("pip was called"))
-    assert setup_hps(folder) == f"{folder} is whole: hpsv2 1.2.0 builds its model and scores"
+    assert setup_hps(folder) == f"{folder} is complete: hpsv2 1.2.0 builds its model and scores"
     assert [how["folder"].name[:4] for how in scoring.asked[::2]] == [".hps", "hps"]
 
 
 def test_a_folder_is_made_for_this_python_torch_and_platform(monkeypatch):
     monkeypatch.setattr(module.torch, "__version__", "2.13.0+cpu")
-    assert _wanted() == {
+    assert _required_record() == {
         "packages": [
             "hpsv2==1.2.0",
             "clint==0.5.1",
@@ -106,7 +114,7 @@ def test_a_folder_is_made_for_this_python_torch_and_platform(monkeypatch):
 
 def test_a_folder_is_tried_with_a_small_model_and_a_red_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ScorerProcess", scoring := Scoring(-1.0))
-    _try_out(tmp_path)
+    _check_package(tmp_path)
     how, (texts, colours) = scoring.asked
     assert (how["folder"], how["weights"], how["device"]) == (tmp_path, None, "cpu")
     assert (texts, colours) == (["a red picture"], [(255, 0, 0)])
@@ -119,7 +127,7 @@ def test_a_folder_that_gives_no_cosine_is_refused(tmp_path, monkeypatch, scores)
     with pytest.raises(
         ValueError, match=r"hpsv2 must give a cosine, got \[.*\] in .*Delete the folder and make it again"
     ):
-        _try_out(tmp_path)
+        _check_package(tmp_path)
 
 
 def test_a_record_that_is_not_there_or_no_json_is_none(tmp_path):
@@ -146,7 +154,7 @@ def test_a_folder_in_place_has_the_rights_that_others_have_under_this_umask(tmp_
 def test_a_folder_made_for_another_torch_is_replaced_whole(tmp_path, no_trial, monkeypatch):
     folder = tmp_path / "hps"
     (folder / "hpsv2").mkdir(parents=True)
-    (folder / "setup.json").write_text(json.dumps(_wanted() | {"python": "3.0"}))
+    (folder / "setup.json").write_text(json.dumps(_required_record() | {"python": "3.0"}))
     monkeypatch.setattr(module, "_fill", _fill)
     assert setup_hps(folder) == f"{folder} is made: hpsv2 1.2.0 builds its model and scores"
     assert [path.name for path in folder.iterdir()] == ["setup.json"]

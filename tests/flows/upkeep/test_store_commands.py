@@ -68,7 +68,7 @@ def test_a_damaged_run_elsewhere_is_mended_by_other_commands(tmp_path):
     link_out(run, tmp_path / "copy", 0)
     lose(tmp_path / "copy/base/state.json")
     with pytest.raises(
-        ValueError, match="`g2rpo repair --run KEY` mends .* --export FOLDER` links .*`dvc pull --force` brings"
+        ValueError, match="`g2rpo repair --run KEY` repairs .* --export FOLDER` links .*`dvc pull --force` fetches"
     ):
         verified(str(tmp_path / "copy"))
 
@@ -76,7 +76,7 @@ def test_a_damaged_run_elsewhere_is_mended_by_other_commands(tmp_path):
 def test_a_run_does_not_go_on_by_parameters_that_are_damaged():
     run, _ = begun()
     replace(run.path / "params.yaml", b"run: {}")
-    with pytest.raises(ValueError, match=r"params\.yaml.* Give `g2rpo train --params FILE` with the run's parameters"):
+    with pytest.raises(ValueError, match=r"params\.yaml.* Run `g2rpo train --params FILE` with the run's parameters"):
         find_whole(run.key)
 
 

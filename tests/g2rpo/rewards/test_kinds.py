@@ -17,7 +17,7 @@ def test_a_world_has_its_rewards_by_name(name):
 def test_what_no_parameters_can_ask_for_is_told():
     with pytest.raises(AssertionError, match="no reward of the kind beauty"):
         load("beauty", "mine", CPU)
-    with pytest.raises(AssertionError, match="The family flux1 brings no reward along"):
+    with pytest.raises(AssertionError, match="The family flux1 includes no rewards"):
         load_of_world("flux1", "judge_a", CPU)
 
 

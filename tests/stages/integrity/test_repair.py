@@ -31,7 +31,7 @@ def test_where_a_stage_comes_out_otherwise_as_on_another_machine_nothing_more_is
     flip(shard_path(run.round_folder(0) / "rewards", 1))
     manifests = {path: path.read_bytes() for path in run.path.rglob("*.json")}
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"another machine.*score.json: its files came out otherwise. Bring"):
+        with pytest.raises(ValueError, match=r"another machine.*score.json: its files differ. Restore"):
             repair(run, verify(run), params, StagesByHand(off=1e-3))
         assert {path: path.read_bytes() for path in run.path.rglob("*.json")} == manifests
     repair(run, verify(run), params, executor)
@@ -43,7 +43,7 @@ def test_remade_inputs_that_come_out_otherwise_are_put_back_and_told(linked):
     run, params, _ = linked
     prune(run, tiny_params("retention.rounds=1", "evaluate.every=99"))
     before = tables(run.path)
-    with pytest.raises(ValueError, match=r"another machine.*rollout.json: its files came out otherwise"):
+    with pytest.raises(ValueError, match=r"another machine.*rollout.json: its files differ"):
         make_inputs(run, STAGES["complete"], 1, params, StagesByHand(off=1e-3))
     assert tables(run.path).items() >= before.items()
     assert verify(run) == []
@@ -187,7 +187,9 @@ def test_what_comes_out_otherwise_than_later_rounds_had_it_is_refused(linked):
     edit(run.round_folder(1) / "score.json", to_fit)
     found = verify(run)
     assert [damage.path for damage in found] == [run.round_folder(1) / "integrate.json"]
-    with pytest.raises(ValueError, match=r"not as the later rounds had it .*update.json: .*Bring the file back from"):
+    with pytest.raises(
+        ValueError, match=r"must equal those that later rounds used.*update.json: .*Restore the file from"
+    ):
         repair(run, found, params, executor)
 
 

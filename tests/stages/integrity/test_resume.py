@@ -49,7 +49,7 @@ def test_a_damaged_table_of_a_finished_round_is_named_marked_and_left_until_repa
     shard = shard_path(run.round_folder(0) / "rewards", 1)
     flip(shard)
     first, last = resumed(run, params, executor)
-    assert first.startswith(f"damaged: {shard}: the file of digest ")
+    assert first.startswith(f"damaged: {shard}: the file with digest ")
     assert last.startswith("1 damaged file of earlier rounds or evaluations stay as they are")
     assert f"`g2rpo repair --run {run.key[:8]}` makes them again" in last
     assert (executor.done, num_marked(run), run.num_finished) == ([], 1, 3)
@@ -108,9 +108,9 @@ def test_else_the_run_goes_back_a_round_and_does_again_what_is_not_whole(linked,
         flip(run.round_folder(2) / file)
     said = resumed(run, params, executor)
     told, otherwise = said[len(files) :]
-    assert otherwise.startswith("to keep them, stop here and bring the policy back from a copy")
+    assert otherwise.startswith("to keep them, stop here and restore the policy from a copy")
     assert told.startswith("the run goes back from round 3 to round 2, the last whose policy is whole; rounds to do")
-    assert "evaluations: 1 (their stages that are whole are not run)" in told
+    assert "evaluations: 1 (their whole stages are skipped)" in told
     assert (run.num_finished, run.evaluations()[-1][0], executor.done) == (2, 2, [])
     assert verify(run) == []
     go_on(run, params, executor)
@@ -123,7 +123,7 @@ def test_a_policy_that_comes_out_otherwise_is_one_that_the_run_goes_on_from(link
     flip(run.policy_folder(3) / "weights.safetensors")
     executor = StagesByHand(off=1e-3)
     said = go_on(run, params, executor)
-    assert said[2] == "it came out otherwise, as on another machine"
+    assert said[2] == "the result differs from the lost one, e.g. because of another machine"
     assert said[3].startswith("the run goes back from round 3 to round 2")
     assert executor.done == [("update", 2), ("update", 2), ("evaluate", 3), ("evaluate", 3)]
     assert (run.num_finished, verify(run)) == (3, [])
@@ -247,7 +247,7 @@ def test_a_round_whose_metrics_cannot_be_counted_is_made_again_and_no_other(link
     flip(run.path / "evaluations/0001-tuning/evaluate.json")
     lose(run.metrics_path(1))
     said = resumed(run, params, executor)
-    assert "round 1, counted from 0, is made again where it is damaged, to count its metrics anew" in said
+    assert "round 1, counted from 0, is made again where it is damaged, to compute its metrics anew" in said
     assert (executor.done, numbers(run), num_marked(run)) == ([("score", 1)], numbers(whole), 2)
 
 
@@ -256,7 +256,7 @@ def test_a_file_that_no_stage_wrote_is_removed(linked, whole):
     stray = run.policy_folder(3) / "notes.txt"
     stray.write_text("mine")
     (first,) = resumed(run, params, executor)
-    assert first.startswith(f"damaged: {stray}: only files that the stage wrote may lie here")
+    assert first.startswith(f"damaged: {stray}: only files that the stage wrote may be here")
     assert executor.done == []
     assert same(run, whole)
     assert not stray.exists()
@@ -268,7 +268,7 @@ def test_of_many_damaged_files_ten_are_named(linked):
         flip(path)
     said = resumed(run, params, executor)
     assert [line.startswith("damaged: ") for line in said] == [True] * 11 + [False]
-    assert said[10] == "damaged: 3 more; `g2rpo verify` names all"
+    assert said[10] == "damaged: 3 more; `g2rpo verify` lists all"
     assert said[11].startswith("13 damaged files of earlier rounds")
 
 

@@ -36,7 +36,7 @@ def test_what_is_damaged_is_told_by_what_is_required_and_what_is_there(linked):
     manifest.unlink()
     assert [str(damage) for damage in verify(run)] == [
         f"{manifest}: a finished round must have this manifest, got none",
-        f"{shard}: the file of digest {digests[0]}… is required, got one of {digests[1]}… with {size} bytes",
+        f"{shard}: the file with digest {digests[0]}… is required, got one with {digests[1]}… and {size} bytes",
     ]
     replace(run.path / "HEAD", b"some")
     (head,) = verify(run)
@@ -126,7 +126,7 @@ def test_a_manifest_whose_digests_do_not_fit_each_other_is_told(linked):
     path = run.round_folder(1) / "update.json"
     edit(path, lambda manifest: manifest["outputs"]["updates"].update(digest="0"))
     assert [str(damage) for damage in verify(run)] == [
-        f"{path}: the manifest must be as it was written, got one whose digests do not fit each other"
+        f"{path}: the manifest must be as it was written, got one with inconsistent digests"
     ]
 
 
@@ -148,7 +148,7 @@ def test_a_file_too_many_in_a_table_is_told(linked):
     path.touch()
     (damage,) = verify(run)
     assert (damage.path, damage.stage) == (path, None)
-    assert damage.what.startswith("only files that the stage wrote may lie here")
+    assert damage.what.startswith("only files that the stage wrote may be here")
 
 
 def test_metrics_that_are_gone_or_of_another_round_are_told(linked):
