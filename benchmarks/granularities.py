@@ -28,7 +28,7 @@ from overhead import shipped
 
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.store.run import open_run
 
 SETS = ("1", "2", "3", "4", "1,2", "1,3", "1,2,3")
@@ -76,7 +76,7 @@ class Case:
             f"prompts.shard_size={prompts}",
             "resources.threads=1",
         )
-        self.resources = Resources(self.params)
+        self.resources = LoadedModels(self.params)
         self.run = open_run(self.params, device="cpu")
         self.made: list[dict[str, dict]] = []
         self._stage("prompts")

@@ -207,7 +207,7 @@ def plain_segments(segments: int = 7, rounds: int = 4) -> tuple[list[float], lis
         params = shipped(f"run.rounds={count}")
         loop = Loop(plain.run, params, plain.executor, call_plainly, Observers([]), Guards(plain.run, params))
         loop.train()
-        loop.judge_finally()
+        loop.evaluate_finally()
 
     bare.go_on(0, 1)
     stages_to(1)

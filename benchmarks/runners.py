@@ -30,7 +30,7 @@ from stages.contract.declared_stages import STAGES
 from stages.contract.executor import StageExecutor
 from stages.contract.job import Job
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.store.run import open_run
 
 PAINTING = ("rollout", "complete", "score")
@@ -77,7 +77,7 @@ def timed(executor: StageExecutor, prompts: int) -> dict[str, float]:
 def turns(prompts: int, count: int) -> dict[str, list[dict[str, float]]]:
     """Return the seconds of each side in each turn, by stage."""
     params = parameters(prompts)
-    here = Resources(params)
+    here = LoadedModels(params)
     run_stage(open_run(params, device="cpu"), STAGES["prompts"], 0, params, here)
     sides: dict[str, StageExecutor] = {
         "here": here,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from g2rpo.distributed.gradients import Team
+from g2rpo.distributed.gradients import GradientSync
 from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.types import Index, Latents, Levels
 
@@ -27,7 +27,7 @@ class VelocityField:
     """Dtype of the computation; below fp32 by autocast, with weights and results kept in fp32."""
     base: bool = False
     """Whether to evaluate the base model: the policy's network with its adapter switched off."""
-    team: Team = field(default_factory=Team)
+    team: GradientSync = field(default_factory=GradientSync)
     """The processes that train the policy together; calls without gradient are each process's own."""
     evaluations: int = 0
 

@@ -9,10 +9,10 @@ from g2rpo.sampler import complete
 from g2rpo.velocity import VelocityField
 from stages.contract.job import Job
 from stages.disk.tables import COMPLETIONS, DIVERSITY, arrow, check_parents, tensor, write_shard
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 
 
-def run(job: Job, resources: Resources) -> None:
+def run(job: Job, resources: LoadedModels) -> None:
     """Write the completions, one shard per shard of transitions."""
     resources.encode(job.texts())
     for shard in job.pending_like("transitions", "completions", "diversity"):
@@ -20,7 +20,7 @@ def run(job: Job, resources: Resources) -> None:
         _run_shard(job, resources, field, shard)
 
 
-def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
+def _run_shard(job: Job, resources: LoadedModels, field: VelocityField, shard: int) -> None:
     settings = job.params.complete
     prompts, transitions = job.read("prompts", shard), _last_steps(job.read("transitions", shard))
     ids = prompts["prompt_id"].to_pylist()

@@ -18,12 +18,12 @@ from g2rpo.velocity import VelocityField
 from stages.contract.job import Job
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
 from stages.engine.evaluation_shards import kept_rows, pending, shard_parts
-from stages.engine.judging import judge
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
+from stages.engine.score_pictures import score_pictures
 from stages.texts.held_out import HeldOut, held_out
 
 
-def run(job: Job, resources: Resources) -> None:
+def run(job: Job, resources: LoadedModels) -> None:
     """Write the scores of the policy on the held-out prompts, and the pictures of some captions, spread evenly."""
     settings = job.params.evaluate
     prompts, parts = held_out(job.params), shard_parts(job.params)
@@ -41,7 +41,7 @@ def run(job: Job, resources: Resources) -> None:
         images = resources.decoder().decode(latents.to(resources.device))
         names = [f"prompt {name}" for name in prompts.ids[part]]
         rewards = [resources.reward(name) for name in settings.rewards]
-        values = np.stack([judge(reward, images, prompts.texts[part], names) for reward in rewards], axis=1)
+        values = np.stack([score_pictures(reward, images, prompts.texts[part], names) for reward in rewards], axis=1)
         kept = kept_rows(job.params, part)
         pictures = {row: to_uint8(images[row - part.start][None])[0].numpy() for row in kept}
         if pictures:
@@ -50,7 +50,9 @@ def run(job: Job, resources: Resources) -> None:
         write_shard(job.outputs["evaluations"], shard, EVALUATIONS, rows, stamp=job.stamp, evaluations=spent[shard])
 
 
-def _sample(field: VelocityField, resources: Resources, prompts: HeldOut, num_steps: int, part: slice) -> torch.Tensor:
+def _sample(
+    field: VelocityField, resources: LoadedModels, prompts: HeldOut, num_steps: int, part: slice
+) -> torch.Tensor:
     start = noise(prompts.seeds[part], field.policy.latent_shape).to(field.policy.device)
     finished = complete(
         field,

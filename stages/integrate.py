@@ -10,11 +10,11 @@ from torch import Tensor
 from g2rpo.advantages import IntegrationRule, Key, integrate, spread_floors, summands
 from stages.contract.job import Job
 from stages.disk.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.engine.rules import integration_rule
 
 
-def run(job: Job, resources: Resources) -> None:
+def run(job: Job, resources: LoadedModels) -> None:
     """Write the advantages, one shard per shard of rewards; the floor of spreads is that of the whole round."""
     rule = integration_rule(job.params.integrate, job.params.complete.granularities)
     pending = job.pending_like("rewards", "advantages")

@@ -7,12 +7,12 @@ prompt is its epoch, so a repeated caption has another noise.
 from g2rpo.positions import position_seed
 from stages.contract.job import Job
 from stages.disk.tables import PROMPTS, arrow, write_shard
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.texts.draws import draw, prompt_id
 from stages.texts.lists import full_list
 
 
-def run(job: Job, resources: Resources) -> None:
+def run(job: Job, resources: LoadedModels) -> None:
     """Write the prompts of the round, `prompts.shard_size` per shard."""
     settings = job.params.prompts
     captions, seed = full_list(job.params, settings.split), job.params.run.seed

@@ -19,10 +19,10 @@ from g2rpo.velocity import VelocityField
 from g2rpo.windows import Window
 from stages.contract.job import Job
 from stages.disk.tables import ANCHORS, SHARED, TRANSITIONS, arrow, check_parents, write_shard
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 
 
-def run(job: Job, resources: Resources) -> None:
+def run(job: Job, resources: LoadedModels) -> None:
     """Write anchors and transitions, one shard per shard of prompts."""
     resources.encode(job.texts())
     for shard in job.pending_like("prompts", "anchors", "transitions"):
@@ -50,7 +50,7 @@ class _Branches:
         return position_seed("initial", self.seeds[prompt], number)
 
 
-def _run_shard(job: Job, resources: Resources, field: VelocityField, shard: int) -> None:
+def _run_shard(job: Job, resources: LoadedModels, field: VelocityField, shard: int) -> None:
     settings, prompts = job.params.rollout, job.read("prompts", shard)
     windows = settings.windows(job.round_number, job.params.run.seed)
     ids = prompts["prompt_id"].to_pylist()

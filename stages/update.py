@@ -19,13 +19,13 @@ from stages.disk.tables import (
     OLD_LOG_PROBS,
     UPDATES,
     arrow,
-    check_found,
+    check_foreign_key,
     check_parents,
     read_table,
     tensor,
     write_shard,
 )
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.engine.rules import learning_rate, optimizer_settings, update_rule
 from stages.params.update import UpdateParams
 
@@ -33,7 +33,7 @@ _BRANCH = ["prompt_id", "window", "branch"]
 _SITE = ["prompt_id", "origin", "step"]
 
 
-def run(job: Job, resources: Resources) -> None:
+def run(job: Job, resources: LoadedModels) -> None:
     """Write the old log-probabilities, one row per optimizer step, and the new policy.
 
     The processes of a process group call this together; each trains on its share, and the first one writes.
@@ -86,13 +86,13 @@ def _trained_transitions(job: Job) -> pa.Table:
     return transitions.filter([step in trained[tuple(b)] for *b, step in _zip(transitions, [*_BRANCH, "step"])])
 
 
-def _sites(job: Job, resources: Resources, field: VelocityField, transitions: pa.Table) -> Sites:
+def _sites(job: Job, resources: LoadedModels, field: VelocityField, transitions: pa.Table) -> Sites:
     """Return the sites that the transitions start from, in their order, with the advantage of each branch."""
     advantages = read_table(job.inputs["advantages"])
     anchors = read_table(job.inputs["anchors"])
     prompts = read_table(job.inputs["prompts"])
-    check_found("transitions", transitions, "advantages", advantages, _BRANCH)
-    check_found("transitions", transitions, "anchors", anchors, _SITE)
+    check_foreign_key("transitions", transitions, "advantages", advantages, _BRANCH)
+    check_foreign_key("transitions", transitions, "anchors", anchors, _SITE)
     row_of_prompt = {name: row for row, name in enumerate(prompts["prompt_id"].to_pylist())}
     row_of_anchor = {key: row for row, key in enumerate(_zip(anchors, _SITE))}
     advantage_of = dict(zip(_zip(advantages, _BRANCH), advantages["advantage"].to_pylist(), strict=True))

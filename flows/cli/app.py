@@ -11,7 +11,7 @@ import typer
 from flows.cli.compare import comparing
 from flows.cli.doctor import doctoring
 from flows.cli.models import models
-from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, chosen_for
+from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, params_for
 from flows.cli.plan import planning
 from flows.cli.runs import runs
 from flows.cli.services import services
@@ -81,7 +81,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the tables and metrics.json.")] = Path("outputs/evaluation"),
 ) -> None:
     """Evaluate base, best and last policy of a run, by the sections evaluate and report of the parameters."""
-    parsed = chosen_for(run, params, overrides)
+    parsed = params_for(run, params, overrides)
     from flows.training.evaluation import evaluate_run
 
     print(evaluate_run(run, parsed, out))
@@ -98,7 +98,7 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("outputs/report"),
 ) -> None:
     """Write the report of a run: an HTML page, pictures, curves, and the numbers as JSON and CSV."""
-    parsed = chosen_for(run, params, overrides)
+    parsed = params_for(run, params, overrides)
     from flows.training.evaluation import report_run
 
     print(report_run(run, parsed, evaluation, out))

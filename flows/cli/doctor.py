@@ -28,7 +28,7 @@ def doctor(
         print(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         for check in checks:
-            print(f"{check.state:<5} {check.name}: {check.told}")
+            print(f"{check.state:<5} {check.name}: {check.message}")
             if check.remedy and check.state != "ok":
                 print(f"      {check.remedy}")
     if any(check.state == "fault" for check in checks):

@@ -19,7 +19,7 @@ Round = Annotated[
 ]
 
 
-def chosen_for(run: str, file: Path | None, overrides: list[str] | None) -> "Params":
+def params_for(run: str, file: Path | None, overrides: list[str] | None) -> "Params":
     """Return the parameters of a file, or of a run of the store if `file` is None."""
     if file is not None:
         return checked(file, overrides)

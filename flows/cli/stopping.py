@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def stoppable() -> Generator[None]:
     """End a command at Ctrl-C or `g2rpo stop` with a message on how to continue."""
     try:
         yield
-    except StopAskedError as request:
+    except StopRequestedError as request:
         print(request, file=sys.stderr)
         raise typer.Exit(130) from None
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ class RunnersLostError(RuntimeError):
     """Too many runners were lost, or none starts; finished work is in the store."""
 
 
-class StopAskedError(Exception):
+class StopRequestedError(Exception):
     """Somebody has requested that the run stop; its finished work is in the store."""
 
 

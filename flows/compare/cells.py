@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from flows.compare.plan import ComparisonPlan, Method, Values, slug, told
+from flows.compare.plan import ComparisonPlan, Method, Values, point_values, slug
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def _arm(self) -> list[str]:
-        return [part for part in (self.method, self.variant) if part] + told(self.point)
+        return [part for part in (self.method, self.variant) if part] + point_values(self.point)
 
 
 def cells_of(plan: ComparisonPlan, folder: Path) -> list[Cell]:
@@ -108,7 +108,7 @@ def final_params(params: Params, split: str) -> Params:
 
 def _cell(plan: ComparisonPlan, folder: Path, values: Values, key: tuple[str, str, dict[str, Any], int]) -> Cell:
     overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]
-    cell_name = ", ".join([part for part in key[:2] if part] + told(key[2]))
+    cell_name = ", ".join([part for part in key[:2] if part] + point_values(key[2]))
     try:
         params = load_params(folder / plan.params, overrides)
         rounds = rounds_within(params, plan.budget)

@@ -117,7 +117,7 @@ def slug(name: str) -> str:
     return re.sub(r"\W+", "-", name).strip("-")
 
 
-def told(values: Mapping[str, Any]) -> list[str]:
+def point_values(values: Mapping[str, Any]) -> list[str]:
     """Return values as texts for users, e.g. `["update.learning_rate=0.0002"]`."""
     return [f"{key}={value}" for key, value in values.items()]
 

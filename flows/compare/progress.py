@@ -42,7 +42,7 @@ class Progress:
 
     def _report(self, placed: Placed, result: str) -> None:
         self._ended += 1
-        self.rows.append({"run": placed.cell.name, "key": placed.key, "told": result})
+        self.rows.append({"run": placed.cell.name, "key": placed.key, "result": result})
         each = (time.monotonic() - self._began) / (self._ended - self._first)
         left = int(each * (self._total - self._ended))
         more = f"; about {left // 60}:{left % 60:02d} left" if left else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import floor, isnan, log10
 
 from flows.common.rows import Row, Rows, column, distinct, grouped, pick
-from flows.compare.plan import ComparisonPlan, told
+from flows.compare.plan import ComparisonPlan, point_values
 from flows.compare.shown import Shown
 
 BEST = " ◂"
@@ -64,7 +64,7 @@ def probability(p: float) -> str:
 
 def row_name(row: Row, plan: ComparisonPlan) -> str:
     """Return the name of a row: its method, and its point if the plan has a grid."""
-    return ", ".join([row["method"], *told({key: row[key] for key in plan.grid})])
+    return ", ".join([row["method"], *point_values({key: row[key] for key in plan.grid})])
 
 
 def final_section(shown: Shown) -> Section:
@@ -165,7 +165,7 @@ def _grid_table(rows: Rows, best: Rows, plan: ComparisonPlan, decimals: int) -> 
         by_method = {row["method"]: row for row in group}
         marks = [BEST * (by_method.get(method) in best) for method in methods]
         means = [_mean(by_method.get(method), decimals) for method in methods]
-        texts.append([", ".join(told(point)), *(mean + mark for mean, mark in zip(means, marks, strict=True))])
+        texts.append([", ".join(point_values(point)), *(mean + mark for mean, mark in zip(means, marks, strict=True))])
     return Table(["point", *methods], texts)
 
 

@@ -20,7 +20,7 @@ from stages.sources.base_model import policy_digest
 from stages.sources.device import run_device
 from stages.store.fingerprint import ALGORITHM_VERSION, Fingerprint
 from stages.store.input_digests import stage_origins
-from stages.store.manifest import all_there, read_manifest
+from stages.store.manifest import is_complete, read_manifest
 from stages.store.run import Run, run_of
 
 
@@ -94,10 +94,10 @@ def base_folder(by: Params) -> Path:
     return store_root() / "bases" / value_digest(inputs | {"device": run_device(by).type})[:16]
 
 
-def is_judged(folder: Path) -> bool:
+def is_evaluated(folder: Path) -> bool:
     """Whether a folder holds a complete evaluation, with every file as it was written."""
     manifest = read_manifest(folder, EVALUATE)
-    if manifest is None or not all_there(manifest, folder):
+    if manifest is None or not is_complete(manifest, folder):
         return False
     files = {
         folder / name / file: digest
@@ -115,13 +115,13 @@ def measured(placed: Placed) -> Measured | None:
     params, run = placed.cell.params, placed.run
     last = params.run.rounds
     try:
-        if not run.path.is_dir() or run.num_finished < last or not is_judged(placed.base):
+        if not run.path.is_dir() or run.num_finished < last or not is_evaluated(placed.base):
             return None
         due = [number for number in range(last + 1) if number % params.evaluate.every == 0 or number == last]
         done = [number for number in due if is_done(run, EVALUATE, number, params)]
         if any(not missing_files(run.policy_folder(number)) for number in due if number not in done):
             return None  # the run evaluates them when it continues; the policies of the others are pruned
-        if last not in done or not is_done(run, EVALUATE, last, placed.by) or not is_judged(placed.judged):
+        if last not in done or not is_done(run, EVALUATE, last, placed.by) or not is_evaluated(placed.judged):
             return None
         split = params.evaluate.split
         scores = [row for number in done for row in _scores(number, split, run.evaluation_folder(number, split))]

@@ -44,7 +44,7 @@ def bring(task: Mapping[str, Any]) -> None:
         task: `params`, the tree of params.yaml; `links`, ids of this session; `split`, that of the final figures;
             `runs`, folders of the plan's runs.
     """
-    from flows.compare.judge import judge_base, judge_last, take_base
+    from flows.compare.final_evaluations import evaluate_base, evaluate_last, take_base
     from flows.training.loop import call_plainly
     from flows.training.session import Session
     from stages.params.file import parse_params
@@ -52,8 +52,8 @@ def bring(task: Mapping[str, Any]) -> None:
     session = Session.of(parse_params(task["params"]))
     take_base(session, map(Path, task["runs"]))
     session.train(call_plainly, links=task["links"], final=False, obey=False)
-    judge_last(session, task["split"])
-    judge_base(session, task["split"])
+    evaluate_last(session, task["split"])
+    evaluate_base(session, task["split"])
 
 
 def _redirect_to(log: Path) -> None:

@@ -9,11 +9,11 @@ State = Literal["ok", "warn", "fault"]
 
 @dataclass(frozen=True)
 class Check:
-    """The result of a check. Example: name "disk", state "fault", told "0.3 GB are free", remedy "Make room."."""
+    """The result of a check. Example: name "disk", state "fault", message "0.3 GB are free", remedy "Make room."."""
 
     name: str
     state: State
-    told: str
+    message: str
     remedy: str = ""
 
 

@@ -9,7 +9,7 @@ from flows.tracking.observer import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 from stages.readings.best_round import best_trained_round
 from stages.store.base_weights import require_base
@@ -61,7 +61,7 @@ def export_run(
     require_base(run, params)
     if registration:
         require_tracking(params)
-    policy = Resources(_to_load_only(params)).policy(run.policy_folder(rounds), averaged=True)
+    policy = LoadedModels(_to_load_only(params)).policy(run.policy_folder(rounds), averaged=True)
     as_lora = trained if chosen is None else chosen == "lora"
     with atomic_folder(out) as temporary:
         if as_lora:

@@ -13,13 +13,13 @@ class Finding:
     """Its name in the section `guards`."""
     policy_round: int
     """Number of finished rounds when it tripped."""
-    told: str
+    message: str
     """The message for people: what the guard found and what to do."""
     action: Action
 
     def line(self) -> str:
         """Return it as one line, as `guard kl, after round 40 (warn): The policy …`."""
-        return f"guard {self.guard}, after round {self.policy_round} ({self.action}): {self.told}"
+        return f"guard {self.guard}, after round {self.policy_round} ({self.action}): {self.message}"
 
 
 class TrippedError(Exception):

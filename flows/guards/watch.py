@@ -9,7 +9,7 @@ from flows.guards.machine import disk, time
 from flows.guards.numbers import CALMER, clip_frac, exploding, kl, non_finite, ratio, zero_spread
 from stages.params.guards import Action
 from stages.params.record import Params
-from stages.readings.best_round import judged_alike
+from stages.readings.best_round import evaluated_rounds
 from stages.store.run import Run
 
 GUARDS: Mapping[str, Callable[[History], str | None]] = {
@@ -68,7 +68,7 @@ class Guards:
     def _history(self) -> History:
         run, split = self._run, self._params.evaluate.split
         self._rounds += run.metrics(len(self._rounds))
-        policy_rounds = judged_alike(run, self._params)
+        policy_rounds = evaluated_rounds(run, self._params)
         for number in set(policy_rounds) - self._held_out.keys():
             self._held_out[number] = scores(run.evaluation_folder(number, split))
         held_out = {number: self._held_out[number] for number in sorted(policy_rounds)}

@@ -15,7 +15,7 @@ from rich.progress import (
 from rich.table import Column
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged, Observer
+from flows.observers.observer import Ending, Evaluated, Observer
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
@@ -62,7 +62,7 @@ class ConsoleObserver(Observer):
             done = f"round {number + 1}/{self._num_rounds}"
             self._print("  ".join((done, self._trained, self._held_out, self._left(number + 1))))
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """Show held-out rewards."""
         self._held_out = f"{judged.split} after {judged.policy_round}: " + _scores(judged.metrics)
         self._show(None)

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from flows.guards.finding import Finding, TrippedError
 from stages.readings.metrics import evaluation_metrics
 from stages.store.run import Run
@@ -18,7 +18,7 @@ Ending = Literal["finished", "failed", "stopped", "guarded"]
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """The evaluation of a policy on held-out prompts. Example: policy_round 10, split "tuning", rule_strict 0.45."""
 
     policy_round: int
@@ -45,7 +45,7 @@ class Observer:
     def round_finished(self, number: int, metrics: Mapping[str, float]) -> None:
         """A round, counted from 0, is finished."""
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """A policy has been evaluated on held-out prompts."""
 
     def guarded(self, finding: Finding) -> None:
@@ -80,7 +80,7 @@ class Observers:
         except TrippedError:
             ending = "guarded"
             raise
-        except StopAskedError:
+        except StopRequestedError:
             raise
         except Exception:
             ending = "failed"
@@ -100,7 +100,7 @@ class Observers:
         for observer in list(self._each):
             self._notify(observer, partial(observer.round_finished, number, metrics))
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """Notify all observers."""
         for observer in list(self._each):
             self._notify(observer, partial(observer.evaluated, judged))

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged, Observer
+from flows.observers.observer import Ending, Evaluated, Observer
 from stages.disk.files import make_folder
 from stages.disk.root import store_root
 from stages.readings.metrics import trained_rewards
@@ -33,7 +33,7 @@ class LogObserver(Observer):
         moved = " ".join(f"{name} {metrics[f'update/{name}']:.3g}" for name in ("kl", "grad_norm", "learning_rate"))
         self._append(f"round {number + 1}: {rewards} {moved}")
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """Log the held-out rewards."""
         means = " ".join(f"{name} {value:.4f}" for name, value in judged.metrics.items())
         self._append(f"{judged.split} after {judged.policy_round}: {means}")

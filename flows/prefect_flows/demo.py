@@ -18,7 +18,7 @@ from flows.training.session import as_typed, ready
 from stages.disk.root import store_root
 from stages.params.file import written
 from stages.params.record import Params
-from stages.store.child_run import youngest
+from stages.store.child_run import last_descendant
 from stages.store.fingerprint import Fingerprint
 from stages.store.run import run_of
 
@@ -44,7 +44,7 @@ def run_demo(params: Params, out: Path) -> None:
         sys.exit(128 - code)
     if code not in (0, GUARDED):
         sys.exit(code)
-    run = youngest(started)  # after a rollback the child
+    run = last_descendant(started)  # after a rollback the child
     _show(write_report(run, params, FinalEvaluations.within(run, params), out), params, out, folder)
     sys.exit(code)
 

@@ -13,7 +13,7 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged, Observer
+from flows.observers.observer import Ending, Evaluated, Observer
 from stages.readings.metrics import trained_rewards
 from stages.store.run import Run
 
@@ -36,7 +36,7 @@ class PrefectObserver(Observer):
         self._add(number + 1, metrics)
         update_progress_artifact(self._progress, 100 * (number + 1) / self._num_rounds)
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """Add held-out rewards to a row, and show the table."""
         held_out = {f"{judged.split} {name}": round(value, 4) for name, value in judged.metrics.items()}
         self._rows.setdefault(judged.policy_round, {"round": judged.policy_round}).update(held_out)
@@ -48,7 +48,7 @@ class PrefectObserver(Observer):
             event="g2rpo.guard.tripped",
             resource={"prefect.resource.id": f"g2rpo.run.{self._run.key}", "prefect.resource.name": self._run.key},
             payload={"guard": finding.guard, "action": finding.action, "round": finding.policy_round}
-            | {"told": finding.told},
+            | {"message": finding.message},
         )
 
     def close(self, ending: Ending) -> None:

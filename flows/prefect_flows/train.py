@@ -11,12 +11,12 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, State
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from flows.common.servers import login_refused
 from flows.prefect_flows.observer import PrefectObserver
 from flows.training.session import Session
 from flows.training.stop_request import obey_request
-from stages.engine.execute import Done
+from stages.engine.execute import StageResult
 from stages.params.file import parse_params
 
 _ENDED = dict[str, str]()
@@ -25,7 +25,7 @@ _SESSIONS = dict[str, Session]()
 """Sessions that this process has opened for its next flow, by the keys of their runs."""
 
 
-def call_as_task(name: str, number: int, work: Callable[[], Done]) -> Done:
+def call_as_task(name: str, number: int, work: Callable[[], StageResult]) -> StageResult:
     """Call a stage as a Prefect task, named by stage and round, such as `rollout-r0007`.
 
     Prefect caches and persists nothing: the manifests in the store record what is done. The task has no tags:
@@ -64,7 +64,7 @@ def trained_here(session: Session, *, final: bool, out: Path | None = None) -> s
         except TerminationSignal:
             obey_request(session.run)  # `g2rpo stop --now`: if it were Crashed, an automation would restart it
             raise
-    except StopAskedError as stop:
+    except StopRequestedError as stop:
         return Cancelled(message=str(stop))
     _ENDED[session.run.key] = ended
     return ended
@@ -74,7 +74,7 @@ def train_as_flow(session: Session, final: bool, out: Path | None) -> str:
     """Call `train_flow` in this process with an open session; return the key that the flow returns.
 
     Raises:
-        StopAskedError: After `g2rpo stop`; the flow run is Cancelled.
+        StopRequestedError: After `g2rpo stop`; the flow run is Cancelled.
         ValueError: If the API refuses the login.
     """
     key, tree = session.run.key, session.params.model_dump(mode="json")
@@ -91,5 +91,5 @@ def train_as_flow(session: Session, final: bool, out: Path | None) -> str:
     finally:
         _SESSIONS.pop(key, None)
     if state.is_cancelled():
-        raise StopAskedError(state.message)
+        raise StopRequestedError(state.message)
     return state.result()

@@ -8,7 +8,7 @@ import uvicorn
 from flows.reward_server.app import Served, reward_app
 from g2rpo.rewards.remote import check_token, is_loopback
 from stages.params.record import Params
-from stages.sources.device import chosen_device
+from stages.sources.device import select_device
 from stages.sources.rewards import check_rewards, load_reward, reward_digest
 
 _MAX_CONNECTIONS = 64
@@ -34,7 +34,7 @@ def serve(params: Params, name: str, *, host: str, port: int, token: str | None)
         )
     with _bound(host, port) as listener:
         check_rewards(params, [name])
-        device = chosen_device(params.resources.device)
+        device = select_device(params.resources.device)
         reward = load_reward(params, name, device)
         served = Served(reward, name, reward_digest(params, name), params.score.micro_batch, device)
         server_of(served, token).run(sockets=[listener])

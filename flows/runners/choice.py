@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from stages.contract.executor import StageExecutor
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 
 
@@ -15,7 +15,7 @@ def executor_for(params: Params) -> StageExecutor:
         ValueError: If the device, the base model or Ray is missing.
     """
     if params.placement.runner == "local":
-        return Resources(params)
+        return LoadedModels(params)
     try:
         from flows.runners.ray_executor import RayExecutor
     except ImportError as error:

@@ -12,11 +12,11 @@ from torch import distributed
 from flows.common.processes import free_port
 from g2rpo.distributed.group import ProcessGroup
 from stages.contract.declared_stages import STAGES
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.contract.job import Job
 from stages.disk.files import file_digest
 from stages.disk.tables import shard_path
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.engine.scoring import scored
 from stages.params.record import Params
 
@@ -33,13 +33,13 @@ class RayActor:
 
     def __init__(self, params: Params, folder: str) -> None:
         os.chdir(folder)
-        self._resources = Resources(params)
+        self._resources = LoadedModels(params)
 
     def ready(self) -> str:
         """Return where this runner is, once it has started. Example: `node-3, process 4711, cuda`."""
         return f"{socket.gethostname()}, process {os.getpid()}, {self._resources.device.type}"
 
-    def do(self, stage: str, job: Job) -> Spent:
+    def do(self, stage: str, job: Job) -> Usage:
         """Do the work of a stage on the job's shards."""
         return self._resources.do(STAGES[stage], job)
 

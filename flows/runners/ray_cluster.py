@@ -25,7 +25,7 @@ _FORWARDED = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_WAIT_POLICY")
 
 @dataclass(frozen=True)
 class Need:
-    """Resources of one runner. Example: 1 CPU, half a GPU, one `l4`."""
+    """LoadedModels of one runner. Example: 1 CPU, half a GPU, one `l4`."""
 
     cpus: float
     gpus: float

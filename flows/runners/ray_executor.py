@@ -13,7 +13,7 @@ from flows.runners.ray_cluster import Cluster, Need, connect, runner_needs, scor
 from flows.runners.ray_group import RayProcessGroup
 from flows.runners.ray_pool import Actor, Budget, Pool, Task
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES, Stage
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, shard_path, write_shard
 from stages.engine.evaluation_shards import pending
@@ -50,7 +50,7 @@ class RayExecutor:
         self._runners: _Runners | None = None
         self._ahead: dict[tuple[int, int], Task] = {}
 
-    def do(self, stage: Stage, job: Job) -> Spent:
+    def do(self, stage: Stage, job: Job) -> Usage:
         """Write the job's tables; stages without a model run in this process.
 
         Raises:
@@ -59,7 +59,7 @@ class RayExecutor:
         """
         if not stage.models:
             stage.load()(job, self)
-            return Spent.together([])
+            return Usage.together([])
         runners = self._started()
         if stage.name == "update":
             return runners.updaters.update(job)
@@ -67,13 +67,13 @@ class RayExecutor:
         if stage.name == "score":
             shards, pool = self._write_ahead(job, shards), runners.scorers
         tasks = [pool.submit(stage.name, shard, partial(_do, stage.name, job, shard)) for shard in shards]
-        spent = list[Spent]()
+        spent = list[Usage]()
         for task in pool.finished(tasks):
             spent.append(task.result)
             if stage.name == "complete":
                 self._score_ahead(job, task.shard)
         pool.drop(tasks)
-        return Spent.together(spent)
+        return Usage.together(spent)
 
     def encode(self, texts: Sequence[str]) -> int:
         """Have one runner encode the texts without a stored embedding; return how many there were."""

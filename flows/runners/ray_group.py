@@ -7,9 +7,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from flows.runners.ray_pool import Actor, Pool, told
+from flows.runners.ray_pool import Actor, Pool, death_cause
 from g2rpo.distributed.group import ProcessGroup
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.contract.job import Job
 
 _LAST_WORDS = 10.0  # seconds for the other processes of a group to fail or end, after the first failure
@@ -27,7 +27,7 @@ class RayProcessGroup:
         self._pool, self._size = pool, size
         self._met: list[Actor] = []
 
-    def update(self, job: Job) -> Spent:
+    def update(self, job: Job) -> Usage:
         """Run the stage `update` in the process group; if a runner is lost, repeat it with another one.
 
         Raises:
@@ -38,7 +38,7 @@ class RayProcessGroup:
             actors = self._meet()
             spent = self._together(actors, [lambda actor: actor.do.remote("update", job)] * len(actors))
             if spent is not None:
-                return Spent.together(spent)
+                return Usage.together(spent)
 
     def _meet(self) -> list[Actor]:
         """Return the runners of the process group, once they have joined it."""
@@ -86,7 +86,7 @@ class RayProcessGroup:
             try:
                 ray.get(ref)
             except RayActorError as error:
-                return told(error), error
+                return death_cause(error), error
             except RayTaskError as error:
                 errors.append(error.cause)
         errors.sort(key=lambda error: isinstance(error, RuntimeError))  # errors of torch.distributed are RuntimeErrors

@@ -194,7 +194,7 @@ class Pool:
             if task and not task.done and not task.at:
                 self._waiting.appendleft(task)
             self._start()  # before the budget may raise: the pool keeps its size
-            self._budget.spend(told(lost))
+            self._budget.spend(death_cause(lost))
             return
         self._idle.append(handed.actor)
         if task is None:
@@ -229,7 +229,7 @@ def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def told(error: RayActorError) -> str:
+def death_cause(error: RayActorError) -> str:
     """Return why an actor died, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next(

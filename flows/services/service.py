@@ -29,7 +29,7 @@ class Service:
     log: str
     started_at: float
     """Start of its process, by the system's clock: it tells this process from a later one with the same id."""
-    told: dict[str, str] = field(default_factory=dict[str, str])
+    addresses: dict[str, str] = field(default_factory=dict[str, str])
     """Addresses of the servers that it uses, as variables of the environment that it was started with."""
 
     @property
@@ -64,7 +64,7 @@ def start(
     *,
     url: str,
     health: str,
-    told: Mapping[str, str] | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> Service:
     """Start a service that outlives this process, and return it once it answers.
 
@@ -74,7 +74,7 @@ def start(
         environment: Its whole environment.
         url: Address to open in a browser.
         health: Address that answers when it is ready.
-        told: The variables of the environment with the addresses of the servers that it uses.
+        addresses: The variables of the environment with the addresses of the servers that it uses.
 
     Raises:
         ValueError: If it ends, or does not answer in time; with the end of its log. It is then stopped, as it is
@@ -92,7 +92,7 @@ def start(
             start_new_session=True,  # the terminal's Ctrl-C and hang-up must not reach it
         )
     began = psutil.Process(process.pid).create_time()
-    service = Service(name, process.pid, url, str(log), began, dict(told or {}))
+    service = Service(name, process.pid, url, str(log), began, dict(addresses or {}))
     try:
         write_json(folder() / f"{name}.json", asdict(service))
         deadline = time.monotonic() + _START_SECONDS

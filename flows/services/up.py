@@ -139,7 +139,7 @@ def _one_at_a_time(say: Callable[[str], None]) -> Generator[None]:
 
 def _moved(service: Service, environment: Mapping[str, str] | None) -> bool:
     """Whether a service uses other addresses than the present ones; False if its state file has none."""
-    return bool(service.told and environment and service.told != environment)
+    return bool(service.addresses and environment and service.addresses != environment)
 
 
 def _port_for(name: str) -> int:
@@ -200,8 +200,8 @@ def _prefect(configured: str | None, running: Running, say: Callable[[str], None
 
 def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str:
     uri, own = tracking_uri(params), stored("mlflow")
-    if own and own.told and uri == own.url:  # as `g2rpo status --env` exports it
-        uri = own.told[_TRACKING]
+    if own and own.addresses and uri == own.url:  # as `g2rpo status --env` exports it
+        uri = own.addresses[_TRACKING]
     if _served(uri):
         require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
         say(f"mlflow is configured: {uri}")
@@ -215,7 +215,9 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
         environment = plain_environment() | backend | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         places = ["--backend-store-uri", uri, "--artifacts-destination", str(store_root().resolve() / "mlartifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *places]
-        return start("mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", told=backend)
+        return start(
+            "mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", addresses=backend
+        )
 
     return running("mlflow", make).url
 
@@ -229,7 +231,7 @@ def _worker(servers: Addresses, project: Path) -> Service:
     options = ["--pool", POOL, "--type", "process", "--name", f"g2rpo-{port}", "--with-healthcheck"]
     command = [sys.executable, "-m", "prefect", "worker", "start", *options]
     environment |= {"PWD": str(project)}
-    return start("worker", command, environment, url="", health=health, told=servers.environment)
+    return start("worker", command, environment, url="", health=health, addresses=servers.environment)
 
 
 def _prefect_home() -> Path:

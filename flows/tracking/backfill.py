@@ -1,6 +1,6 @@
 """Complete MLflow from the store: missing rounds, held-out rewards and pictures of runs."""
 
-from flows.observers.observer import Judged
+from flows.observers.observer import Evaluated
 from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
 from stages.params.record import Params
 from stages.readings.metrics import whole_evaluations
@@ -40,7 +40,7 @@ def sync(run: Run, params: Params) -> str:
         evaluations = whole_evaluations(run)
         with answering(tracking_uri(params)):
             for policy_round, split in evaluations:
-                tracker.evaluated(Judged(policy_round, split, run.evaluation_folder(policy_round, split)))
+                tracker.evaluated(Evaluated(policy_round, split, run.evaluation_folder(policy_round, split)))
             tracker.settle(run)
     logged = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
     return f"run {run.key}: {logged} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"

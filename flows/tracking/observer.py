@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from flows.common.servers import require_answer
 from flows.guards.finding import Finding
-from flows.observers.observer import Ending, Judged, Observer
+from flows.observers.observer import Ending, Evaluated, Observer
 from flows.report.pictures import Kept, grid
 from flows.tracking.database import make_database
 from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
@@ -92,7 +92,7 @@ class MlflowObserver(Observer):
             self._log(metrics, step=number + 1)
             self._rounds_logged.add(number + 1)
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """Log held-out rewards and the grid of fixed prompts, unless they are logged."""
         named = {f"held_out/{judged.split}/{name}": value for name, value in judged.metrics.items()}
         if judged.split not in self._evaluations_logged:
@@ -114,7 +114,7 @@ class MlflowObserver(Observer):
         status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "guarded": "KILLED"}
         self._client.set_terminated(self.run_id, status=status[ending])
 
-    def _log_grid(self, judged: Judged) -> None:
+    def _log_grid(self, judged: Evaluated) -> None:
         """Log the pictures, for MLflow's slider over steps."""
         key = f"held_out_{judged.split}"
         self._forget("images", f"{key}+step+{judged.policy_round}+")
@@ -135,7 +135,7 @@ class MlflowObserver(Observer):
                     query = urlencode({"path": path, "run_uuid": self.run_id})
                     run.link(f"mlflow_picture_{name}", f"{uri.rstrip('/')}/get-artifact?{query}")
 
-    def _log_table(self, judged: Judged) -> None:
+    def _log_table(self, judged: Evaluated) -> None:
         """Log the rewards of each prompt, as a table that MLflow's page sorts and compares."""
         name = f"{judged.split}-r{judged.policy_round:04d}.json"
         self._forget("evaluations", name)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.observers.observer import Judged
+from flows.observers.observer import Evaluated
 from flows.report.final import FinalEvaluations, Report, measure, write_report
 from flows.runners.choice import at_work, executor_for
 from flows.tracking.observer import MlflowObserver, require_tracking
@@ -45,7 +45,7 @@ def evaluate_run(name: str, chosen: Params, out: Path) -> str:
         for policy_round, folder in evaluations.all(last).items():
             policy = {"policy": run.policy_folder(policy_round)}
             execute(EVALUATE, folder, policy, by, executor, number=policy_round)
-            tracker.evaluated(Judged(policy_round, by.evaluate.split, folder))
+            tracker.evaluated(Evaluated(policy_round, by.evaluate.split, folder))
     report = measure(run, params, evaluations)
     means = {"base": report.base, "aligned": report.aligned, "best": report.best}
     details = {name: report.details[name] for name in ("rounds", "best_round", "evaluations")}

@@ -11,7 +11,7 @@ from stages.contract.declared_stages import EVALUATE
 from stages.engine.execute import is_done
 from stages.params.file import load_params
 from stages.params.record import Params, for_report
-from stages.readings.budget import judging_evaluations, round_evaluations
+from stages.readings.budget import evaluation_cost, round_evaluations
 from stages.store.fingerprint import Fingerprint
 from stages.store.manifest import LATENTS, PRUNABLE
 from stages.store.retention import rounds_kept
@@ -100,7 +100,7 @@ def forecast_run(params: Params, *, measure: bool) -> Forecast:
             "rounds": sum(round_evaluations(params, number) for number in range(finished, rounds)),
             "judging": _evaluation_cost(run, params, _evaluated_rounds(params)),
             "final": _evaluation_cost(run, for_report(params), (0, rounds)),
-            "best": judging_evaluations(for_report(params)),
+            "best": evaluation_cost(for_report(params)),
         },
         measured=measured,
         bytes_kept=_bytes_kept(params, measured.output_bytes) if measured else None,
@@ -116,7 +116,7 @@ def _evaluation_cost(run: Run, by: Params, policy_rounds: Sequence[int]) -> int:
     """Return the transformer evaluations that evaluating these policy rounds still takes."""
     new = not (run.path / "run.json").is_file()
     left = [n for n in policy_rounds if new or n > run.num_finished or not is_done(run, EVALUATE, n, by)]
-    return len(left) * judging_evaluations(by)
+    return len(left) * evaluation_cost(by)
 
 
 def _bytes_kept(params: Params, sizes: dict[str, int]) -> int:

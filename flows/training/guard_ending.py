@@ -14,10 +14,10 @@ def ended(run: Run, params: Params, finding: Finding) -> GuardStopError:
     """Export the best round of a run that a guard has ended, and return the error with the message."""
     head = f"run {run.key} is stopped by the guard {finding.guard} after round {finding.policy_round}"
     if finding.guard == "disk":  # nothing more is written
-        return GuardStopError(f"{head}.\n{finding.told}")
+        return GuardStopError(f"{head}.\n{finding.message}")
     best = best_round(run, params)
     earlier = best_round(run, params, below=finding.policy_round)
-    lines = (f"{head}.", finding.told, *_export_best(run, params, best), *_remedies(run, finding, earlier))
+    lines = (f"{head}.", finding.message, *_export_best(run, params, best), *_remedies(run, finding, earlier))
     return GuardStopError("\n".join(lines))
 
 

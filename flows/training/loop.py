@@ -6,13 +6,13 @@ from functools import partial
 
 from flows.guards.finding import TrippedError
 from flows.guards.watch import Guards
-from flows.observers.observer import Judged, Observers
+from flows.observers.observer import Evaluated, Observers
 from flows.training.rollout_ahead import Ahead
 from flows.training.stop_request import obey_request
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.contract.executor import StageExecutor
 from stages.disk.policy_state import missing_files
-from stages.engine.execute import Done, is_done, run_stage
+from stages.engine.execute import StageResult, is_done, run_stage
 from stages.integrity.repair import make_inputs
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_round
@@ -20,11 +20,11 @@ from stages.readings.metrics import round_metrics
 from stages.store.retention import prune
 from stages.store.run import Run
 
-StageCall = Callable[[str, int, Callable[[], Done]], Done]
+StageCall = Callable[[str, int, Callable[[], StageResult]], StageResult]
 """Calls a stage, given its name, its round, and the function that does the work."""
 
 
-def call_plainly(name: str, number: int, work: Callable[[], Done]) -> Done:
+def call_plainly(name: str, number: int, work: Callable[[], StageResult]) -> StageResult:
     """Call a stage directly, in this process."""
     return work()
 
@@ -48,7 +48,7 @@ class Loop:
 
         Raises:
             TrippedError: If a guard ends the run.
-            StopAskedError: If somebody has requested a stop.
+            StopRequestedError: If somebody has requested a stop.
         """
         run, params = self.run, self.params
         prune(run, params)
@@ -62,7 +62,7 @@ class Loop:
             self._round(number)
             self._guard()
 
-    def judge_finally(self) -> None:
+    def evaluate_finally(self) -> None:
         """Evaluate base, best and last policy on `report.split`."""
         last = min(self.run.num_finished, self.params.run.rounds)
         for policy_round in sorted({0, best_round(self.run, self.params), last}):
@@ -98,7 +98,7 @@ class Loop:
     def _evaluate(self, policy_round: int, by: Params) -> None:
         self._do(EVALUATE, policy_round, by)
         split = by.evaluate.split
-        self.watching.evaluated(Judged(policy_round, split, self.run.evaluation_folder(policy_round, split)))
+        self.watching.evaluated(Evaluated(policy_round, split, self.run.evaluation_folder(policy_round, split)))
 
     def _guard(self) -> None:
         """Report the guards' findings, the most severe first; end the rounds at `stop` or `rollback`."""

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.observers.observer import Judged, Observer
+from flows.observers.observer import Evaluated, Observer
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
@@ -96,7 +96,7 @@ class _Clock(Observer):
         """Record the time."""
         self._rounds.append(time.perf_counter())
 
-    def evaluated(self, judged: Judged) -> None:
+    def evaluated(self, judged: Evaluated) -> None:
         """Record how long it took."""
         self._evaluations.append((time.perf_counter() - self._stage_began, judged.folder))
 

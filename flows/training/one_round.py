@@ -9,7 +9,7 @@ from g2rpo.policies.families import FAMILIES
 from stages.contract.declared_stages import POLICY_INPUTS, ROUND_STAGES
 from stages.disk.policy_state import STATE, write_base
 from stages.engine.execute import execute
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 from stages.sources.base_model import policy_digest
 from stages.sources.hub import files_digest
@@ -35,7 +35,7 @@ def run_in_folder(name: str, folder: Path, number: int, policy: Path | None, par
     stage = stages[name]
     start = policy if policy and (policy / STATE).is_file() else _base(params, policy, folder)
     inputs = {table: start if table in POLICY_INPUTS else folder / WRITER[table].name / table for table in stage.inputs}
-    return execute(stage, folder / name, inputs, params, Resources(params), number=number).told(number)
+    return execute(stage, folder / name, inputs, params, LoadedModels(params), number=number).line(number)
 
 
 def _base(params: Params, weights: Path | None, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from stages.disk.policy_state import STATE
 from stages.engine.execute import run_stage
 from stages.integrity.repair import make_inputs
 from stages.store.lock import locked
-from stages.store.manifest import let_go
+from stages.store.manifest import pruned_outputs
 from stages.store.run import Run, find_run
 
 
@@ -36,11 +36,11 @@ def run_alone(name: str, key: str, number: int, *, shards: Sequence[int] | None,
         done = run_stage(run, STAGES[name], number, session.params, session.executor, shards=shards, force=force)
         again = _bytes_let_go(run) - before
     restored = f"; {again / 1e6:.1f} MB that retention had let go are there again, `g2rpo prune --run {run.key[:8]}` "
-    return done.told(number) + (f"{restored}frees them" if again else "")
+    return done.line(number) + (f"{restored}frees them" if again else "")
 
 
 def _bytes_let_go(run: Run) -> int:
     """Return the bytes that lie in the store though a tombstone says that retention has let them go."""
     folders = [path.parent for path in run.path.glob("rounds/*/pruned.json")]
-    tables = [folder / name for folder in folders for name in let_go(folder)]
+    tables = [folder / name for folder in folders for name in pruned_outputs(folder)]
     return sum(path.stat().st_size for table in tables for path in table.glob("*") if path.name != STATE)

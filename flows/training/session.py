@@ -141,10 +141,10 @@ class Session:
                     loop.train()
                 except TrippedError as tripped:
                     if final and tripped.finding.action == "stop" and tripped.finding.guard != "disk":
-                        loop.judge_finally()
+                        loop.evaluate_finally()
                     raise
                 if final:
-                    loop.judge_finally()
+                    loop.evaluate_finally()
             if out:
                 link_out(run, out, params.run.rounds)
 

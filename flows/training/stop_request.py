@@ -5,7 +5,7 @@ import signal
 import socket
 from pathlib import Path
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from stages.disk.files import write_text
 from stages.store.lock import held_by
 from stages.store.run import Run, find_run
@@ -15,11 +15,11 @@ def obey_request(run: Run) -> None:
     """Stop if there is a request, and remove the request.
 
     Raises:
-        StopAskedError: If there is a request.
+        StopRequestedError: If there is a request.
     """
     if _request(run).is_file():
         forget_request(run)
-        raise StopAskedError(f"run {run.key} is stopped on request; run the same command again to resume")
+        raise StopRequestedError(f"run {run.key} is stopped on request; run the same command again to resume")
 
 
 def forget_request(run: Run) -> None:

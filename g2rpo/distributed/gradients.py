@@ -16,7 +16,7 @@ from g2rpo.policies.protocol import Condition, Policy
 from g2rpo.types import Latents, Levels
 
 
-class Team:
+class GradientSync:
     """The processes that train one policy together; this class itself is for a single process.
 
     Gradients are means over the processes: scale a loss by `process_group.size`.
@@ -34,7 +34,7 @@ class Team:
         return nullcontext()
 
 
-class Replicated(Team):
+class Replicated(GradientSync):
     """Each process holds all weights; DDP averages the gradients of those that are trained."""
 
     def __init__(self, policy: Policy, process_group: ProcessGroup) -> None:
@@ -52,7 +52,7 @@ class Replicated(Team):
         return nullcontext() if last else self._replica.no_sync()
 
 
-class Sharded(Team):
+class Sharded(GradientSync):
     """Each process holds a shard of the weights, of the gradient and of the optimizer's moments, in fp32.
 
     A block's weights are gathered when it is computed, in `dtype`, and freed after. Gradients are averaged after each

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import torch
 
-from g2rpo.rewards import hps_worker
+from g2rpo.rewards import hps_process
 from g2rpo.rewards.pictures import check_counts, to_pil
 from g2rpo.rewards.protocol import Reward, RewardError
 from g2rpo.types import Images, Rewards
@@ -41,7 +41,7 @@ class ScorerProcess:
         arguments += [] if model_config is None else ["--model-config", str(model_config)]
         self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (open as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", hps_worker.__file__, *arguments],  # -P: our own modules are not on its path
+            [sys.executable, "-P", hps_process.__file__, *arguments],  # -P: our own modules are not on its path
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -69,8 +69,8 @@ class ScorerProcess:
         timer.start()
         try:
             if request is not None:
-                hps_worker.send(_pipe(self.process.stdin), request, files)
-            received = hps_worker.receive(_pipe(self.process.stdout))
+                hps_process.send(_pipe(self.process.stdin), request, files)
+            received = hps_process.receive(_pipe(self.process.stdout))
         except OSError:
             received = None
         finally:

@@ -11,7 +11,7 @@ from stages.contract.job import Job
 
 
 @dataclass(frozen=True)
-class Spent:
+class Usage:
     """CPU time and peak memory of a piece of work."""
 
     cpu_seconds: float
@@ -20,7 +20,7 @@ class Spent:
     """Largest peak memory of one process: of its GPU, or of the process itself on a CPU."""
 
     @classmethod
-    def together(cls, parts: Sequence["Spent"]) -> "Spent":
+    def together(cls, parts: Sequence["Usage"]) -> "Usage":
         """Return the sum of CPU seconds and the largest peak of several processes."""
         return cls(sum(part.cpu_seconds for part in parts), max((part.peak_bytes for part in parts), default=0))
 
@@ -33,7 +33,7 @@ class StageExecutor(Protocol):
         """Device of the computation."""
         ...
 
-    def do(self, stage: Stage, job: Job) -> Spent:
+    def do(self, stage: Stage, job: Job) -> Usage:
         """Write the job's tables."""
         ...
 

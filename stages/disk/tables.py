@@ -198,10 +198,12 @@ def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]
     """
     for name, columns in table.parents.items():
         if name in parents:
-            check_found(table.name, child, name, parents[name], columns)
+            check_foreign_key(table.name, child, name, parents[name], columns)
 
 
-def check_found(child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]) -> None:
+def check_foreign_key(
+    child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]
+) -> None:
     """Refuse a child row whose values in the columns match no parent row.
 
     Raises:

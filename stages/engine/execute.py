@@ -17,12 +17,12 @@ from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
 from stages.params.record import Params
 from stages.store.input_digests import stage_origins
-from stages.store.manifest import all_there, described, manifest_path, read_manifest, stamp_of, write_manifest
+from stages.store.manifest import described, is_complete, manifest_path, read_manifest, stamp_of, write_manifest
 from stages.store.run import WRITER, Run
 
 
 @dataclass(frozen=True)
-class Done:
+class StageResult:
     """The result of a stage call. Example: rollout of round 7, 0.1 s, 32 evaluations, not skipped."""
 
     stage: str
@@ -30,7 +30,7 @@ class Done:
     """None while shards are missing."""
     skipped: bool
 
-    def told(self, number: int) -> str:
+    def line(self, number: int) -> str:
         """Return a line for a person, such as `score of round 7 done in 0.10 s: rewards 192 rows; 0 evaluations`."""
         if self.manifest is None:
             return f"{self.stage} of round {number}: the requested shards are done, others are still missing."
@@ -48,7 +48,7 @@ def run_stage(
     *,
     shards: Sequence[int] | None = None,
     force: bool = False,
-) -> Done:
+) -> StageResult:
     """Run a stage of a round, or of a policy, unless it is done.
 
     Args:
@@ -73,7 +73,7 @@ def execute(
     number: int,
     shards: Sequence[int] | None = None,
     force: bool = False,
-) -> Done:
+) -> StageResult:
     """Run a stage on given input folders; write its tables and its manifest into one folder."""
     digests = _digests(stage, inputs, params)
     _require_shards(stage, inputs, shards)
@@ -81,7 +81,7 @@ def execute(
     stamp = stamp_of(stage, number, digests, parameters)
     done = _finished(folder, stage, stamp)
     if done and not force:
-        return Done(stage.name, done, skipped=True)
+        return StageResult(stage.name, done, skipped=True)
     outputs = {name: folder / name for name in stage.outputs}
     manifest_path(folder, stage).unlink(missing_ok=True)  # the stage is not done until it is complete again
     sweep(folder)
@@ -89,7 +89,7 @@ def execute(
     began = time.perf_counter()
     spent = executor.do(stage, Job(params, number, inputs, outputs, stamp, shards, force))
     if not _whole(stage, inputs, outputs, stamp):
-        return Done(stage.name, None, skipped=False)
+        return StageResult(stage.name, None, skipped=False)
     manifest = {
         "stage": stage.name,
         "number": number,
@@ -103,7 +103,7 @@ def execute(
         "evaluations": sum(shard_evaluations(path, n) for path in outputs.values() for n in shard_numbers(path)),
     }
     write_manifest(folder, stage, manifest)
-    return Done(stage.name, manifest, skipped=False)
+    return StageResult(stage.name, manifest, skipped=False)
 
 
 def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
@@ -119,7 +119,7 @@ def is_done(run: Run, stage: Stage, number: int, params: Params) -> bool:
 def _finished(folder: Path, stage: Stage, stamp: str) -> dict[str, Any] | None:
     """Return the manifest of a stage if it has this stamp and all its files exist."""
     manifest = read_manifest(folder, stage)
-    return manifest if manifest and manifest["stamp"] == stamp and all_there(manifest, folder) else None
+    return manifest if manifest and manifest["stamp"] == stamp and is_complete(manifest, folder) else None
 
 
 def _digests(stage: Stage, inputs: dict[str, Path], params: Params) -> dict[str, str]:

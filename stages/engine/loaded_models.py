@@ -19,21 +19,21 @@ from g2rpo.rewards.protocol import Reward
 from g2rpo.schedule import shifted_sigmas
 from g2rpo.velocity import VelocityField
 from stages.contract.declared_stages import Model, Stage
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.contract.job import Job
 from stages.disk.files import value_digest
 from stages.disk.root import store_root
 from stages.engine.embeddings import Embeddings
-from stages.engine.loaded_policy import HeldPolicy
+from stages.engine.loaded_policy import LoadedPolicy
 from stages.engine.peak_memory import begin_peak, peak_bytes
-from stages.engine.trained_policy import Learning, Networks
+from stages.engine.trained_policy import Networks, TrainedPolicy
 from stages.params.record import Params
 from stages.sources.base_model import base_model, encoder_digest
-from stages.sources.device import chosen_device
+from stages.sources.device import select_device
 from stages.sources.rewards import load_reward
 
 
-class Resources:
+class LoadedModels:
     """Models on one device, loaded at their first use.
 
     Raises:
@@ -42,7 +42,7 @@ class Resources:
 
     def __init__(self, params: Params) -> None:
         settings = params.resources
-        self.device = chosen_device(settings.device)
+        self.device = select_device(settings.device)
         self.dtype = getattr(torch, settings.dtype)
         torch.set_num_threads(settings.threads)
         self._params = params
@@ -55,10 +55,10 @@ class Resources:
             attention=settings.attention,
             compile=settings.compile,
             quantise=settings.quantise,
-            trained=not params.learns_in_shares,  # else a separate network is trained
+            trained=not params.trains_sharded,  # else a separate network is trained
         )
         self._embeddings = Embeddings(self._base_model, self._compute, self._embeddings_folder())
-        self._network: HeldPolicy | None = None
+        self._network: LoadedPolicy | None = None
         self._base: Policy | None = None
         self._initial: dict[str, Tensor] | None = None
         self._rewards: dict[str, Reward] = {}
@@ -102,7 +102,7 @@ class Resources:
     def learn_with(self, process_group: ProcessGroup) -> None:
         """Train as one process of a process group from now on."""
         networks = Networks(self._loaded_policy, lambda: self._network, self._load_for_shards, self.dtype)
-        self.learning = Learning(networks, process_group, in_shares=self._params.learns_in_shares)
+        self.learning = TrainedPolicy(networks, process_group, in_shares=self._params.trains_sharded)
 
     def reward(self, name: str) -> Reward:
         """Return a reward by name.
@@ -118,20 +118,20 @@ class Resources:
         """Return a policy for its `decode`, whatever its weights."""
         return self._loaded_policy().policy
 
-    def do(self, stage: Stage, job: Job) -> Spent:
+    def do(self, stage: Stage, job: Job) -> Usage:
         """Execute a stage in this process; if `resources.between_stages` is offload, other models leave the device."""
         began = time.process_time()
         self.need(*stage.models)
         begin_peak(self.device)
         stage.load()(job, self)
-        return Spent(time.process_time() - began, peak_bytes(self.device))
+        return Usage(time.process_time() - began, peak_bytes(self.device))
 
     def close(self) -> None:
         """Do nothing: there are no other processes."""
 
     def need(self, *models: Model) -> None:
         """Move these models to the device, and all others off it if `resources.between_stages` is offload."""
-        trains_shards = "base" in models and self._params.learns_in_shares  # the shards stay on the device
+        trains_shards = "base" in models and self._params.trains_sharded  # the shards stay on the device
         self._needed = tuple(model for model in models if not (trains_shards and model == "network"))
         self._place()
 
@@ -153,11 +153,11 @@ class Resources:
             if self._compute.device.type == "cuda":
                 torch.cuda.empty_cache()  # for other processes on the GPU, such as hpsv2's
 
-    def _loaded_policy(self) -> HeldPolicy:
+    def _loaded_policy(self) -> LoadedPolicy:
         if self._network is None:
             needed = self._needed
             self.need("network", "decoder")  # loads onto the device, where a running stage may hold rewards
-            self._network = HeldPolicy(self._load_base(), self._initial_weights)
+            self._network = LoadedPolicy(self._load_base(), self._initial_weights)
             self._needed = needed
             if self._network.policy.adapted:
                 named = self._network.policy.module.named_parameters()
@@ -165,9 +165,9 @@ class Resources:
             self._place()
         return self._network
 
-    def _load_for_shards(self) -> HeldPolicy:
+    def _load_for_shards(self) -> LoadedPolicy:
         compute = replace(self._compute, device=torch.device("cpu"), compile=False, trained=True)
-        return HeldPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._initial_weights)
+        return LoadedPolicy(self._base_model.load_policy(compute, seed=self._params.run.seed), self._initial_weights)
 
     def _initial_weights(self) -> dict[str, Tensor]:
         """Return the weights that a run starts from: an adapter's initial weights, else the base's."""

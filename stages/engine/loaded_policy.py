@@ -14,7 +14,7 @@ from stages.disk.policy_state import policy_state
 _AS_LOADED = "as loaded"
 
 
-class HeldPolicy:
+class LoadedPolicy:
     """A network that reads weights from disk only if their digest differs from that of its own.
 
     Args:

@@ -6,11 +6,11 @@ import torch
 
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, check_parents, tensor
-from stages.engine.judging import judge
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
+from stages.engine.score_pictures import score_pictures
 
 
-def scored(job: Job, resources: Resources, shard: int) -> pa.Table:
+def scored(job: Job, resources: LoadedModels, shard: int) -> pa.Table:
     """Return the rewards of one shard of completions."""
     rewards, decoder = [resources.reward(name) for name in job.params.score.rewards], resources.decoder()
     prompts, completions = job.read("prompts", shard), job.read("completions", shard)
@@ -24,7 +24,7 @@ def scored(job: Job, resources: Resources, shard: int) -> pa.Table:
         images = decoder.decode(latents[start : start + size].to(decoder.device))
         for column, reward in enumerate(rewards):
             names = [_picture_name(completions, row) for row in range(start, start + len(images))]
-            values[start : start + size, column] = judge(reward, images, texts[start : start + size], names)
+            values[start : start + size, column] = score_pictures(reward, images, texts[start : start + size], names)
     each = len(rewards)
     repeated = {name: np.repeat(completions[name].to_numpy(), each) for name in ("window", "branch", "granularity")}
     columns = {

@@ -8,30 +8,30 @@ from pathlib import Path
 import torch
 
 from g2rpo.distributed.fsdp import whole
-from g2rpo.distributed.gradients import Replicated, Sharded, Team
+from g2rpo.distributed.gradients import GradientSync, Replicated, Sharded
 from g2rpo.distributed.group import ProcessGroup
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 from stages.disk.policy_files import read_optimizer
 from stages.disk.policy_state import policy_state
-from stages.engine.loaded_policy import HeldPolicy
+from stages.engine.loaded_policy import LoadedPolicy
 
 
 @dataclass(frozen=True)
 class Networks:
     """Sources of the network that is trained."""
 
-    painting: Callable[[], HeldPolicy]
+    painting: Callable[[], LoadedPolicy]
     """The network that also samples."""
-    painted: Callable[[], HeldPolicy | None]
+    painted: Callable[[], LoadedPolicy | None]
     """That network, if it is loaded."""
-    apart: Callable[[], HeldPolicy]
+    apart: Callable[[], LoadedPolicy]
     """Another network, on the CPU, to be sharded."""
     dtype: torch.dtype
     """Dtype of their computation."""
 
 
-class Learning:
+class TrainedPolicy:
     """Keeps network and trainer from round to round.
 
     Args:
@@ -43,8 +43,8 @@ class Learning:
     def __init__(self, networks: Networks, process_group: ProcessGroup, *, in_shares: bool) -> None:
         self.process_group = process_group
         self._networks, self._in_shares = networks, in_shares and process_group.size > 1
-        self._network: HeldPolicy | None = None
-        self._team = Team()
+        self._network: LoadedPolicy | None = None
+        self._team = GradientSync()
         self._trainer: Trainer | None = None
         self._trainer_digest: str | None = None
 
@@ -73,7 +73,7 @@ class Learning:
         if self._in_shares and any(self.process_group.gathered([sampling is not None])):
             self._copy_to_sampling(sampling, folder)
 
-    def _copy_to_sampling(self, sampling: HeldPolicy | None, folder: Path) -> None:
+    def _copy_to_sampling(self, sampling: LoadedPolicy | None, folder: Path) -> None:
         """Copy the sharded weights to the copies for sampling, faster than from disk; all processes take part."""
         named = ((name, whole(p.detach())) for name, p in self._trained_policy().policy.module.named_parameters())
         if sampling:
@@ -81,7 +81,7 @@ class Learning:
         else:
             deque(named, maxlen=0)
 
-    def _trained_policy(self) -> HeldPolicy:
+    def _trained_policy(self) -> LoadedPolicy:
         if self._network is None:
             self._network = self._networks.apart() if self._in_shares else self._networks.painting()
             if self._in_shares:

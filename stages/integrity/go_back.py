@@ -4,7 +4,7 @@ import shutil
 
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import writing
-from stages.store.manifest import bury, let_go, manifest_path, tombstone_path
+from stages.store.manifest import manifest_path, pruned_outputs, tombstone_path, write_tombstone
 from stages.store.run import Run
 
 _LATER = ("rollout", "update")
@@ -36,11 +36,11 @@ def go_back(run: Run, rounds: int) -> None:
 def _unbury(run: Run, number: int) -> None:
     """Mark a round's training inputs as missing instead of pruned; completions are not needed again."""
     folder = run.round_folder(number)
-    pruned = let_go(folder)
+    pruned = pruned_outputs(folder)
     if pruned & _NEEDED:
         with writing(folder):
             for name in _LATER:
                 manifest_path(folder, STAGES[name]).unlink(missing_ok=True)
-        bury(folder, pruned - _NEEDED)
+        write_tombstone(folder, pruned - _NEEDED)
     elif not pruned:
         tombstone_path(folder).unlink(missing_ok=True)  # a damaged one

@@ -17,7 +17,7 @@ from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
 from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
-from stages.store.manifest import let_go, manifest_path, missing_outputs, read_manifest, write_manifest
+from stages.store.manifest import manifest_path, missing_outputs, pruned_outputs, read_manifest, write_manifest
 from stages.store.run import WRITER, Run, write_about
 
 
@@ -108,7 +108,7 @@ def run_again(
     for name in stage.outputs:
         if (folder / name).is_dir():
             shutil.copytree(folder / name, former / name, copy_function=link_or_copy)
-    run_stage(run, stage, number, params, executor, force=bool(let_go(folder)))
+    run_stage(run, stage, number, params, executor, force=bool(pruned_outputs(folder)))
     made = read_manifest(folder, stage)
     if manifest and made and made["outputs"] != manifest["outputs"]:
         for name in stage.outputs:

@@ -13,7 +13,7 @@ from stages.disk.tables import read_shard, shard_numbers, shard_path
 from stages.integrity.damage import Damage
 from stages.integrity.own_files import damaged_own_files
 from stages.params.record import Params
-from stages.store.manifest import PRUNABLE, let_go, manifest_path, read_manifest, stamp_of, tombstone_path
+from stages.store.manifest import PRUNABLE, manifest_path, pruned_outputs, read_manifest, stamp_of, tombstone_path
 from stages.store.run import WRITER, Run
 
 _AS_WRITTEN = "the manifest must be as it was written"
@@ -110,7 +110,7 @@ class _Check:
 
     def _outputs(self, folder: Path, stage: Stage, number: int, manifest: Mapping[str, Any]) -> Iterator[Damage]:
         """Check the names of a finished stage's files; note their required digests."""
-        outputs, pruned = manifest["outputs"], let_go(folder)
+        outputs, pruned = manifest["outputs"], pruned_outputs(folder)
         if any(out["digest"] != value_digest(out["files"]) for out in outputs.values()):
             path = manifest_path(folder, stage)
             yield Damage(path, f"{_AS_WRITTEN}, got one with inconsistent digests", stage, number)
@@ -128,7 +128,7 @@ class _Check:
         metrics, tombstone = self._run.metrics_path(number), tombstone_path(self._run.round_folder(number))
         if number < self._num_finished and (read_sealed(metrics) or {}).get("round") != number + 1:
             yield Damage(metrics, "this round's metrics are required as they were written, got others", None, number)
-        if tombstone.is_file() and not (read_sealed(tombstone) and let_go(tombstone.parent) <= PRUNABLE):
+        if tombstone.is_file() and not (read_sealed(tombstone) and pruned_outputs(tombstone.parent) <= PRUNABLE):
             yield Damage(tombstone, "it must be as it was written, got a damaged or edited one", None, number)
 
     def _evaluation(self, policy_round: int, split: str) -> Iterator[Damage]:

@@ -59,7 +59,7 @@ class Params(Section):
         return self
 
     @property
-    def learns_in_shares(self) -> bool:
+    def trains_sharded(self) -> bool:
         """Whether several runners shard the trained weights, beside a whole copy on each for sampling."""
         placement = self.placement
         sharded = placement.parallel == "fsdp" or (placement.parallel == "auto" and not self.adapted)

@@ -8,7 +8,7 @@ from stages.store.manifest import read_manifest
 from stages.store.run import Run
 
 
-def judged_alike(run: Run, params: Params) -> list[int]:
+def evaluated_rounds(run: Run, params: Params) -> list[int]:
     """Return the policy rounds that were evaluated during the run with its current parameters, in order."""
     split, parameters = params.evaluate.split, EVALUATE.parameters(params, 0)
     reached = min(run.num_finished, params.run.rounds)
@@ -19,7 +19,7 @@ def judged_alike(run: Run, params: Params) -> list[int]:
 
 def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
     """Return the means of the evaluations during the run with its current parameters, by policy round."""
-    folders = {n: run.evaluation_folder(n, params.evaluate.split) for n in judged_alike(run, params)}
+    folders = {n: run.evaluation_folder(n, params.evaluate.split) for n in evaluated_rounds(run, params)}
     return {n: evaluation_metrics(folder) for n, folder in folders.items()}
 
 

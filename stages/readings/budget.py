@@ -20,7 +20,7 @@ def round_evaluations(params: Params, round_number: int) -> int:
     return method_evaluations(params, round_number) + _rows_per_velocity(params) * _checks(params, round_number)
 
 
-def judging_evaluations(params: Params) -> int:
+def evaluation_cost(params: Params) -> int:
     """Return the transformer evaluations for evaluating one policy by the section `evaluate`."""
     settings = params.evaluate
     return settings.num_prompts * settings.num_noises * sum(settings.num_steps) * _rows_per_velocity(params)

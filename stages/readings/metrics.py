@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.disk.tables import read_table
-from stages.store.manifest import all_there, read_manifest
+from stages.store.manifest import is_complete, read_manifest
 from stages.store.run import Run
 
 
@@ -107,7 +107,7 @@ def whole_evaluations(run: Run) -> list[tuple[int, str]]:
     """Return (policy_round, split) of the evaluations that can be read: a damaged one waits for `g2rpo repair`."""
     folders = {one: run.evaluation_folder(*one) for one in run.evaluations()}
     manifests = {one: read_manifest(folder, EVALUATE) for one, folder in folders.items()}
-    return [one for one, manifest in manifests.items() if manifest and all_there(manifest, folders[one])]
+    return [one for one, manifest in manifests.items() if manifest and is_complete(manifest, folders[one])]
 
 
 def evaluation_metrics(folder: Path) -> dict[str, float]:

@@ -5,7 +5,7 @@ import torch
 from stages.params.record import Params
 
 
-def chosen_device(wanted: str) -> torch.device:
+def select_device(wanted: str) -> torch.device:
     """Return the device that params.yaml names; `auto`: CUDA if available, else the CPU.
 
     Raises:
@@ -24,5 +24,5 @@ def run_device(params: Params) -> torch.device:
         ValueError: If it is not available.
     """
     if params.placement.runner == "local":
-        return chosen_device(params.resources.device)
+        return select_device(params.resources.device)
     return torch.device("cuda" if params.placement.gpus_per_runner else "cpu")

@@ -56,7 +56,7 @@ def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: 
     return child
 
 
-def youngest(run: Run) -> Run:
+def last_descendant(run: Run) -> Run:
     """Return the last child of a run through all its rollbacks; the run itself if there were none."""
     children = [child for child in stored_runs() if (child.parent or {}).get("key") == run.key]
-    return youngest(max(children, key=lambda child: child.about["created_at"])) if children else run
+    return last_descendant(max(children, key=lambda child: child.about["created_at"])) if children else run

@@ -56,19 +56,19 @@ def tombstone_path(folder: Path) -> Path:
     return folder / "pruned.json"
 
 
-def let_go(folder: Path) -> frozenset[str]:
+def pruned_outputs(folder: Path) -> frozenset[str]:
     """Return the pruned outputs of a round, from its tombstone; a damaged tombstone names none."""
     return frozenset((read_sealed(tombstone_path(folder)) or {"outputs": ()})["outputs"])
 
 
-def bury(folder: Path, outputs: frozenset[str]) -> None:
+def write_tombstone(folder: Path, outputs: frozenset[str]) -> None:
     """Write the tombstone of a round's outputs, before they are removed."""
     write_sealed(tombstone_path(folder), {"outputs": sorted(outputs)})
 
 
-def all_there(manifest: Mapping[str, Any], folder: Path) -> bool:
+def is_complete(manifest: Mapping[str, Any], folder: Path) -> bool:
     """Whether every file that a manifest names exists, except pruned files."""
-    return not missing_outputs(manifest, folder, manifest["outputs"].keys() - let_go(folder))
+    return not missing_outputs(manifest, folder, manifest["outputs"].keys() - pruned_outputs(folder))
 
 
 def missing_outputs(manifest: Mapping[str, Any], folder: Path, names: Iterable[str]) -> list[Path]:

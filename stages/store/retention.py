@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.disk.files import writing
 from stages.disk.policy_state import STATE, policy_state
 from stages.params.record import Params
-from stages.store.manifest import LATENTS, PRUNABLE, bury, let_go
+from stages.store.manifest import LATENTS, PRUNABLE, pruned_outputs, write_tombstone
 from stages.store.run import Run
 
 
@@ -33,7 +33,7 @@ def _prune_round(run: Run, number: int, params: Params) -> int:
     files = [path for name in sorted(outputs) for path in _files(folder / name)]
     if not files:
         return 0
-    bury(folder, outputs | let_go(folder))
+    write_tombstone(folder, outputs | pruned_outputs(folder))
     freed = sum(path.stat().st_size for path in files)
     with writing(folder):
         for path in files:

@@ -12,7 +12,7 @@ import numpy as np
 
 from g2rpo.positions import position_seed
 from stages.params.record import Params
-from stages.texts.lists import check_apart, prompt_list, record_id
+from stages.texts.lists import check_disjoint, prompt_list, record_id
 
 
 def check_prompts(params: Params) -> None:
@@ -21,7 +21,7 @@ def check_prompts(params: Params) -> None:
     Raises:
         ValueError: With the number of texts.
     """
-    check_apart(params)
+    check_disjoint(params)
     settings = params.prompts
     available = len(prompt_list(params, settings.split))
     if settings.num_prompts > available:

@@ -69,7 +69,7 @@ def check_texts(family: str, texts: Sequence[str]) -> None:
         world.read(texts)
 
 
-def check_apart(params: Params) -> None:
+def check_disjoint(params: Params) -> None:
     """Refuse a text in more than one of the lists for training, evaluation and report.
 
     The same split named twice, or the split `all`, is a choice that params.yaml shows, so it is allowed.

@@ -5,7 +5,7 @@ from rounds import first_round, new_run, run_round
 from stages_by_hand import StagesByHand
 from tiny import tiny_params
 
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.store.run import Run, open_run
 
 
@@ -32,7 +32,7 @@ def finished_once(tmp_path_factory):
 def finished(finished_once, store):
     """A copy of that run in the test's own store, and what runs it: a process that has not run it yet."""
     run, params, _ = finished_once
-    return Run(linked_copy(run.path, store / "runs" / run.key)), params, Resources(params)
+    return Run(linked_copy(run.path, store / "runs" / run.key)), params, LoadedModels(params)
 
 
 @pytest.fixture(scope="session")

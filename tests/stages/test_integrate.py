@@ -11,7 +11,7 @@ from tiny import tiny_params
 
 from stages.contract.job import Job
 from stages.disk.tables import REWARDS, arrow, read_table, shard_path, write_shard
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.integrate import run
 from stages.readings.metrics import round_metrics
 from stages.readings.trace import trace_prompt
@@ -122,7 +122,7 @@ def test_the_floor_is_that_of_the_round_and_not_of_the_shard(rewards, tmp_path):
 def test_a_round_counts_its_floored_groups_and_a_trace_names_them(finished):
     made, params, _ = finished
     floored = params.with_values({"integrate.std_floor_frac": 0.9, "integrate.clamp": 0.5})
-    run_round(made, floored, Resources(floored))
+    run_round(made, floored, LoadedModels(floored))
     made.finish_round(0)
     advantages = read_table(made.round_folder(0) / "advantages").to_pandas()
     rows = [s for row in advantages["summands"] for s in row]

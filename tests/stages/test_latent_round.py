@@ -15,7 +15,7 @@ from stages.contract.declared_stages import EVALUATE, STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import read_table
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.readings.budget import round_evaluations
 from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
@@ -60,8 +60,8 @@ def test_a_round_continues_from_disk_as_in_one_process(family, change, tmp_path)
     again = Run(linked_copy(run.path, tmp_path / "again"))
     shutil.rmtree(again.round_folder(1))
     shutil.rmtree(again.evaluation_folder(2, params.evaluate.split))
-    run_round(again, params, Resources(params), 1)
-    run_stage(again, EVALUATE, 2, params, Resources(params))
+    run_round(again, params, LoadedModels(params), 1)
+    run_stage(again, EVALUATE, 2, params, LoadedModels(params))
     assert tables(again.path) == tables(run.path)
 
 
@@ -170,7 +170,7 @@ def test_a_fault_that_no_reward_foresaw_is_reported_with_its_pictures_too(done, 
 
 
 def test_the_models_own_shift_gives_the_schedule():
-    resources = Resources(tiny_latent_params("sd3.5"))
-    fixed = Resources(tiny_latent_params("sd3.5", "rollout.shift=3"))
+    resources = LoadedModels(tiny_latent_params("sd3.5"))
+    fixed = LoadedModels(tiny_latent_params("sd3.5", "rollout.shift=3"))
     assert torch.equal(resources.sigmas(4), fixed.sigmas(4))
-    assert not torch.equal(resources.sigmas(4), Resources(tiny_latent_params("sd3.5", "rollout.shift=2")).sigmas(4))
+    assert not torch.equal(resources.sigmas(4), LoadedModels(tiny_latent_params("sd3.5", "rollout.shift=2")).sigmas(4))

@@ -13,7 +13,7 @@ from tiny import tables, tiny_params
 from stages.contract.declared_stages import STAGES
 from stages.disk.tables import read_table, tensor
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.readings.metrics import round_metrics
 from stages.readings.trace import trace_prompt
 from stages.store.run import Run
@@ -36,7 +36,7 @@ def test_a_process_that_resumes_makes_what_one_process_makes(of_method, tmp_path
     straight, params, _ = of_method(method, *how)
     run = Run(linked_copy(straight.path, tmp_path / "again"))
     shutil.rmtree(run.round_folder(1))
-    run_round(run, params, Resources(params), 1)
+    run_round(run, params, LoadedModels(params), 1)
     assert tables(run.path) == tables(straight.path)
 
 
@@ -90,7 +90,7 @@ def test_the_learning_rate_of_the_round_is_the_one_that_is_applied(finished):
         ("update.learning_rate=5e-5", "update.warmup_rounds=0"),
     ):
         params = tiny_params("update.decay_rounds=null", *how)
-        run_stage(run, STAGES["update"], 0, params, Resources(params))
+        run_stage(run, STAGES["update"], 0, params, LoadedModels(params))
         weights.append((run.policy_folder(1) / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

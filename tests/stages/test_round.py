@@ -11,7 +11,7 @@ from stages.disk.files import read_json
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.readings.metrics import round_metrics
 
 pytestmark = pytest.mark.long
@@ -59,7 +59,7 @@ def test_a_process_that_resumes_makes_what_one_process_makes(started):
     for path in run.round_folder(1).rglob("*"):
         if path.is_file():
             path.unlink()
-    run_round(run, params, Resources(params), number=1)  # weights and moments from disk
+    run_round(run, params, LoadedModels(params), number=1)  # weights and moments from disk
     assert tables(run.path) == straight
 
 
@@ -67,12 +67,12 @@ def test_a_process_that_resumes_makes_what_one_process_makes(started):
 def test_the_policy_on_disk_is_the_policy_in_memory(finished, ema_decay):
     run, _, _ = finished
     params = tiny_params(f"update.ema_decay={ema_decay}")
-    resources = Resources(params)
+    resources = LoadedModels(params)
     run_stage(run, STAGES["update"], 0, params, resources, force=True)
     folder = run.policy_folder(1)
     for averaged in (True, False):
         held = resources.policy(folder, averaged=averaged).module.state_dict()
-        fresh = Resources(params).policy(folder, averaged=averaged).module.state_dict()
+        fresh = LoadedModels(params).policy(folder, averaged=averaged).module.state_dict()
         assert all(torch.equal(held[name], fresh[name]) for name in fresh)
     assert policy_state(folder).num_steps == 1
     assert policy_state(folder).has_average == (ema_decay != "null")
@@ -84,7 +84,7 @@ def test_shards_made_apart_are_the_table_made_at_once(started):
     run_stage(run, prompts, 0, params, resources)
     first = run_stage(run, rollout, 0, params, resources, shards=[1])
     assert first.manifest is None
-    second = run_stage(run, rollout, 0, params, Resources(params), shards=[0])
+    second = run_stage(run, rollout, 0, params, LoadedModels(params), shards=[0])
     assert second.manifest is not None
     apart = tables(run.path)
     run_stage(run, rollout, 0, params, resources, force=True)
@@ -139,7 +139,7 @@ def test_a_stage_killed_between_shards_continues_and_has_the_whole_cost(started)
         folder = run.round_folder(0) / stage.outputs[0]
         (folder / ".part-00000.parquet.999.tmp").write_bytes(b"half")
         before = shard_path(folder, 1).stat().st_mtime_ns
-        whole = run_stage(run, stage, 0, params, Resources(params)).manifest
+        whole = run_stage(run, stage, 0, params, LoadedModels(params)).manifest
         assert shard_path(folder, 1).stat().st_mtime_ns == before  # it was not made again
         assert not list(folder.glob(".*"))
         again = run_stage(run, stage, 0, params, resources, force=True).manifest
@@ -159,7 +159,7 @@ def test_a_forced_stage_that_is_interrupted_is_not_done(finished):
     run, params, resources = finished
     run_stage(run, STAGES["rollout"], 0, params, resources)
 
-    class Interrupted(Resources):
+    class Interrupted(LoadedModels):
         def field(self, *words, **named):
             raise KeyboardInterrupt
 
@@ -178,7 +178,7 @@ def test_groups_of_equal_rewards_have_no_advantage_and_are_counted(finished):
     # the strict rule is 0 or 1: a group of three is often all wrong
     rule = ["score.rewards=[rule_strict]", "integrate.reward_weights={rule_strict: 1.0}"]
     run, params = finished[0], tiny_params(*rule)
-    done = run_round(run, params, Resources(params))
+    done = run_round(run, params, LoadedModels(params))
     assert [d.stage for d in done if not d.skipped] == ["score", "integrate", "update"]
     rewards = read_table(run.round_folder(0) / "rewards").to_pandas()
     spread = rewards.groupby(["prompt_id", "window", "granularity"])["value"].std()
@@ -239,7 +239,7 @@ def test_metrics_tell_spread_ratio_and_cost(finished):
 @pytest.mark.parametrize("cadence", ["iteration", "step"])
 def test_updates_tell_one_row_an_optimizer_step(finished, cadence):
     run, params = finished[0], tiny_params(f"update.cadence={cadence}", "update.num_epochs=2")
-    run_stage(run, STAGES["update"], 0, params, Resources(params))
+    run_stage(run, STAGES["update"], 0, params, LoadedModels(params))
     updates = read_table(run.round_folder(0) / "updates").to_pandas()
     assert updates["optimizer_step"].tolist() == list(range(2 if cadence == "iteration" else 4))
     assert updates["ratio_max"][0] == updates["ratio_min"][0] == 1.0
@@ -260,7 +260,7 @@ def test_bfloat16_networks_keep_the_first_ratio_at_one(finished):
 def test_another_reward_weight_leaves_the_scores_alone(finished):
     run, params, _ = finished
     changed = params.with_values({"integrate.reward_weights": {"judge_a": 2.0}})
-    done = run_round(run, changed, Resources(changed))
+    done = run_round(run, changed, LoadedModels(changed))
     assert [d.stage for d in done if not d.skipped] == ["integrate", "update"]
 
 

@@ -68,7 +68,7 @@ def go_on(run, params, resources):
 def _train(run, params, resources):
     loop = Loop(run, params, resources, call_plainly, Observers([]), Guards(run, params))
     loop.train()
-    loop.judge_finally()
+    loop.evaluate_finally()
 
 
 def numbers(run):

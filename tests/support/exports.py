@@ -9,7 +9,7 @@ from tiny import ROOT
 
 from g2rpo.random_models import write_random_model
 from g2rpo.sampler import complete
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.params.file import load_params
 
 PROMPT = "a red fox in the snow"
@@ -38,7 +38,7 @@ def train_tiny(preset, model, folder, *overrides):
 
 def painted(run, params, policy_round, texts, noise):
     """Pictures of the policy after so many rounds, as it is judged, in [0, 1], in four steps."""
-    resources = Resources(params)
+    resources = LoadedModels(params)
     field = resources.field(run.policy_folder(policy_round), 8, averaged=True)
     finished = complete(
         field,

@@ -13,13 +13,13 @@ from g2rpo.schedule import shifted_sigmas
 from g2rpo.trainer import OptimizerSettings, Trainer
 from g2rpo.velocity import VelocityField
 from stages.contract.declared_stages import POLICY_INPUTS
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.contract.job import Job
 from stages.disk.policy_files import write_policy
 from stages.disk.policy_state import write_base
 from stages.disk.tables import PROMPTS, TABLES, arrow, read_table, write_shard
-from stages.engine.loaded_policy import HeldPolicy
-from stages.engine.trained_policy import Learning, Networks
+from stages.engine.loaded_policy import LoadedPolicy
+from stages.engine.trained_policy import Networks, TrainedPolicy
 
 SIGMAS = (1, 6 / 7, 2 / 3, 2 / 5, 0)
 TEXTS = {"a": "a circle", "b": "a red circle"}
@@ -58,11 +58,11 @@ class LinearResources:
 
     def __init__(self, weight=0.0, *rewards):
         self.device = torch.device("cpu")
-        self.held = HeldPolicy(PaintingLinear(weight), lambda: {"weight": torch.tensor([[weight]])})
+        self.held = LoadedPolicy(PaintingLinear(weight), lambda: {"weight": torch.tensor([[weight]])})
         self.base, self.rewards = PaintingLinear(weight), {reward.name: reward for reward in rewards}
         self.encoded, self.needed = [], []
         networks = Networks(lambda: self.held, lambda: self.held, lambda: self.held, torch.float32)
-        self.learning = Learning(networks, ALONE, in_shares=False)
+        self.learning = TrainedPolicy(networks, ALONE, in_shares=False)
 
     def sigmas(self, num_steps):
         return shifted_sigmas(num_steps, 2.0)
@@ -91,7 +91,7 @@ class LinearResources:
 
     def do(self, stage, job):
         stage.load()(job, self)
-        return Spent(1.5, 1000)
+        return Usage(1.5, 1000)
 
     def close(self):
         pass

@@ -4,7 +4,7 @@ import pytest
 
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.readings.best_round import best_round
 from stages.store.run import open_run
 
@@ -17,7 +17,7 @@ def judged_finally(run):
 
 def new_run(params, device="cpu"):
     """A run of these parameters in the test's own store, and what runs it."""
-    resources = Resources(params)
+    resources = LoadedModels(params)
     return open_run(params, device=device), params, resources
 
 

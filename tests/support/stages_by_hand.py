@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from g2rpo.trainer import OptimizerSettings, Trainer
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.disk import tables as t
 from stages.disk.policy_files import read_weights, write_policy
 from stages.disk.policy_state import policy_state
@@ -34,7 +34,7 @@ class StagesByHand:
     def do(self, stage, job):
         self.done.append((stage.name, job.round_number))
         getattr(self, f"_{stage.name}")(job)
-        return Spent(cpu_seconds=0.5, peak_bytes=100)
+        return Usage(cpu_seconds=0.5, peak_bytes=100)
 
     def encode(self, texts):
         return 0

@@ -7,7 +7,7 @@ from flows.compare.cells import cells_of
 from flows.compare.plan import load_plan
 from flows.compare.stored import Measured, Placed
 from stages.contract.declared_stages import EVALUATE
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.disk.policy_state import write_base
 from stages.disk.root import store_root
 from stages.disk.tables import EVALUATIONS, PICTURES, arrow, write_shard
@@ -79,7 +79,7 @@ class ByHand:
         columns = {name: [row[name] for row in rows] for name in EVALUATIONS.columns}
         write_shard(job.outputs["evaluations"], 0, EVALUATIONS, arrow(EVALUATIONS, columns), stamp=job.stamp)
         write_pictures(job.outputs["pictures"], policy_round=job.round_number, stamp=job.stamp)
-        return Spent(0.0, 0)
+        return Usage(0.0, 0)
 
     def close(self):
         self.closed += 1

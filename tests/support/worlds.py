@@ -14,7 +14,7 @@ from flows.runners.ray_actor import RayActor
 from g2rpo.distributed.group import ProcessGroup
 from stages.contract.declared_stages import STAGES
 from stages.contract.job import Job
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 
 _LONGEST = 300  # seconds
@@ -89,7 +89,7 @@ def _member(process_group, address, home, updates):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=address, rank=process_group.rank, world_size=process_group.size)
     for update in updates:
-        resources = Resources(update.params)
+        resources = LoadedModels(update.params)
         resources.learn_with(process_group)
         update.do(resources)
     distributed.destroy_process_group()

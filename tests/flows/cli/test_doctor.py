@@ -21,7 +21,7 @@ def test_each_look_is_taken_in_turn(store):
     names = [check.name for check in found]
     looks = ["python", "parameters", "device", "store", "disk", "cluster", "runs", "prefect", "mlflow", "hub", "git"]
     assert [name for name in names if name in looks] == looks
-    told = {check.name: check.told for check in found}
+    told = {check.name: check.message for check in found}
     assert told["parameters"] == f"{PARAMS} is valid"
     assert told["runs"] == f"0 in {store}"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tiny import ROOT
 
-from flows.cli.options import checked, chosen_for
+from flows.cli.options import checked, params_for
 
 
 @pytest.fixture
@@ -25,17 +25,17 @@ def test_a_parameter_out_of_range_is_refused_in_the_words_of_the_file(preset):
 
 
 def test_a_file_that_is_named_is_taken_and_not_the_runs(run, preset):
-    assert chosen_for(run.key, preset, ["run.seed=5"]).run.model_dump() == {"seed": 5, "rounds": 7}
-    assert chosen_for("of no run", preset, None).run.rounds == 7
+    assert params_for(run.key, preset, ["run.seed=5"]).run.model_dump() == {"seed": 5, "rounds": 7}
+    assert params_for("of no run", preset, None).run.rounds == 7
 
 
 def test_without_a_file_they_are_the_runs_own_with_the_prompts_that_it_keeps(run):
-    chosen = chosen_for(run.key[:8], None, ["evaluate.num_prompts=2"])
+    chosen = params_for(run.key[:8], None, ["evaluate.num_prompts=2"])
     assert chosen.evaluate.num_prompts == 2
     assert Path(chosen.prompts.path) == run.prompts
     unchanged = {"evaluate": run.params().evaluate}
     assert chosen.model_copy(update=unchanged) == run.params()
-    elsewhere = chosen_for(run.key, None, ["prompts.path=/other"])
+    elsewhere = params_for(run.key, None, ["prompts.path=/other"])
     assert str(elsewhere.prompts.path) == "/other"
 
 
@@ -44,4 +44,4 @@ def test_a_run_whose_parameters_are_damaged_does_not_choose(run):
     with pytest.raises(
         ValueError, match="Run `g2rpo train --params FILE` with the run's parameters: it repairs the run"
     ):
-        chosen_for(run.key, None, None)
+        params_for(run.key, None, None)

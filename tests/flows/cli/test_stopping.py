@@ -2,14 +2,14 @@ import pytest
 import typer
 
 from flows.cli.stopping import stoppable
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
         (KeyboardInterrupt(), "stopped; run the same command again to continue\n"),
-        (StopAskedError("run 3fa9 is stopped on request"), "run 3fa9 is stopped on request\n"),
+        (StopRequestedError("run 3fa9 is stopped on request"), "run 3fa9 is stopped on request\n"),
     ],
 )
 def test_a_command_that_is_stopped_exits_with_130_and_a_word_on_how_to_go_on(error, told, capsys):

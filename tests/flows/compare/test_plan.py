@@ -3,7 +3,7 @@
 import pytest
 from comparisons import PLAN, write_plan
 
-from flows.compare.plan import load_plan, slug, told
+from flows.compare.plan import load_plan, point_values, slug
 
 
 def test_a_plan_is_read_from_its_file(tmp_path):
@@ -70,7 +70,7 @@ def test_a_name_is_a_part_of_a_file_name_and_values_are_told_as_a_person_reads_t
     assert [slug(name) for name in ("one reward", "rollout.eta=0.7", "mix_grpo", "?")] == [
         *("one-reward", "rollout-eta-0-7", "mix_grpo", "")
     ]
-    assert told({"update.learning_rate": 0.0002, "complete.granularities": [1]}) == [
+    assert point_values({"update.learning_rate": 0.0002, "complete.granularities": [1]}) == [
         *("update.learning_rate=0.0002", "complete.granularities=[1]")
     ]
-    assert told(PLAN["methods"]["fine"]["set"]) == ["complete.granularities=[1]"]
+    assert point_values(PLAN["methods"]["fine"]["set"]) == ["complete.granularities=[1]"]

@@ -46,7 +46,7 @@ def test_a_run_is_told_with_its_figure_and_the_time_that_the_others_may_take(com
         "2/4 coarse, seed 7: 63 s, rule_soft 0.550 on test; about 3:10 left"
     ]
     told = "63 s, rule_soft 0.550 on test"
-    assert progress.rows == [{"run": "coarse, seed 7", "key": placed.key, "told": told}]
+    assert progress.rows == [{"run": "coarse, seed 7", "key": placed.key, "result": told}]
     assert progress.failed == {}
 
 
@@ -62,7 +62,7 @@ def test_a_run_that_has_failed_is_told_by_its_first_line_and_kept_with_its_log(c
     progress.failed_with(placed, "no room\non the disk")
     assert "1/4 fine, seed 7: failed: no room" in capsys.readouterr().err
     assert progress.failed == {"fine, seed 7": f"no room\non the disk (log: {placed.log('small')})"}
-    assert progress.rows == [{"run": "fine, seed 7", "key": placed.key, "told": "failed: no room"}]
+    assert progress.rows == [{"run": "fine, seed 7", "key": placed.key, "result": "failed: no room"}]
 
 
 def test_a_run_that_has_ended_and_is_not_whole_has_failed(comparison):

@@ -68,7 +68,7 @@ def test_runs_are_brought_to_their_end_and_told_one_by_one(tmp_path, monkeypatch
     fine.log("small").parent.mkdir(parents=True)
     progress = Progress(comparison, 2)
     bring_plainly(comparison, comparison.runs, progress)
-    assert {row["run"]: row["told"].partition("s, ")[2] for row in progress.rows} == {
+    assert {row["run"]: row["result"].partition("s, ")[2] for row in progress.rows} == {
         "coarse, seed 7": "rule_soft 0.550 on test",
         "fine, seed 7": "",
     }

@@ -8,7 +8,7 @@ from tiny import tiny_params
 from whole_runs import ROUND, cells_in, make_whole, train
 
 from flows.compare.cells import Cell
-from flows.compare.stored import Placed, base_folder, is_judged, measured, trained_on
+from flows.compare.stored import Placed, base_folder, is_evaluated, measured, trained_on
 from stages.disk.files import write_json
 from stages.disk.policy_state import state_digest
 from stages.store.fingerprint import Fingerprint
@@ -130,10 +130,10 @@ def test_a_judgement_whose_policy_was_let_go_is_not_asked_for(placed):
 
 
 def test_an_evaluation_is_whole_when_every_file_is_as_it_was_written(whole):
-    assert is_judged(whole.base)
-    assert not is_judged(whole.base / "evaluations")
+    assert is_evaluated(whole.base)
+    assert not is_evaluated(whole.base / "evaluations")
     flip(whole.base / "pictures/part-00000.parquet")
-    assert not is_judged(whole.base)
+    assert not is_evaluated(whole.base)
 
 
 def test_rewards_of_no_weight_are_not_trained_on(placed):

@@ -50,7 +50,7 @@ def test_dvc_without_a_remote_has_nowhere_to_push_to(folder, dvc):
     dvc("true", "echo hardlink")
     found = list(versioning())[-1]
     assert (found.name, found.state) == ("dvc", "warn")
-    assert found.told == "no remote: `dvc push` has nowhere to go"
+    assert found.message == "no remote: `dvc push` has nowhere to go"
     assert found.remedy.startswith("dvc remote add --default")
 
 

@@ -108,9 +108,9 @@ def test_a_refused_login_is_told_from_another_refusal(looks, status, name, told,
     with server_of_version("", status) as url:
         found = looks(url)[name]
     assert found.state == "fault"
-    assert told in found.told
+    assert told in found.message
     assert remedy in found.remedy
-    assert ("login" in found.told + found.remedy) == (status in (401, 403))
+    assert ("login" in found.message + found.remedy) == (status in (401, 403))
 
 
 @pytest.mark.parametrize(

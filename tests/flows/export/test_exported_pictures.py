@@ -25,7 +25,7 @@ from flows.export.policy import export_run
 from flows.export.registry import Registration
 from g2rpo.rewards.pictures import to_uint8
 from g2rpo.seeding import noise
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.sources.base_model import base_folder
 from stages.texts.lists import prompt_list
 
@@ -158,7 +158,7 @@ def test_an_earlier_round_is_exported_by_its_number_where_it_is_kept(flux_lora, 
 
 def test_the_average_that_is_exported_is_not_what_was_trained_last(flux_lora):
     run, params, _ = flux_lora
-    networks = [Resources(params).policy(run.policy_folder(2), averaged=which).module for which in (False, True)]
+    networks = [LoadedModels(params).policy(run.policy_folder(2), averaged=which).module for which in (False, True)]
     trained, averaged = ({n: p.detach() for n, p in of.named_parameters() if p.requires_grad} for of in networks)
     assert max((trained[name] - averaged[name]).abs().max() for name in trained) > 1e-3
 

@@ -14,7 +14,7 @@ from flows.export.policy import export_run, round_choice
 from flows.export.registry import Registration
 from g2rpo.trainer import OptimizerSettings, Trainer
 from stages.disk.policy_files import write_policy
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.store.run import open_run
 
 ADAM = OptimizerSettings(1e-3, (0.9, 0.999), 0.0, 1.0, 0.5)
@@ -49,7 +49,7 @@ def lora():
     more = ("rollout.shift=2.0", "update.ema_decay=0.5", "resources.device=cpu")
     params = tiny_latent_params("flux1", *more)
     run = open_run(params, device="cpu")
-    network = Resources(params).policy(run.policy_folder(0)).module
+    network = LoadedModels(params).policy(run.policy_folder(0)).module
     fill(network, 2.0)
     trainer = Trainer(network, ADAM)  # its average starts here
     fill(network, 1.0)

@@ -40,7 +40,7 @@ def test_a_finding_tells_the_guard_the_rounds_that_were_done_and_what_is_to_foll
     run, params = run_by_hand({}, FAR, params=tiny_params("guards.kl.most=0.2"))
     (finding,) = Guards(run, params).look()
     assert (finding.guard, finding.policy_round, finding.action) == ("kl", 2, "warn")
-    assert finding.told.startswith("The KL to the base is 1 nats per latent element, more than 0.2")
+    assert finding.message.startswith("The KL to the base is 1 nats per latent element, more than 0.2")
 
 
 def test_the_gravest_is_told_first_and_what_is_ignored_not_at_all():
@@ -71,7 +71,7 @@ def test_after_enough_rollbacks_the_next_is_a_stop_that_says_so(generation, acti
     run, params = run_by_hand(FAR, params=rolling_back(2))
     (finding,) = Guards(child_of(run, generation), params).look()
     assert finding.action == action
-    assert ("guards.max_rollbacks is reached: 2." in finding.told) == (action == "stop")
+    assert ("guards.max_rollbacks is reached: 2." in finding.message) == (action == "stop")
 
 
 def test_no_rollback_is_allowed_where_the_most_is_none():
@@ -83,7 +83,7 @@ def test_a_number_that_ended_a_stage_is_a_finding_of_non_finite():
     run, params = run_by_hand({})
     finding = Guards(run, params).of_error(FloatingPointError("The loss is nan."))
     assert (finding.guard, finding.policy_round, finding.action) == ("non_finite", 1, "stop")
-    assert finding.told.startswith("The loss is nan. If the policy has diverged, lower update.learning")
+    assert finding.message.startswith("The loss is nan. If the policy has diverged, lower update.learning")
     assert isinstance(finding, Finding)
 
 
@@ -97,4 +97,4 @@ def test_held_out_scores_of_the_run_are_looked_at_as_they_come():
     judge(run, params, 1, judge_a=base - np.tile([2.0, 0.0], 16))
     (finding,) = guards.look()
     assert finding.guard == "reward_collapse"
-    assert "is 5.6 standard errors below the base" in finding.told
+    assert "is 5.6 standard errors below the base" in finding.message

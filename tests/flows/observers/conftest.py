@@ -3,7 +3,7 @@ from rounds import new_run
 from tiny import tiny_params
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Judged
+from flows.observers.observer import Evaluated
 from stages.disk.tables import EVALUATIONS, arrow, write_shard
 
 
@@ -28,7 +28,7 @@ def judged(tmp_path):
         "value": [0.4, 0.5, 0.7, 0.9, 0.1, 0.3],
     }
     write_shard(tmp_path / "evaluations", 0, EVALUATIONS, arrow(EVALUATIONS, columns), stamp="1")
-    return Judged(10, "tuning", tmp_path)
+    return Evaluated(10, "tuning", tmp_path)
 
 
 @pytest.fixture

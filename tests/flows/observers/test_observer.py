@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from flows.guards.finding import TrippedError
-from flows.observers.observer import Judged, Observer, Observers
+from flows.observers.observer import Evaluated, Observer, Observers
 
 
 class Recorder:
@@ -31,7 +31,7 @@ def session(*observers):
         for number in (0, 1):
             watching.stage_started("rollout", number)
             watching.round_finished(number, {})
-        watching.evaluated(Judged(2, "test", Path()))
+        watching.evaluated(Evaluated(2, "test", Path()))
 
 
 def test_an_observer_that_fails_is_left_out_and_the_run_goes_on(capsys):
@@ -71,7 +71,7 @@ def test_a_run_that_fails_closes_its_observers():
 
 
 def test_all_observers_are_told_all_in_order_and_closed_in_reverse(finding):
-    judged, order = Judged(2, "test", Path()), []
+    judged, order = Evaluated(2, "test", Path()), []
 
     class Named(Recorder):
         def __init__(self, name):
@@ -100,7 +100,7 @@ def test_whatever_fails_first_is_the_last_that_an_observer_is_told(fails_at, fin
     monkeypatch.setattr(sys, "stderr", error)  # a disk that is full: the line that tells of it is lost too
     with Observers([lost]).watching(None, 1) as watching:
         watching.stage_started("score", 0)
-        watching.evaluated(Judged(1, "test", Path()))
+        watching.evaluated(Evaluated(1, "test", Path()))
         watching.guarded(finding)
     error.close()
     assert lost.heard[-1] == fails_at
@@ -110,7 +110,7 @@ def test_whatever_fails_first_is_the_last_that_an_observer_is_told(fails_at, fin
     ("error", "ending"),
     [
         (RuntimeError("stage"), "failed"),
-        (StopAskedError("as asked"), "stopped"),
+        (StopRequestedError("as asked"), "stopped"),
         (KeyboardInterrupt(), "stopped"),
         (SystemExit(143), "stopped"),
     ],

@@ -8,7 +8,7 @@ from prefect.events.clients import AssertingEventsClient
 from prefect.events.worker import EventsWorker
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Judged
+from flows.observers.observer import Evaluated
 from flows.prefect_flows.observer import PrefectObserver, summary_page
 from stages.store.run import Run
 
@@ -47,9 +47,9 @@ def test_the_table_has_a_row_a_round_with_each_column_wherever_one_is_known(show
     run, params, observer = shown
     judge(run, params, 2, judge_a=[0.25, 0.5], rule_soft=[1.0, 0.0])
     observer.round_finished(1, metrics(0.5))
-    observer.evaluated(Judged(2, "tuning", run.evaluation_folder(2, "tuning")))
+    observer.evaluated(Evaluated(2, "tuning", run.evaluation_folder(2, "tuning")))
     judge(run, params, 0, judge_a=[0.25])
-    observer.evaluated(Judged(0, "tuning", run.evaluation_folder(0, "tuning")))
+    observer.evaluated(Evaluated(0, "tuning", run.evaluation_folder(0, "tuning")))
     known = {"kl": 0.0625, "grad_norm": 0.5, "clip_frac": 0.1}
     nothing = dict.fromkeys(("reward judge_a", "kl", "grad_norm", "clip_frac", "tuning rule_soft"), "")
     assert json.loads(api.artifact(f"rounds-{run.key}")) == [
@@ -66,7 +66,7 @@ def test_a_guards_finding_is_an_event_of_the_run(shown):
     events = [event for client in AssertingEventsClient.all for event in client.events]
     (event,) = [event for event in events if event.event == "g2rpo.guard.tripped"]
     assert event.resource.id == f"g2rpo.run.{run.key}"
-    assert event.payload == {"guard": "kl", "action": "warn", "round": 3, "told": "It drifts."}
+    assert event.payload == {"guard": "kl", "action": "warn", "round": 3, "message": "It drifts."}
 
 
 def test_at_the_end_the_table_and_a_card_are_left(shown, api):

@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from reward_servers import reply, scripted
 from tiny import tiny_params
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from flows.prefect_flows import train
 from flows.prefect_flows.observer import PrefectObserver
 from flows.training.session import Session
@@ -52,7 +52,7 @@ def test_a_session_is_trained_by_tasks_and_shown_on_its_page(session, told, monk
 
 
 def test_a_session_that_is_asked_to_stop_is_cancelled(session, told):
-    told.ends = [StopAskedError("run 3fa9 is stopped on request")]
+    told.ends = [StopRequestedError("run 3fa9 is stopped on request")]
     state = train.trained_here(session, final=True)
     assert state.is_cancelled()
     assert state.message == "run 3fa9 is stopped on request"
@@ -87,8 +87,8 @@ def test_a_flow_run_is_named_after_its_run_and_returns_its_key(api, session, tol
 
 
 def test_a_flow_that_is_asked_to_stop_is_cancelled_on_its_page_and_says_so(api, session, told):
-    told.ends = [StopAskedError("it is stopped on request")]
-    with pytest.raises(StopAskedError, match="it is stopped on request"):
+    told.ends = [StopRequestedError("it is stopped on request")]
+    with pytest.raises(StopRequestedError, match="it is stopped on request"):
         train.train_as_flow(session, True, None)
     assert (api.flow_runs()[0]["name"], api.flow_runs()[0]["state_type"]) == (f"train-{session.run.key}", "CANCELLED")
 
@@ -120,6 +120,6 @@ def test_a_run_that_is_done_when_the_server_goes_is_done(session, told, monkeypa
 
     monkeypatch.setattr(train, "train_flow", gone)
     assert train.train_as_flow(session, True, None) == key
-    told.ends = [StopAskedError("before it was done")]
+    told.ends = [StopRequestedError("before it was done")]
     with pytest.raises(httpx.ConnectError):
         train.train_as_flow(session, True, None)

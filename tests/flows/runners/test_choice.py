@@ -5,13 +5,13 @@ from tiny import tiny_params
 
 from flows.runners.choice import at_work, executor_for
 from flows.runners.ray_executor import RayExecutor
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 
 RAY = ("placement.runner=ray", "placement.num_runners=2")
 
 
 def test_params_say_who_does_the_stages():
-    assert isinstance(executor_for(tiny_params()), Resources)
+    assert isinstance(executor_for(tiny_params()), LoadedModels)
     assert isinstance(executor_for(tiny_params(*RAY)), RayExecutor)
 
 

@@ -10,7 +10,7 @@ from flows.common.endings import RunnersLostError
 from flows.runners.ray_group import RayProcessGroup
 from flows.runners.ray_pool import Budget, Pool
 from g2rpo.distributed.group import ProcessGroup
-from stages.contract.executor import Spent
+from stages.contract.executor import Usage
 from stages.contract.job import Job
 
 JOB = Job(tiny_params(), 3, {}, {}, stamp="1")
@@ -38,7 +38,7 @@ class Member:
         assert (stage, job) == ("update", JOB)
         if self.process_group.rank in Member.otherwise:
             raise Member.otherwise.pop(self.process_group.rank)
-        return Spent(1.0, 100 * (1 + self.process_group.rank))
+        return Usage(1.0, 100 * (1 + self.process_group.rank))
 
 
 @pytest.fixture
@@ -65,14 +65,14 @@ def killed(here):
 
 def test_runners_meet_once_at_the_firsts_address_and_update_together(meet, here):
     _, process_group = meet()
-    assert [process_group.update(JOB), process_group.update(JOB)] == [Spent(2.0, 200)] * 2
+    assert [process_group.update(JOB), process_group.update(JOB)] == [Usage(2.0, 200)] * 2
     assert joined(here) == [(0, ProcessGroup(0, 2), "tcp://here:1"), (1, ProcessGroup(1, 2), "tcp://here:1")]
     assert killed(here) == []
 
 
 def test_a_lost_runner_has_the_whole_world_start_anew_and_is_counted_once(meet, here, capsys):
     _, process_group = meet(most=1, rank1=Died("it is gone."))
-    assert process_group.update(JOB) == Spent(2.0, 200)
+    assert process_group.update(JOB) == Usage(2.0, 200)
     assert killed(here) == [0, 1]
     assert [(number, of.rank) for number, of, _ in joined(here)[2:]] == [(2, 0), (3, 1)]
     assert capsys.readouterr().err.count("(The actor died unexpectedly: it is gone)") == 1
@@ -97,14 +97,14 @@ def test_what_one_raises_is_told_and_not_that_another_was_left_alone(meet, here,
 
 def test_of_one_lost_and_one_left_alone_the_loss_is_told(meet, here, capsys):
     _, process_group = meet(most=1, rank0=RuntimeError("connection closed by peer"), rank1=Died("it is gone."))
-    assert process_group.update(JOB) == Spent(2.0, 200)
+    assert process_group.update(JOB) == Usage(2.0, 200)
     assert "it is gone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("when", ["address", "join"])
 def test_one_that_is_lost_while_they_meet_costs_another_meeting(meet, here, when):
     _, process_group = meet(most=1, **{when: Died("it is gone.")})
-    assert process_group.update(JOB) == Spent(2.0, 200)
+    assert process_group.update(JOB) == Usage(2.0, 200)
     assert [of.rank for _, of, _ in joined(here)[-2:]] == [0, 1]
 
 
@@ -112,7 +112,7 @@ def test_who_knew_one_that_is_gone_is_started_anew_without_being_counted(meet, h
     pool, process_group = meet()
     process_group.update(JOB)
     pool.replace(here.actors[1], "", counts=False)
-    assert process_group.update(JOB) == Spent(2.0, 200)
+    assert process_group.update(JOB) == Usage(2.0, 200)
     assert killed(here) == [0, 1]
     assert len(joined(here)) == 4
     assert capsys.readouterr().err == ""

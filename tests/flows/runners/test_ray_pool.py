@@ -5,7 +5,7 @@ from ray.exceptions import RayActorError
 from ray_here import Died
 
 from flows.common.endings import RunnersLostError
-from flows.runners.ray_pool import Budget, Pool, told
+from flows.runners.ray_pool import Budget, Pool, death_cause
 
 
 class Worker:
@@ -170,4 +170,4 @@ def test_runners_that_never_start_are_told_once_patience_is_over(make, here):
     ],
 )
 def test_why_an_actor_died_is_told_in_a_line(message, line):
-    assert told(RayActorError(error_msg=message)) == line
+    assert death_cause(RayActorError(error_msg=message)) == line

@@ -184,7 +184,8 @@ def test_a_runner_has_the_store_of_the_flow_and_not_that_of_the_cluster(monkeypa
 
 def found(*overrides):
     return {
-        (check.name, check.state): f"{check.told}. {check.remedy}" for check in cluster_checks(tiny_params(*overrides))
+        (check.name, check.state): f"{check.message}. {check.remedy}"
+        for check in cluster_checks(tiny_params(*overrides))
     }
 
 

@@ -10,7 +10,7 @@ from worlds import Update, together
 from stages.contract.declared_stages import ROUND_STAGES
 from stages.disk.tables import shard_evaluations
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.readings.budget import round_evaluations
 
 THREE = ("prompts.num_prompts=3", "prompts.shard_size=3", "update.micro_batch=1", "update.cadence=step")
@@ -63,12 +63,12 @@ def test_two_processes_take_the_step_of_one(to_learn, tmp_path):
         run = to_learn(params)
         updates.append(Update.shared(run, params, 0, tmp_path / f"two-{number}", parallel))
         alone.append(Update.of(run, params, 0, tmp_path / f"one-{number}"))
-        alone[-1].do(Resources(params))
+        alone[-1].do(LoadedModels(params))
     first, again = {"previous_policy": alone[0].out / "policy"}, tiny_params("update.max_log_prob_gap=1")
     run = to_learn(again)  # from what one process has trained, moments included
     updates.append(Update.shared(run, again, 0, tmp_path / "two-again", "fsdp", **first))
     alone.append(Update.of(run, again, 0, tmp_path / "one-again", **first))
-    alone[-1].do(Resources(again))
+    alone[-1].do(LoadedModels(again))
     together(2, updates)
     for update, one in zip(updates, alone, strict=True):
         close(update.out, one.out)
@@ -84,7 +84,7 @@ def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_of_two_by_one_and_by_thr
     """Weights, moments and average: the second update is made from the tables of the first round once more."""
     params = tiny_params("update.ema_decay=0.9", "update.max_log_prob_gap=1")
     run = to_learn(params)
-    Update.of(run, params, 0, tmp_path / "one").do(Resources(params))
+    Update.of(run, params, 0, tmp_path / "one").do(LoadedModels(params))
     of_one, of_two = ({"previous_policy": tmp_path / name / "policy"} for name in ("one", "two"))
     together(
         2,
@@ -94,7 +94,7 @@ def test_a_checkpoint_of_one_is_gone_on_with_by_two_and_of_two_by_one_and_by_thr
         ],
     )
     for name, on in (("one-one", of_one), ("one-two", of_two)):
-        Update.of(run, params, 0, tmp_path / name, **on).do(Resources(params))
+        Update.of(run, params, 0, tmp_path / name, **on).do(LoadedModels(params))
     three = [Update.shared(run, params, 0, tmp_path / f"three-{how}", how, **of_two) for how in ("fsdp", "ddp")]
     together(3, three)
     close(tmp_path / "two", tmp_path / "one")

@@ -94,7 +94,7 @@ def test_what_is_stored_is_read_again_and_a_damaged_file_is_none(store):
     assert folder() == store.resolve() / "services"
     assert stored("mlflow") is None
     folder().mkdir(parents=True)
-    service = service_of(GONE, "http://127.0.0.1:9", told={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
+    service = service_of(GONE, "http://127.0.0.1:9", addresses={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
     file = folder() / "mlflow.json"
     file.write_text(json.dumps(asdict(service)))
     assert stored("mlflow") == service

@@ -130,7 +130,7 @@ def test_prefect_is_started_at_home_in_the_store_and_without_an_address_of_other
 def test_mlflow_is_started_on_the_file_that_runs_are_tracked_in(stand_in, store, mlflow_file, monkeypatch):
     url = _mlflow(tiny_params(), made, print)
     service = stored("mlflow")
-    assert (service.url, service.told) == (url, {"MLFLOW_TRACKING_URI": mlflow_file})
+    assert (service.url, service.addresses) == (url, {"MLFLOW_TRACKING_URI": mlflow_file})
     assert answers(f"{url}/health")
     (command,) = noted(stand_in)
     places = ["--backend-store-uri", mlflow_file, "--artifacts-destination", str(store.resolve() / "mlartifacts")]
@@ -156,7 +156,7 @@ def test_servers_that_are_configured_must_answer_and_are_not_started(stand_in):
 def test_a_worker_is_told_both_servers_and_works_in_the_projects_folder(stand_in, store, tmp_path):
     found = Addresses("http://a/api", "http://b")
     service = _worker(found, tmp_path)
-    assert (service.url, service.told) == ("", found.environment)
+    assert (service.url, service.addresses) == ("", found.environment)
     (command,) = noted(stand_in)
     environment = command["environment"]
     assert command["words"][:6] == ["-m", "prefect", "worker", "start", "--pool", "g2rpo"]

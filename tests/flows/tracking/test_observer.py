@@ -14,7 +14,7 @@ from tiny import tiny_params
 from tracking import images_of, shown, steps_of, values_of
 
 from flows.guards.finding import Finding
-from flows.observers.observer import Judged
+from flows.observers.observer import Evaluated
 from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
 
 NOBODY = "http://127.0.0.1:9"
@@ -27,7 +27,7 @@ def observer_of(tracked):
 
 
 def judged(tracked, number):
-    return Judged(number, "tuning", tracked.run.evaluation_folder(number, "tuning"))
+    return Evaluated(number, "tuning", tracked.run.evaluation_folder(number, "tuning"))
 
 
 def runs_of(client):
@@ -203,7 +203,7 @@ def test_the_final_evaluation_is_no_picture_of_a_link(tracked):
     tracked.run.begin_session({})
     observer = observer_of(tracked)
     folder = judge(tracked.run, tracked.params, 2, "test", rule_soft=[0.5])
-    observer.evaluated(Judged(2, "test", folder))
+    observer.evaluated(Evaluated(2, "test", folder))
     observer._link_pages(tracked.run, "http://judge:5000")
     assert list(tracked.run.links) == ["mlflow_url"]
 

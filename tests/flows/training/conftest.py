@@ -10,7 +10,7 @@ from tiny import tiny_params
 from flows.guards.watch import Guards
 from flows.observers.observer import Observers
 from flows.training.loop import Loop
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 from stages.store.run import Run
 
@@ -21,7 +21,7 @@ class Watched:
 
     run: Run
     params: Params
-    executor: Resources
+    executor: LoadedModels
     calls: list[tuple[str, int, bool]] = field(default_factory=list)
     told: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -68,7 +68,7 @@ def made(tmp_path_factory):
         environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("made")))
         made = Watched(*new_run(tiny_params(*OF_THE_RUN)))
         made.loop().train()
-        made.loop().judge_finally()
+        made.loop().evaluate_finally()
     return made
 
 

@@ -56,7 +56,7 @@ def test_without_a_trial_its_values_are_counts_alone():
 
 
 def test_before_a_run_begins_all_of_it_is_told_and_nothing_is_stored(made, own_store):
-    """Judged are base and last: 4 prompts of 4 steps each, 16 evaluations a judging."""
+    """Evaluated are base and last: 4 prompts of 4 steps each, 16 evaluations a judging."""
     told = forecast_run(made.params, measure=False)
     assert (told.run_key, told.folder) == (made.run.key, own_store / "runs" / made.run.key)
     assert (told.device, told.num_devices) == ("cpu", 1)

@@ -2,11 +2,11 @@ import pytest
 from histories import run_by_hand
 from tiny import tables, tiny_params
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from flows.guards.finding import TrippedError
 from flows.training.loop import call_plainly
 from stages.contract.declared_stages import ROUND_STAGES
-from stages.engine.execute import Done
+from stages.engine.execute import StageResult
 from stages.readings.best_round import best_round
 from stages.readings.metrics import round_metrics
 from stages.store.retention import prune
@@ -16,7 +16,7 @@ OVER = "guards.time.hours=1e-9"
 
 
 def test_a_plain_call_does_the_work_and_returns_what_it_returned():
-    done = Done("score", {}, skipped=True)
+    done = StageResult("score", {}, skipped=True)
     assert call_plainly("score", 7, lambda: done) is done
 
 
@@ -67,7 +67,7 @@ def test_a_request_to_stop_is_obeyed_before_the_next_stage_and_the_run_goes_on_t
             (again.run.path / "stop").touch()
         return again.call(name, number, work)
 
-    with pytest.raises(StopAskedError):
+    with pytest.raises(StopRequestedError):
         again.loop(further, call=stopping).train()
     assert again.calls[-2:] == [("prompts", 2, False), ("rollout", 2, False)]
     assert again.run.num_finished == 2
@@ -117,7 +117,7 @@ def overflowing(stage):
     def call(name, number, work):
         if name == stage:
             raise FloatingPointError(f"The numbers of {name} are nan.")
-        return work() if name == "evaluate" else Done(name, {}, skipped=True)
+        return work() if name == "evaluate" else StageResult(name, {}, skipped=True)
 
     return call
 

@@ -7,7 +7,7 @@ import pytest
 from rounds import new_run
 from tiny import tiny_params
 
-from flows.observers.observer import Judged
+from flows.observers.observer import Evaluated
 from flows.training import measured_rounds
 from flows.training.measured_rounds import MeasuredRounds, try_out
 from flows.training.session import EXPORTED
@@ -34,7 +34,7 @@ def clock(monkeypatch):
 def test_the_first_round_and_the_first_judging_are_the_start_and_count_in_no_mean(clock, own_store, tmp_path):
     """Rounds take (160 - 130) / 3 = 10 s; the start took 30 s, less a judging of 4 s and a round: 16 s."""
     run, *_ = new_run(tiny_params())
-    judged = [Judged(number, "tuning", tmp_path / str(number)) for number in (0, 4)]
+    judged = [Evaluated(number, "tuning", tmp_path / str(number)) for number in (0, 4)]
     clock.stage_started("evaluate", 0)
     clock.evaluated(judged[0])
     for number in range(4):

@@ -7,7 +7,7 @@ import sys
 import pytest
 from histories import run_by_hand
 
-from flows.common.endings import StopAskedError
+from flows.common.endings import StopRequestedError
 from flows.training.stop_request import ask_to_stop, forget_request, obey_request
 from stages.store.lock import Holder, locked
 
@@ -29,7 +29,7 @@ def test_a_request_stops_the_run_once_with_how_to_go_on(run):
     with locked(run.path):
         told = ask_to_stop(run.key[:6], now=False)
     assert told == f"run {run.key}: {Holder(os.getpid(), HERE)} stops at the end of its stage"
-    with pytest.raises(StopAskedError, match=f"^run {run.key} is stopped on request; run the same command again"):
+    with pytest.raises(StopRequestedError, match=f"^run {run.key} is stopped on request; run the same command again"):
         obey_request(run)
     obey_request(run)
 
@@ -58,7 +58,7 @@ def test_at_once_the_process_that_holds_the_run_is_terminated(run):
         finally:
             holder.kill()
     assert told.startswith(f"run {run.key}: process {holder.pid} of {HERE} stops at once")
-    with pytest.raises(StopAskedError):
+    with pytest.raises(StopRequestedError):
         obey_request(run)
 
 

@@ -14,15 +14,15 @@ import pytest
 import tiny_clip
 import torch
 
-from g2rpo.rewards import hps_isolated, hps_worker
+from g2rpo.rewards import hps_isolated, hps_process
 from g2rpo.rewards.hps_isolated import load_hps_isolated
 from g2rpo.rewards.protocol import Reward, RewardError
 
 TEXTS = ["the red cat", "", "an old clock"]
-OWN_WORKER = hps_worker.__file__
+OWN_WORKER = hps_process.__file__
 LIGHT = """
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("hps_worker", {worker!r})
+spec = importlib.util.spec_from_file_location("hps_process", {worker!r})
 worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 
@@ -51,7 +51,7 @@ def files(tmp_path_factory):
     (folder / "small.json").write_text("{}")
     (folder / "light.py").write_text(LIGHT.format(worker=OWN_WORKER))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hps_worker, "__file__", str(folder / "light.py"))
+        patch.setattr(hps_process, "__file__", str(folder / "light.py"))
         yield {
             "weights": folder / "hps.pt",
             "folder": folder / "package",
@@ -119,7 +119,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next_one(reward, monkeypatch
     images = tiny_clip.pictures(32, 32, count=2)
     expected = reward.score(images[1:], TEXTS[1:2])
     with monkeypatch.context() as patch:
-        patch.setattr(hps_isolated.hps_worker, "receive", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(hps_isolated.hps_process, "receive", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             reward.score(images[:1], TEXTS[:1])
     assert torch.equal(reward.score(images[1:], TEXTS[1:2]), expected)

@@ -11,7 +11,7 @@ from stages.disk.tables import (
     SHARED,
     TRANSITIONS,
     arrow,
-    check_found,
+    check_foreign_key,
     check_parents,
     read_shard,
     read_table,
@@ -166,8 +166,8 @@ def test_rows_are_chosen_by_the_values_of_columns():
 def test_any_columns_of_two_tables_can_be_held_against_each_other():
     child, parent = (pa.table({"a": values, "b": [0] * len(values)}) for values in ([3, 1, 2], [2, 4]))
     with pytest.raises(ValueError, match=r"Each row of x needs a row of y with its a, b, got none for \(1, 0\). Run"):
-        check_found("x", child, "y", parent, ("a", "b"))
-    check_found("x", child, "y", parent, ("b",))
+        check_foreign_key("x", child, "y", parent, ("a", "b"))
+    check_foreign_key("x", child, "y", parent, ("b",))
 
 
 def test_a_parent_that_is_not_given_is_not_checked():

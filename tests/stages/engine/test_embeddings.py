@@ -11,7 +11,7 @@ from random_bases import tiny_latent_params
 from g2rpo.policies.loading import pretrained
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.sources.base_model import base_model
 from stages.store.run import open_run
 from stages.texts.draws import drawn_texts
@@ -43,13 +43,13 @@ class CountedBase:
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Resources on a counted base, a new process's each time."""
+    """LoadedModels on a counted base, a new process's each time."""
 
     def make(family="flux1", *more):
         params = tiny_latent_params(family, *more)
         base = CountedBase(base_model(params))
         monkeypatch.setattr("stages.engine.loaded_models.base_model", lambda params: base)
-        return Resources(params), base
+        return LoadedModels(params), base
 
     return make
 

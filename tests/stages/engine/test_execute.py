@@ -7,7 +7,7 @@ from tiny import tables, tiny_params
 from stages.contract.declared_stages import EVALUATE, STAGES
 from stages.disk.policy_state import policy_state
 from stages.disk.tables import shard_numbers, shard_path
-from stages.engine.execute import Done, is_done, run_stage
+from stages.engine.execute import StageResult, is_done, run_stage
 from stages.store.manifest import manifest_path, read_manifest
 from stages.store.run import open_run
 
@@ -49,12 +49,12 @@ def this():
 )
 def test_what_became_of_a_stage_is_reported_in_a_line(skipped, line):
     outputs = {"anchors": {"rows": 8}, "transitions": {"rows": 24}}
-    done = Done("rollout", {"outputs": outputs, "seconds": 0.099, "evaluations": 32}, skipped)
-    assert done.told(7) == line
+    done = StageResult("rollout", {"outputs": outputs, "seconds": 0.099, "evaluations": 32}, skipped)
+    assert done.line(7) == line
 
 
 def test_a_stage_with_missing_shards_is_reported_as_such():
-    line = Done("rollout", None, skipped=False).told(7)
+    line = StageResult("rollout", None, skipped=False).told(7)
     assert line == "rollout of round 7: the requested shards are done, others are still missing."
 
 

@@ -13,7 +13,7 @@ from stages.contract.job import Job
 from stages.disk.policy_files import write_policy
 from stages.disk.policy_state import write_base
 from stages.disk.tables import read_table
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 
 TEXTS = ["a red circle", "two blue squares"]
 SHARES = ("placement.runner=ray", "placement.num_runners=2", "placement.gpus_per_runner=0", "placement.parallel=fsdp")
@@ -24,7 +24,7 @@ def policies(tmp_path_factory):
     """Folders of the base and of a policy whose every weight is higher by 0.01, its average by 0.02."""
     folder = tmp_path_factory.mktemp("policies")
     write_base(folder / "base", "the base")
-    network = Resources(tiny_params()).policy(folder / "base").module
+    network = LoadedModels(tiny_params()).policy(folder / "base").module
     add(network, 0.02)
     trainer = Trainer(network, OptimizerSettings(0.1, (0.9, 0.999), 0.0, 1.0, 0.5))
     add(network, -0.01)
@@ -35,7 +35,7 @@ def policies(tmp_path_factory):
 @pytest.fixture(scope="module")
 def resources():
     """Models of the shapes world; all weights are trained."""
-    return Resources(tiny_params())
+    return LoadedModels(tiny_params())
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def latent(tmp_path):
     write_base(tmp_path / "latent", "the base")
 
     def make(*overrides):
-        return Resources(tiny_latent_params("flux1", *overrides)), tmp_path / "latent"
+        return LoadedModels(tiny_latent_params("flux1", *overrides)), tmp_path / "latent"
 
     return make
 
@@ -66,7 +66,7 @@ def above(policy, base):
 
 def test_the_schedule_has_the_shift_of_params_or_the_models_own(resources):
     torch.testing.assert_close(resources.sigmas(4), torch.tensor(SIGMAS, dtype=torch.float64))
-    even, own = (Resources(tiny_params(f"rollout.shift={shift}")) for shift in ("1", "model"))
+    even, own = (LoadedModels(tiny_params(f"rollout.shift={shift}")) for shift in ("1", "model"))
     assert even.sigmas(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
     assert torch.equal(own.sigmas(4), resources.sigmas(4))  # 2 in the shapes world
 
@@ -95,7 +95,7 @@ def test_the_network_holds_the_weights_of_the_requested_policy(resources, polici
 
 
 def test_a_field_is_that_of_the_policy_in_its_micro_batches_and_dtype(policies):
-    resources = Resources(tiny_params("resources.dtype=bfloat16"))
+    resources = LoadedModels(tiny_params("resources.dtype=bfloat16"))
     field = resources.field(policies / "trained", 5, averaged=True)
     assert (field.micro_batch, field.dtype, field.base) == (5, torch.bfloat16, False)
     assert field.policy is resources.policy(policies / "trained", averaged=True) is resources.decoder()
@@ -133,7 +133,7 @@ def test_the_base_after_others_is_an_adapters_first_weights(latent, tmp_path):
 
 
 def test_a_sharded_network_is_another_than_the_one_that_samples(policies):
-    resources = Resources(tiny_params(*SHARES))
+    resources = LoadedModels(tiny_params(*SHARES))
     apart, painting = resources._load_for_shards(), resources.policy(policies / "base")
     assert apart.policy is not painting
     assert above(apart.hold(policies / "trained"), weights(painting)) == {0.01}
@@ -200,7 +200,7 @@ def test_what_is_loaded_in_a_later_stage_finds_room_and_goes_again(latent, monke
 
 
 def test_processes_that_train_shards_do_not_need_the_network_that_samples():
-    resources = Resources(tiny_params(*SHARES))
+    resources = LoadedModels(tiny_params(*SHARES))
     for stage, needed in (("update", ("base",)), ("rollout", ("network",))):
         resources.need(*STAGES[stage].models)
         assert resources._needed == needed

@@ -5,13 +5,13 @@ import torch
 from linear_resources import PaintingLinear, store_policy
 
 from stages.disk.policy_state import write_base
-from stages.engine.loaded_policy import HeldPolicy
+from stages.engine.loaded_policy import LoadedPolicy
 
 
 @pytest.fixture
 def held():
     """As loaded 0.5; a run starts from 0.25."""
-    return HeldPolicy(PaintingLinear(0.5), lambda: {"weight": torch.tensor([[0.25]])})
+    return LoadedPolicy(PaintingLinear(0.5), lambda: {"weight": torch.tensor([[0.25]])})
 
 
 @pytest.fixture

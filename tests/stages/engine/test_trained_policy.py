@@ -12,19 +12,19 @@ from g2rpo.distributed.group import ALONE, ProcessGroup
 from g2rpo.policies.protocol import Condition
 from g2rpo.trainer import OptimizerSettings
 from stages.disk.policy_files import write_policy
-from stages.engine.loaded_policy import HeldPolicy
-from stages.engine.trained_policy import Learning, Networks
+from stages.engine.loaded_policy import LoadedPolicy
+from stages.engine.trained_policy import Networks, TrainedPolicy
 
 SETTINGS = OptimizerSettings(0.1, (0.9, 0.999), 0.0, 1.0, None)
 
 
 def network(weight=0.5):
-    return HeldPolicy(PaintingLinear(weight), lambda: {"weight": torch.tensor([[weight]])})
+    return LoadedPolicy(PaintingLinear(weight), lambda: {"weight": torch.tensor([[weight]])})
 
 
 def learning(process_group=ALONE, *, painting=None, apart=None, in_shares=False):
     networks = Networks(lambda: painting, lambda: painting, lambda: apart, torch.float32)
-    return Learning(networks, process_group, in_shares=in_shares)
+    return TrainedPolicy(networks, process_group, in_shares=in_shares)
 
 
 def weight(held):

@@ -4,7 +4,7 @@ from tiny import tables, tiny_params
 
 from stages.integrity.go_back import go_back
 from stages.integrity.verify import verify
-from stages.store.manifest import let_go, tombstone_path
+from stages.store.manifest import pruned_outputs, tombstone_path
 from stages.store.retention import prune
 from stages.store.run import Run
 
@@ -35,7 +35,7 @@ def test_what_a_round_was_trained_from_is_missing_and_no_longer_let_go(linked):
     run = linked[0]
     prune(run, tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=99"))
     go_back(run, 1)
-    assert [let_go(run.round_folder(number)) for number in range(3)] == [
+    assert [pruned_outputs(run.round_folder(number)) for number in range(3)] == [
         {"anchors", "transitions", "completions", "policy"},
         {"completions"},
         set(),
@@ -67,4 +67,4 @@ def test_killed_within_and_called_again_it_ends_the_same(linked, whole, monkeypa
     assert run.num_finished == 3
     go_back(run, 1)
     assert run.num_finished == 1
-    assert let_go(run.round_folder(1)) == {"completions"}
+    assert pruned_outputs(run.round_folder(1)) == {"completions"}

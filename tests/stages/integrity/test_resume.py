@@ -13,7 +13,7 @@ from stages.integrity.damage import num_marked
 from stages.integrity.repair import repair
 from stages.integrity.resume import resume
 from stages.integrity.verify import verify
-from stages.readings.best_round import best_round, judged_alike
+from stages.readings.best_round import best_round, evaluated_rounds
 from stages.store.retention import prune
 from stages.store.run import Run
 
@@ -211,7 +211,7 @@ def test_an_evaluation_that_is_due_is_made_again_by_the_run_and_another_by_repai
     go_on(run, seldom, executor)
     assert executor.done == [("evaluate", 3), ("evaluate", 3)]
     assert damaged(run) == ["evaluations/0001-tuning/pictures/part-00000.parquet"]
-    assert judged_alike(run, seldom) == [0, 2, 3]
+    assert evaluated_rounds(run, seldom) == [0, 2, 3]
     repair(run, verify(run), params, executor)
     assert same(run, whole)
 
@@ -226,7 +226,7 @@ def test_tables_that_no_manifest_vouches_for_are_not_read(linked, whole, made_on
     seldom = tiny_params(*SELDOM)
     go_on(run, seldom, executor)
     assert executor.done == []
-    assert judged_alike(run, seldom) == [0, 2, 3]
+    assert evaluated_rounds(run, seldom) == [0, 2, 3]
     assert "evaluations/0001-tuning/evaluate.json" in damaged(run)
     repair(run, verify(run), params, executor)
     assert same(run, whole)

@@ -11,7 +11,7 @@ from tiny import tables, tiny_params
 
 from stages.contract.declared_stages import STAGES
 from stages.engine.execute import run_stage
-from stages.engine.loaded_models import Resources
+from stages.engine.loaded_models import LoadedModels
 from stages.integrity.repair import make_inputs
 from stages.integrity.verify import verify
 from stages.params.file import load_params, written
@@ -39,7 +39,7 @@ def test_damaged_weights_are_not_computed_with(copied):
     run, params, _ = copied
     flip(run.policy_folder(1) / "weights.safetensors")
     with pytest.raises(ValueError, match=r"weights.safetensors must be as it was written"):
-        run_stage(run, STAGES["rollout"], 1, params, Resources(params), force=True)
+        run_stage(run, STAGES["rollout"], 1, params, LoadedModels(params), force=True)
 
 
 LATENTS = {"anchors", "transitions", "completions"}

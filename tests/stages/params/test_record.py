@@ -58,12 +58,12 @@ def test_an_adapter_is_trained_where_lora_is_set():
 )
 def test_all_weights_lie_in_shares_on_several_runners_unless_copies_are_set(parallel, lora, shares):
     how = [*RAY, f"placement.parallel={parallel}", *([] if lora else ["policy.lora=null"])]
-    assert of_preset("tiny-flux", *how).learns_in_shares == shares
+    assert of_preset("tiny-flux", *how).trains_sharded == shares
 
 
 def test_one_process_needs_no_shares():
-    assert not shipped("placement.parallel=fsdp").learns_in_shares
-    assert not shipped(*RAY, "placement.parallel=fsdp", "placement.update_runners=1").learns_in_shares
+    assert not shipped("placement.parallel=fsdp").trains_sharded
+    assert not shipped(*RAY, "placement.parallel=fsdp", "placement.update_runners=1").trains_sharded
 
 
 def test_the_report_evaluates_its_own_split_and_else_as_evaluate_says():

@@ -4,7 +4,7 @@ from tiny import tiny_params
 
 from stages.disk.files import write_json
 from stages.disk.policy_state import state_digest
-from stages.readings.best_round import best_round, best_trained_round, held_out_history, judged_alike
+from stages.readings.best_round import best_round, best_trained_round, evaluated_rounds, held_out_history
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def test_without_an_evaluation_the_base_is_the_best_and_the_last_round_the_best_
 
 def test_evaluations_count_that_were_made_as_they_would_be_now_on_rounds_that_are_reached(evaluated):
     run, params = evaluated
-    assert judged_alike(run, params) == [0, 1, 2, 3, 4]
-    assert judged_alike(run, tiny_params("run.rounds=3")) == [0, 1, 2, 3]
-    assert judged_alike(run, tiny_params("run.rounds=4", "evaluate.num_noises=2")) == []
+    assert evaluated_rounds(run, params) == [0, 1, 2, 3, 4]
+    assert evaluated_rounds(run, tiny_params("run.rounds=3")) == [0, 1, 2, 3]
+    assert evaluated_rounds(run, tiny_params("run.rounds=4", "evaluate.num_noises=2")) == []
     judge(run, tiny_params("evaluate.num_noises=2"), 3, rule_soft=[0.0] * 4)
     judge(run, params, 5, rule_soft=[1.0] * 4)  # of a round that is not finished
     judge(run, params, 4, split="test", rule_soft=[1.0] * 4)
     (run.evaluation_folder(1, "tuning") / "evaluate.json").write_text("{")
-    assert judged_alike(run, params) == [0, 2, 4]
+    assert evaluated_rounds(run, params) == [0, 2, 4]
 
 
 def test_the_history_has_the_mean_of_each_reward_by_policy_round(evaluated):

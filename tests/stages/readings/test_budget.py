@@ -7,7 +7,7 @@ from methods import DANCE, FLOW, G2RPO, METHODS, MIX
 from refusals import of_preset
 from tiny import tiny_params
 
-from stages.readings.budget import judging_evaluations, method_evaluations, round_evaluations, rounds_within
+from stages.readings.budget import evaluation_cost, method_evaluations, round_evaluations, rounds_within
 
 
 def test_the_costs_of_the_methods_by_hand():
@@ -98,11 +98,11 @@ def test_runners_whose_share_is_smaller_keep_pace_with_the_others(runners, paces
 
 
 def test_judging_costs_a_velocity_for_each_step_of_each_caption_and_noise():
-    assert judging_evaluations(tiny_params()) == 4 * 1 * 4
-    assert judging_evaluations(tiny_params("evaluate.num_noises=2", "evaluate.num_steps=[2, 4]")) == 4 * 2 * (2 + 4)
+    assert evaluation_cost(tiny_params()) == 4 * 1 * 4
+    assert evaluation_cost(tiny_params("evaluate.num_noises=2", "evaluate.num_steps=[2, 4]")) == 4 * 2 * (2 + 4)
 
 
 def test_guidance_sends_two_rows_through_the_network_for_one_velocity():
     with_it, without = (of_preset("tiny-sd3", f"policy.guidance={scale}") for scale in (4.5, 1.0))
-    for evaluations in (judging_evaluations, lambda p: method_evaluations(p, 0), lambda p: round_evaluations(p, 0)):
+    for evaluations in (evaluation_cost, lambda p: method_evaluations(p, 0), lambda p: round_evaluations(p, 0)):
         assert evaluations(with_it) == 2 * evaluations(without) > 0

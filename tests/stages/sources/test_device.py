@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import tiny_params
 
-from stages.sources.device import chosen_device, run_device
+from stages.sources.device import run_device, select_device
 
 
 @pytest.fixture(params=[True, False], ids=["with a GPU", "without"])
@@ -13,16 +13,16 @@ def gpu(request, monkeypatch):
 
 
 def test_auto_takes_a_gpu_where_there_is_one(gpu):
-    assert chosen_device("auto") == torch.device("cuda" if gpu else "cpu")
-    assert chosen_device("cpu") == torch.device("cpu")
+    assert select_device("auto") == torch.device("cuda" if gpu else "cpu")
+    assert select_device("cpu") == torch.device("cpu")
 
 
 def test_a_missing_gpu_is_refused(gpu):
     if gpu:
-        assert chosen_device("cuda") == torch.device("cuda")
+        assert select_device("cuda") == torch.device("cuda")
     else:
         with pytest.raises(ValueError, match=r"resources.device: cuda needs a CUDA device, got none. Set it to"):
-            chosen_device("cuda")
+            select_device("cuda")
 
 
 def test_a_run_computes_on_the_device_of_its_process_or_on_those_of_its_runners(gpu):

@@ -6,7 +6,7 @@ from tiny import tables, tiny_params
 from stages.contract.declared_stages import STAGES
 from stages.engine.rules import learning_rate
 from stages.integrity.verify import verify
-from stages.store.child_run import begin_child, child_params, youngest
+from stages.store.child_run import begin_child, child_params, last_descendant
 from stages.store.run import Run
 
 HALVED = "update.halved_after=[{}]"
@@ -79,7 +79,7 @@ def test_the_youngest_of_a_run_is_the_last_that_it_went_on_as(family):
     parent, child, _ = family
     grandchild = begin_child(child, child.params(), 1, reason="kl", device="cpu")
     assert grandchild.parent == {"key": child.key, "round": 1, "reason": "kl", "generation": 2}
-    assert youngest(parent) == youngest(child) == youngest(grandchild) == grandchild
+    assert last_descendant(parent) == last_descendant(child) == last_descendant(grandchild) == grandchild
     later = Run(begin_child(parent, tiny_params("run.rounds=3"), 0, reason="kl", device="cpu").path)
     edit(later.path / "run.json", lambda about: about.update(created_at=2 * about["created_at"]))
-    assert youngest(parent) == later
+    assert last_descendant(parent) == later

@@ -8,16 +8,16 @@ from stages.disk.files import file_digest, value_digest, write_json
 from stages.disk.policy_state import STATE, state_digest
 from stages.disk.tables import DIVERSITY, arrow, write_shard
 from stages.store.manifest import (
-    all_there,
-    bury,
     described,
-    let_go,
+    is_complete,
     manifest_path,
     missing_outputs,
+    pruned_outputs,
     read_manifest,
     stamp_of,
     tombstone_path,
     write_manifest,
+    write_tombstone,
 )
 
 SCORE = STAGES["score"]
@@ -70,14 +70,14 @@ def test_a_policy_is_described_by_the_digests_that_its_state_knows(tmp_path):
 
 
 def test_a_tombstone_says_what_was_pruned_unless_it_is_damaged(tmp_path):
-    assert let_go(tmp_path) == frozenset()
-    bury(tmp_path, frozenset({"policy", "anchors"}))
-    assert let_go(tmp_path) == {"anchors", "policy"}
+    assert pruned_outputs(tmp_path) == frozenset()
+    write_tombstone(tmp_path, frozenset({"policy", "anchors"}))
+    assert pruned_outputs(tmp_path) == {"anchors", "policy"}
     assert tombstone_path(tmp_path) == tmp_path / "pruned.json"
     edit(tmp_path / "pruned.json", lambda tombstone: tombstone["outputs"].remove("policy"))
-    assert let_go(tmp_path) == {"anchors"}
+    assert pruned_outputs(tmp_path) == {"anchors"}
     flip(tmp_path / "pruned.json")
-    assert let_go(tmp_path) == frozenset()
+    assert pruned_outputs(tmp_path) == frozenset()
 
 
 def test_files_that_a_manifest_names_are_missed_unless_they_were_pruned(tmp_path):
@@ -87,6 +87,6 @@ def test_files_that_a_manifest_names_are_missed_unless_they_were_pruned(tmp_path
     (tmp_path / "rewards" / "b").touch()
     assert missing_outputs(MANIFEST, tmp_path, ["rewards"]) == []
     assert missing_outputs(MANIFEST, tmp_path, ["rewards", "policy"]) == [tmp_path / "policy" / "w"]
-    assert not all_there(MANIFEST, tmp_path)
-    bury(tmp_path, frozenset({"policy"}))
-    assert all_there(MANIFEST, tmp_path) is True
+    assert not is_complete(MANIFEST, tmp_path)
+    write_tombstone(tmp_path, frozenset({"policy"}))
+    assert is_complete(MANIFEST, tmp_path) is True

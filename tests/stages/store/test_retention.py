@@ -5,7 +5,7 @@ from damage import numbers
 from tiny import tables, tiny_params
 
 from stages.integrity.verify import verify
-from stages.store.manifest import bury, let_go
+from stages.store.manifest import pruned_outputs, write_tombstone
 from stages.store.retention import prune, rounds_kept
 
 LATENTS = {"anchors", "transitions", "completions"}
@@ -30,7 +30,7 @@ def test_latents_of_the_last_rounds_stay_and_all_else_of_every_round(linked, who
     assert [outputs(run, number) for number in range(3)] == [KEPT, KEPT, KEPT | LATENTS]
     assert numbers(run) == numbers(whole)
     assert verify(run) == []
-    assert [let_go(run.round_folder(number)) for number in range(3)] == [{*LATENTS, "policy"}, LATENTS, set()]
+    assert [pruned_outputs(run.round_folder(number)) for number in range(3)] == [{*LATENTS, "policy"}, LATENTS, set()]
 
 
 def test_evaluated_policies_stay_and_the_last_one(linked):
@@ -66,7 +66,7 @@ def test_a_stored_policy_is_not_pruned_before_the_next_round_has_begun_with_it(l
 
 def test_a_process_killed_between_tombstone_and_removal_has_lost_nothing(linked):
     run = linked[0]
-    bury(run.round_folder(0), frozenset({*LATENTS, "policy"}))
+    write_tombstone(run.round_folder(0), frozenset({*LATENTS, "policy"}))
     assert verify(run) == []
     shutil.rmtree(run.round_folder(0) / "anchors")  # and in the midst of it
     assert verify(run) == []
@@ -80,7 +80,7 @@ def test_what_was_pruned_before_is_still_named_when_more_goes(linked):
     prune(run, retained(2, "evaluate.every=99"))
     shutil.copytree(run.round_folder(1) / "anchors", run.round_folder(0) / "anchors")
     prune(run, retained(2, "evaluate.every=1"))
-    assert let_go(run.round_folder(0)) == {*LATENTS, "policy"}
+    assert pruned_outputs(run.round_folder(0)) == {*LATENTS, "policy"}
 
 
 @pytest.mark.parametrize("table", sorted(LATENTS))

@@ -7,8 +7,8 @@ from damage import flip
 from tracking import values_of
 from whole_runs import ByHand, begin, cells_in, gain, train
 
-from flows.compare.judge import judge_base, judge_last, take_base
-from flows.compare.stored import Placed, is_judged, measured
+from flows.compare.final_evaluations import evaluate_base, evaluate_last, take_base
+from flows.compare.stored import Placed, is_evaluated, measured
 from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE
 from stages.engine.execute import run_stage
@@ -44,7 +44,7 @@ def test_the_bases_evaluation_is_taken_over_from_another_run(fine_and_coarse, fi
     _, coarse = fine_and_coarse
     begin(coarse)
     take_base(session_of(coarse), [tmp_path / "not there", coarse.run.path, first.run.path])
-    assert is_judged(judged_base(coarse))
+    assert is_evaluated(judged_base(coarse))
     assert inodes(judged_base(coarse)) == inodes(judged_base(first))  # the very files, under another name
     assert len(inodes(judged_base(coarse))) == 3
 
@@ -70,21 +70,21 @@ def test_a_damaged_evaluation_is_not_taken_over_and_a_whole_one_not_replaced(fin
     flip(judged_base(coarse) / "evaluations/part-00000.parquet")
     flip(judged_base(first) / "evaluations/part-00000.parquet")
     take_base(session_of(coarse), [first.run.path])
-    assert not is_judged(judged_base(coarse))
+    assert not is_evaluated(judged_base(coarse))
 
 
 def test_the_last_policy_is_judged_on_the_final_captions_and_shown_in_mlflow(fine_and_coarse, store):
     coarse = fine_and_coarse[1]
     train(coarse)
     session = session_of(coarse)
-    judge_last(session, "test")
+    evaluate_last(session, "test")
     assert coarse.run.evaluations() == [(2, "test")]
     (job,) = session.executor.jobs
     assert (job.round_number, job.params.evaluate.split) == (2, "test")
     assert job.inputs == {"policy": coarse.run.policy_folder(2)}
     assert session.executor.closed == 1
     assert values_of(store)["held_out/test/rule_soft"] == {2: pytest.approx(0.55)}
-    judge_last(session, "test")
+    evaluate_last(session, "test")
     assert len(session.executor.jobs) == 1
 
 
@@ -93,14 +93,14 @@ def test_the_base_is_judged_once_for_all_runs_that_share_it(fine_and_coarse):
     sessions = [session_of(placed) for placed in fine_and_coarse]
     for placed, session in zip(fine_and_coarse, sessions, strict=True):
         begin(placed)
-        judge_base(session, "test")
+        evaluate_base(session, "test")
     assert [len(session.executor.jobs) for session in sessions] == [1, 0]
     assert sessions[0].executor.closed == 1
     assert sessions[0].executor.jobs[0].inputs == {"policy": fine.run.policy_folder(0)}
-    assert is_judged(coarse.base)
+    assert is_evaluated(coarse.base)
     flip(coarse.base / "evaluations/part-00000.parquet")
-    judge_base(sessions[1], "test")
-    assert is_judged(coarse.base)
+    evaluate_base(sessions[1], "test")
+    assert is_evaluated(coarse.base)
 
 
 def test_nobody_else_judges_the_base_meanwhile(fine_and_coarse):
@@ -117,7 +117,7 @@ def test_nobody_else_judges_the_base_meanwhile(fine_and_coarse):
                     refused.append(job)
             return super().do(stage, job)
 
-    judge_base(Session(placed.cell.params, Looking(), placed.run), "test")
+    evaluate_base(Session(placed.cell.params, Looking(), placed.run), "test")
     assert len(refused) == 1
     with (placed.base.with_name(f".{placed.base.name}.lock")).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.compare.cells import final_params
-from flows.compare.stored import base_folder, is_judged
-from flows.observers.observer import Judged
+from flows.compare.stored import base_folder, is_evaluated
+from flows.observers.observer import Evaluated
 from flows.runners.choice import at_work
 from flows.tracking.observer import MlflowObserver
 from flows.training.session import Session
@@ -27,18 +27,18 @@ def take_base(session: Session, others: Iterable[Path]) -> None:
     """
     run, params = session.run, session.params
     target = run.evaluation_folder(0, params.evaluate.split)
-    if is_judged(target):
+    if is_evaluated(target):
         return
     for source in map(Run, others):
         made = source.evaluation_folder(0, params.evaluate.split)
-        if is_judged(made) and is_done(source, EVALUATE, 0, params):
+        if is_evaluated(made) and is_done(source, EVALUATE, 0, params):
             with locked(run.path), atomic_folder(target) as temporary:
                 for path in (path for path in made.rglob("*") if path.is_file()):
                     link_or_copy(path, temporary / path.relative_to(made))
             return
 
 
-def judge_last(session: Session, split: str) -> None:
+def evaluate_last(session: Session, split: str) -> None:
     """Evaluate the last policy of a trained run on a split, and log the result to MLflow."""
     run, rounds = session.run, session.params.run.rounds
     by = final_params(session.params, split)
@@ -48,15 +48,15 @@ def judge_last(session: Session, split: str) -> None:
         run_stage(run, EVALUATE, rounds, by, session.executor)
     tracker = MlflowObserver(session.params)
     tracker.show(run)
-    tracker.evaluated(Judged(rounds, split, run.evaluation_folder(rounds, split)))
+    tracker.evaluated(Evaluated(rounds, split, run.evaluation_folder(rounds, split)))
 
 
-def judge_base(session: Session, split: str) -> None:
+def evaluate_base(session: Session, split: str) -> None:
     """Evaluate the base on a split, unless another run with the same base and evaluation has done so."""
     by = final_params(session.params, split)
     folder = base_folder(by)
     with _exclusive(folder.with_name(f".{folder.name}.lock")):
-        if not is_judged(folder):
+        if not is_evaluated(folder):
             policy = {"policy": session.run.policy_folder(0)}
             with at_work(session.executor):
                 execute(EVALUATE, folder, policy, by, session.executor, number=0, force=True)

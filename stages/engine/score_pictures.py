@@ -8,11 +8,11 @@ from g2rpo.rewards.protocol import Reward, RewardError
 from g2rpo.types import Images
 
 
-def judge(reward: Reward, images: Images, texts: Sequence[str], told: Sequence[str]) -> np.ndarray:
+def score_pictures(reward: Reward, images: Images, texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """Return one number per picture, fp64. A failure never becomes a zero, which would distort its group.
 
     Args:
-        told: Name of each picture in an error, such as `prompt train-0042-000, branch 7`.
+        names: Name of each picture in an error, such as `prompt train-0042-000, branch 7`.
 
     Raises:
         ValueError: If the reward fails; with its name, prompt and branch.
@@ -22,7 +22,7 @@ def judge(reward: Reward, images: Images, texts: Sequence[str], told: Sequence[s
         scored = reward.score(images, texts).double().cpu().numpy()
     except Exception as error:  # of any kind; the message names the pictures
         row = error.row if isinstance(error, RewardError) else None
-        where = told[0] + (f" to {told[-1]}" if len(told) > 1 else "") if row is None else told[row]
+        where = names[0] + (f" to {names[-1]}" if len(names) > 1 else "") if row is None else names[row]
         raise ValueError(f"Reward {reward.name} failed at {where}: {error}") from error
     if scored.shape != (len(texts),):
         raise ValueError(
@@ -32,7 +32,7 @@ def judge(reward: Reward, images: Images, texts: Sequence[str], told: Sequence[s
     bad = np.flatnonzero(~np.isfinite(scored))
     if len(bad):
         raise FloatingPointError(
-            f"Reward {reward.name} must give a finite number, got {scored[bad[0]]} for {told[bad[0]]} "
+            f"Reward {reward.name} must give a finite number, got {scored[bad[0]]} for {names[bad[0]]} "
             f"({len(bad)} of {len(scored)} pictures). Inspect its pictures, or remove the reward."
         )
     return scored

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from g2rpo.rewards.protocol import RewardError
-from stages.engine.judging import judge
+from stages.engine.score_pictures import score_pictures
 
 IMAGES = torch.zeros(3, 3, 1, 1)
 TEXTS = ["x", "yy", "zzz"]
@@ -15,7 +15,7 @@ TOLD = ["prompt p, branch 0", "prompt p, branch 1", "prompt q, branch 0"]
 
 
 def judged(score):
-    return judge(SimpleNamespace(name="red", score=score), IMAGES, TEXTS, TOLD)
+    return score_pictures(SimpleNamespace(name="red", score=score), IMAGES, TEXTS, TOLD)
 
 
 def failing(error):
@@ -46,7 +46,7 @@ def test_any_other_failure_is_reported_with_the_pictures_of_the_batch(error):
 def test_a_failure_at_a_single_picture_names_it_alone():
     broken = SimpleNamespace(name="red", score=failing(KeyError("x")))
     with pytest.raises(ValueError, match=r"^Reward red failed at prompt p, branch 0: 'x'$"):
-        judge(broken, IMAGES[:1], TEXTS[:1], TOLD[:1])
+        score_pictures(broken, IMAGES[:1], TEXTS[:1], TOLD[:1])
 
 
 def test_other_than_one_number_a_picture_is_refused():
