@@ -42,11 +42,11 @@ app.add_typer(doctoring)
 
 @app.command()
 def train(
-    params: Annotated[Path | None, typer.Option("--params", help="The parameter file. [default: params.yaml]")] = None,
+    params: Annotated[Path | None, typer.Option("--params", help="The parameter file. Default: params.yaml.")] = None,
     overrides: Overrides = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", help="Continue this run, with its own parameters unless --params is set, and no other."),
+        typer.Option("--run", help="Continue only this run, with its own parameters unless --params is set."),
     ] = None,
     export: Annotated[Path | None, typer.Option(help="Folder to link the finished run into.")] = None,
     final: Annotated[bool, typer.Option(help="Evaluate base, best and last policy on report.split at the end.")] = True,
@@ -93,7 +93,7 @@ def report(
     params: RunsParams = None,
     overrides: Overrides = None,
     evaluation: Annotated[
-        Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote. [default: the run's own evaluations]")
+        Path | None, typer.Option(help="Folder that `g2rpo evaluate` wrote. Default: the run's own evaluations.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("outputs/report"),
 ) -> None:
@@ -109,7 +109,7 @@ def stage(
     name: Annotated[str, typer.Argument(help="prompts, rollout, complete, score, integrate, update or evaluate.")],
     run: RunKey,
     number: Round,
-    shards: Annotated[str | None, typer.Option(help="Shards to compute, e.g. 0,2. [default: all]")] = None,
+    shards: Annotated[str | None, typer.Option(help="Shards to compute, e.g. 0,2. Default: all.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compute existing outputs again; the tables come out equal.")
     ] = False,
@@ -129,7 +129,7 @@ def one_round(
     number: Round,
     *,
     folder: Annotated[Path, typer.Option(help="Folder of the round, with one folder per stage.")] = Path(),
-    policy: Annotated[Path | None, typer.Option(help="Stored policy to start from. [default: the base]")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Stored policy to start from. Default: the base.")] = None,
     params: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -196,7 +196,7 @@ def prune(
 
 @app.command()
 def sync(
-    run: Annotated[str | None, typer.Option("--run", help="The run's key. [default: all runs]")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="The run's key. Default: all runs.")] = None,
 ) -> None:
     """Log to MLflow what is missing there of one run, or of all runs in the store."""
     from flows.tracking.backfill import synced

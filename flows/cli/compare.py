@@ -15,7 +15,7 @@ def compare(
     plan: Annotated[Path, typer.Option(help="The plan: methods, seeds, variants, budget.")] = Path(
         "presets/compare.yaml"
     ),
-    out: Annotated[Path | None, typer.Option(help="Folder for the report. [default: outputs/compare/<plan>]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report. Default: outputs/compare/<plan>.")] = None,
 ) -> None:
     """Compare methods at an equal budget of transformer evaluations, over seeds: train missing runs, write a report.
 

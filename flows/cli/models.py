@@ -36,7 +36,7 @@ def prompts(
 def import_prompts_command(
     source: Annotated[Path, typer.Argument(help="A folder of lists, or one .txt, .jsonl, .json, .csv or .parquet.")],
     out: Annotated[Path, typer.Option(help="New or empty folder for the lists, for prompts.path.")],
-    field: Annotated[str | None, typer.Option(help="Field of the text. [default: prompt, text or caption]")] = None,
+    field: Annotated[str | None, typer.Option(help="Field of the text. Default: prompt, text or caption.")] = None,
     tuning: Annotated[int, typer.Option(min=0, help="Number of training texts to move to the list tuning.")] = 0,
     test: Annotated[int, typer.Option(min=0, help="Number of training texts to move to the list test.")] = 0,
     *,
@@ -72,7 +72,7 @@ def export(
     to: Annotated[Path, typer.Option(help="A new or empty folder.")],
     form: Annotated[
         Literal["lora", "pipeline"] | None,
-        typer.Option("--format", help="Format of the policy. [default: lora if the run trained one, else pipeline]"),
+        typer.Option("--format", help="Format of the policy. Default: lora if the run trained one, else pipeline."),
     ] = None,
     number: Annotated[
         str,

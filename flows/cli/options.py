@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from stages.params.record import Params
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
-RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter file. [default: the run's own]")]
+RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter file. Default: the run's own.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a value: section.key=value. May be repeated.")
 ]

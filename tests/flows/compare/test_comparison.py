@@ -1,4 +1,4 @@
-"""A plan with its runs, each at its place in the store."""
+"""A plan with its runs, each with its folder in the store."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a grid of parameters has found: the best point of each method as a plan takes it, and the plot of all."""
+"""Results of a grid of parameters: the best point of each method in the form of a plan, and the plot of all."""
 
 from math import nan
 

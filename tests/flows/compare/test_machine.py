@@ -1,4 +1,4 @@
-"""What a run is computed on, in words."""
+"""The description of this machine."""
 
 import os
 import platform

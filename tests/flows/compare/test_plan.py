@@ -55,7 +55,7 @@ def test_a_grid_whose_runs_would_report_on_test_captions_is_refused(tmp_path):
     assert load_plan(write_plan(tmp_path, split="tuning", grid=grid)).grid == grid
     with pytest.raises(ValueError, match="split: tuning is required with a grid, got test") as refused:
         load_plan(write_plan(tmp_path, split="test", grid=grid))
-    assert "another, without a grid and with other seeds" in str(refused.value)
+    assert "another plan without a grid and with other seeds" in str(refused.value)
 
 
 def test_a_plan_of_nothing_is_refused(tmp_path):

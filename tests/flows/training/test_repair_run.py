@@ -75,5 +75,5 @@ def test_a_copy_outside_the_store_is_refused_with_what_mends_it(again, tmp_path)
 
 def test_a_run_whose_own_files_are_damaged_is_sent_to_the_command_that_made_it(again):
     lose(again.run.path / "params.yaml")
-    with pytest.raises(ValueError, match="Give `g2rpo train --params FILE` with the run's parameters"):
+    with pytest.raises(ValueError, match="Run `g2rpo train --params FILE` with the run's parameters"):
         repaired(again.run.key)

@@ -46,7 +46,7 @@ def test_a_damaged_run_of_the_store_is_told_file_by_file_with_what_mends_it():
     told = str(caught.value).splitlines()
     assert told[1].startswith(f"  {run.path / 'base/state.json'}")
     assert told[2].startswith(f"  {run.path / 'HEAD'}")
-    assert told[3:] == ["Give the command that made the run again: it writes the run's own files anew."]
+    assert told[3:] == ["Run the command that started the run again: it writes the run's own files anew."]
 
 
 def test_damage_of_a_round_is_mended_by_repair_and_a_run_that_is_whole_is_not_marked():

@@ -1,4 +1,4 @@
-"""What is known of a family without loading it."""
+"""The properties of a family that need no loading."""
 
 import subprocess
 import sys
