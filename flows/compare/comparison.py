@@ -35,7 +35,7 @@ class Comparison:
         return cls(path.stem, path, plan, runs)
 
     def task(self, placed: Placed) -> dict[str, Any]:
-        """Return a run as a task of `flows.compare.worker`."""
+        """Return a run as a task of `flows.compare.plan_process`."""
         cell = placed.cell
         links = {"plan": self.name, "method": cell.method, "variant": cell.variant, "machine": machine()}
         return {

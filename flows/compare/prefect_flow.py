@@ -12,9 +12,9 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.compare.comparison import Comparison
+from flows.compare.plan_processes import PlanProcesses, RunFailedError
 from flows.compare.progress import Progress
 from flows.compare.stored import Placed
-from flows.compare.workers import RunFailedError, Workers
 
 
 def bring_as_flow(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
@@ -25,8 +25,8 @@ def bring_as_flow(comparison: Comparison, missing: Sequence[Placed], progress: P
     number = min(comparison.plan.processes, len(missing))
 
     def body() -> None:
-        with Workers(number) as workers:
-            futures = {_submitted(workers, comparison, placed): placed for placed in missing}
+        with PlanProcesses(number) as processes:
+            futures = {_submitted(processes, comparison, placed): placed for placed in missing}
             for future in as_completed(list(futures)):
                 try:
                     progress.succeeded(futures[future], future.result())
@@ -46,9 +46,9 @@ def bring_as_flow(comparison: Comparison, missing: Sequence[Placed], progress: P
             raise
 
 
-def _submitted(workers: Workers, comparison: Comparison, placed: Placed) -> PrefectFuture[float]:
+def _submitted(processes: PlanProcesses, comparison: Comparison, placed: Placed) -> PrefectFuture[float]:
     task = Task(
-        fn=partial(workers.run, comparison.task(placed)),
+        fn=partial(processes.run, comparison.task(placed)),
         name="run",
         task_run_name=placed.cell.slug,
         cache_policy=NO_CACHE,

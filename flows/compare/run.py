@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from flows.compare.comparison import Comparison
+from flows.compare.plan_processes import PlanProcesses, RunFailedError
 from flows.compare.progress import Progress
 from flows.compare.report import write_report
 from flows.compare.stored import Measured, Placed, measured
-from flows.compare.workers import RunFailedError, Workers
 from flows.tracking.observer import require_tracking
 
 
@@ -41,8 +41,8 @@ def compare(path: Path, out: Path | None) -> str:
 def bring_plainly(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
     """Finish runs without Prefect."""
     number = min(comparison.plan.processes, len(missing))
-    with ThreadPoolExecutor(number) as threads, Workers(number) as workers:
-        futures = {threads.submit(workers.run, comparison.task(placed)): placed for placed in missing}
+    with ThreadPoolExecutor(number) as threads, PlanProcesses(number) as processes:
+        futures = {threads.submit(processes.run, comparison.task(placed)): placed for placed in missing}
         for future in as_completed(futures):
             try:
                 progress.succeeded(futures[future], future.result())

@@ -1,10 +1,10 @@
-"""A plan as the flow `compare`, told to a real API; processes that stand in for workers bring its runs."""
+"""A plan as the flow `compare`, told to a real API; stand-in processes bring its runs."""
 
 import pytest
 from comparisons import ask, write_plan
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prefect_here import prefect_here
-from stand_in_worker import stand_in
+from stand_in_process import stand_in
 from whole_runs import make_whole
 
 from flows.compare.comparison import Comparison
@@ -38,7 +38,7 @@ def test_each_run_is_a_task_with_its_name_and_a_run_that_fails_fails_the_flow(tm
     stand_in(tmp_path, monkeypatch, fine="no room on the disk")
     comparison = Comparison.of(write_plan(tmp_path, "My plan", seeds=[7]))
     fine, coarse = comparison.runs
-    make_whole(coarse)  # as a worker would have
+    make_whole(coarse)  # as a process would have
     fine.log("My plan").parent.mkdir(parents=True)
     progress = Progress(comparison, 2)
     bring_as_flow(comparison, comparison.runs, progress)

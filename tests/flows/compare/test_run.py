@@ -1,11 +1,11 @@
-"""`g2rpo compare` over a store in which some runs are whole; processes that stand in for workers bring the others."""
+"""`g2rpo compare` over a store in which some runs are whole; stand-in processes bring the others."""
 
 import json
 
 import pytest
 from comparisons import PLAN, write_plan
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from stand_in_worker import stand_in
+from stand_in_process import stand_in
 from whole_runs import make_whole
 
 from flows.compare.comparison import Comparison
@@ -64,7 +64,7 @@ def test_runs_are_brought_to_their_end_and_told_one_by_one(tmp_path, monkeypatch
     stand_in(tmp_path, monkeypatch, fine="no room")
     comparison = Comparison.of(write_plan(tmp_path, seeds=[7]))
     fine, coarse = comparison.runs
-    make_whole(coarse)  # as a worker would have
+    make_whole(coarse)  # as a process would have
     fine.log("small").parent.mkdir(parents=True)
     progress = Progress(comparison, 2)
     bring_plainly(comparison, comparison.runs, progress)

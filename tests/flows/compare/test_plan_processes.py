@@ -5,15 +5,15 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from stand_in_worker import stand_in
+from stand_in_process import stand_in
 from waiting import wait_for
 
-from flows.compare.workers import RunFailedError, Workers
+from flows.compare.plan_processes import PlanProcesses, RunFailedError
 
 
 @pytest.fixture
 def log(tmp_path, monkeypatch):
-    """Where a process that stands in for a worker notes its id with each task."""
+    """Where a stand-in process notes its id with each task."""
     stand_in(tmp_path, monkeypatch)
     return tmp_path / "log"
 
@@ -31,8 +31,8 @@ def is_there(process):
 
 
 def test_a_process_does_one_task_after_another_and_ends_with_the_block(log, tmp_path):
-    with Workers(1) as workers:
-        seconds = [workers.run({"log": str(log), "sleep": 0.05, "ended": str(tmp_path / "ended")}) for _ in range(2)]
+    with PlanProcesses(1) as processes:
+        seconds = [processes.run({"log": str(log), "sleep": 0.05, "ended": str(tmp_path / "ended")}) for _ in range(2)]
         first, second = ids(log)
         assert first == second
         assert is_there(first)
@@ -42,47 +42,50 @@ def test_a_process_does_one_task_after_another_and_ends_with_the_block(log, tmp_
 
 
 def test_an_error_is_told_and_the_process_goes_on(log):
-    with Workers(1) as workers:
+    with PlanProcesses(1) as processes:
         with pytest.raises(RunFailedError, match="^no room on the disk$"):
-            workers.run({"log": str(log), "error": "no room on the disk"})
-        workers.run({"log": str(log)})
+            processes.run({"log": str(log), "error": "no room on the disk"})
+        processes.run({"log": str(log)})
     assert len(set(ids(log))) == 1
 
 
 def test_after_an_error_that_spoils_its_process_another_is_started(log):
-    with Workers(1) as workers:
+    with PlanProcesses(1) as processes:
         with pytest.raises(RunFailedError, match="out of memory"):
-            workers.run({"log": str(log), "error": "out of memory", "last": True})
-        workers.run({"log": str(log)})
+            processes.run({"log": str(log), "error": "out of memory", "last": True})
+        processes.run({"log": str(log)})
     assert len(set(ids(log))) == 2
 
 
 def test_a_process_that_was_killed_is_told_and_another_is_started(log):
-    with Workers(1) as workers:
+    with PlanProcesses(1) as processes:
         with pytest.raises(RunFailedError, match="^its process ended by signal 9, perhaps out of memory$"):
-            workers.run({"log": str(log), "die": signal.SIGKILL})
-        workers.run({"log": str(log)})
+            processes.run({"log": str(log), "die": signal.SIGKILL})
+        processes.run({"log": str(log)})
     assert len(set(ids(log))) == 2
 
 
 def test_the_process_is_that_of_the_worker():
     """A real one: a task that names no log ends it."""
-    with Workers(1) as workers, pytest.raises(RunFailedError, match="^its process ended with status 1, perhaps out"):
-        workers.run({})
+    with (
+        PlanProcesses(1) as processes,
+        pytest.raises(RunFailedError, match="^its process ended with status 1, perhaps out"),
+    ):
+        processes.run({})
 
 
 def test_as_many_tasks_as_there_are_processes_are_done_at_a_time(tmp_path, log):
     """Each of the two waits until the other has begun."""
     logs = [str(tmp_path / name) for name in ("one", "two")]
-    with ThreadPoolExecutor(2) as threads, Workers(2) as workers:
-        list(threads.map(lambda log: workers.run({"log": log, "until": logs}), logs))
+    with ThreadPoolExecutor(2) as threads, PlanProcesses(2) as processes:
+        list(threads.map(lambda log: processes.run({"log": log, "until": logs}), logs))
     assert len({*ids(tmp_path / "one"), *ids(tmp_path / "two")}) == 2
 
 
 def test_an_error_in_the_block_stops_processes_where_they_are(log, tmp_path):
     def interrupted():
-        with Workers(1) as workers:
-            workers.run({"log": str(log), "ended": str(tmp_path / "ended")})
+        with PlanProcesses(1) as processes:
+            processes.run({"log": str(log), "ended": str(tmp_path / "ended")})
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -92,19 +95,19 @@ def test_an_error_in_the_block_stops_processes_where_they_are(log, tmp_path):
 
 
 def test_a_process_that_does_not_end_is_killed(log, monkeypatch):
-    monkeypatch.setattr("flows.compare.workers._ENDING_SECONDS", 0.05)
+    monkeypatch.setattr("flows.compare.plan_processes._ENDING_SECONDS", 0.05)
     with ThreadPoolExecutor(1) as threads:
-        with Workers(1) as workers:
-            workers.run({"log": str(log)})
-            stuck = threads.submit(workers.run, {"log": str(log), "sleep": 600})
+        with PlanProcesses(1) as processes:
+            processes.run({"log": str(log)})
+            stuck = threads.submit(processes.run, {"log": str(log), "sleep": 600})
             wait_for(lambda: len(ids(log)) == 2, 60)
         with pytest.raises(RunFailedError, match="by signal 9"):
             stuck.result()
 
 
 def test_after_the_block_nothing_is_begun(log):
-    with Workers(1) as workers:
+    with PlanProcesses(1) as processes:
         pass
     with pytest.raises(RunFailedError, match="^stopped$"):
-        workers.run({"log": str(log)})
+        processes.run({"log": str(log)})
     assert not log.exists()

@@ -1,4 +1,4 @@
-"""A process in place of a worker of `flows.compare.workers`: it answers as it is told to, and computes nothing."""
+"""A stand-in for a process of `flows.compare.plan_processes`: it replies as its task demands and computes nothing."""
 
 import sys
 
@@ -25,7 +25,7 @@ if told:
 
 
 def stand_in(folder, monkeypatch, **fails):
-    """Have workers be such processes; a run of a method of `fails` fails with that error."""
+    """Use this process in place of the real one; a run of a method of `fails` fails with that error."""
     script = folder / "python"
     script.write_text(_SCRIPT.format(python=sys.executable))
     script.chmod(0o755)

@@ -24,29 +24,29 @@ class RunFailedError(Exception):
     """A run did not finish; the message says why."""
 
 
-class Workers:
+class PlanProcesses:
     """A number of processes, each started when first needed, and replaced if it dies.
 
     As many threads as there are processes may call `run` at a time; they must live as long as the processes.
     """
 
     def __init__(self, number: int) -> None:
-        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
+        self._idle: SimpleQueue[_PlanProcess | None] = SimpleQueue()
         for _ in range(number):
             self._idle.put(None)
-        self._started: list[_Worker] = []
+        self._started: list[_PlanProcess] = []
         self._closed = False
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "PlanProcesses":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End all processes; on an error, runs in progress close first and stay on disk."""
         self._closed = True
-        for worker in self._started:
-            worker.end(terminate=kind is not None)
-        for worker in self._started:
-            worker.wait()
+        for process in self._started:
+            process.end(terminate=kind is not None)
+        for process in self._started:
+            process.wait()
 
     def run(self, task: Mapping[str, Any]) -> float:
         """Let a free process do a task, wait for it, and return its seconds.
@@ -54,31 +54,31 @@ class Workers:
         Raises:
             RunFailedError: If it failed, or its process died.
         """
-        worker, began = self._idle.get(), time.monotonic()
+        process, began = self._idle.get(), time.monotonic()
         try:
             if self._closed:
                 raise RunFailedError("stopped")
-            if worker is None:
-                worker = _Worker()
-                self._started.append(worker)
-            answer = worker.ask(task)
+            if process is None:
+                process = _PlanProcess()
+                self._started.append(process)
+            answer = process.ask(task)
             if answer["last"]:
-                worker = None
+                process = None
         except EOFError as error:
-            worker = None
+            process = None
             raise RunFailedError(str(error)) from error
         finally:
-            self._idle.put(worker)
+            self._idle.put(process)
         if answer["error"]:
             raise RunFailedError(answer["error"])
         return time.monotonic() - began
 
 
-class _Worker:
-    """One process of `flows.compare.worker`."""
+class _PlanProcess:
+    """One process of `flows.compare.plan_process`."""
 
     def __init__(self) -> None:
-        words = [sys.executable, "-m", "flows.compare.worker", str(os.getpid())]
+        words = [sys.executable, "-m", "flows.compare.plan_process", str(os.getpid())]
         environment = {"OMP_WAIT_POLICY": "passive"} | os.environ  # processes share the cores
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(words, text=True, env=environment, **pipes)

@@ -15,13 +15,13 @@ from tiny import ROOT, tiny_params
 from waiting import wait_for
 
 from flows.compare.comparison import Comparison
+from flows.compare.plan_process import bring, work
 from flows.compare.stored import measured
-from flows.compare.worker import bring, work
 
 
 @pytest.fixture
 def streams():
-    """Keeps this process's standard output and error, which a worker sends to its logs."""
+    """Keeps this process's standard output and error, which a task sends to its logs."""
     kept = [os.dup(stream) for stream in (1, 2)]
     yield
     for stream, copy in zip((1, 2), kept, strict=True):
@@ -83,12 +83,12 @@ def test_a_run_is_brought_to_its_end_and_judged_with_its_base(tmp_path, monkeypa
 
 
 @pytest.fixture
-def process():
-    """Starts a worker that believes to be a child of some process."""
+def start_process():
+    """Starts a process that believes to be a child of some process."""
     started = []
 
     def start(parent):
-        words = [sys.executable, "-m", "flows.compare.worker", str(parent)]
+        words = [sys.executable, "-m", "flows.compare.plan_process", str(parent)]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         started.append(subprocess.Popen(words, cwd=ROOT, **pipes))
         return started[-1]
@@ -107,27 +107,27 @@ def ignores(process, number):
     return bool(int(mask.split()[1], 16) >> (number - 1) & 1)
 
 
-def test_an_interrupt_is_for_the_parent_and_a_request_to_end_is_obeyed(process):
-    worker = process(os.getpid())
-    wait_for(lambda: worker.poll() is not None or ignores(worker, signal.SIGINT), 60)
-    worker.send_signal(signal.SIGINT)
-    out, _ = worker.communicate(b"")  # nothing more to do: it ends by itself, and not by the interrupt
-    assert (worker.returncode, out) == (0, b"")
-    worker = process(os.getpid())
-    wait_for(lambda: worker.poll() is not None or ignores(worker, signal.SIGINT), 60)
-    worker.terminate()
-    worker.wait()
-    assert worker.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
+def test_an_interrupt_is_for_the_parent_and_a_request_to_end_is_obeyed(start_process):
+    process = start_process(os.getpid())
+    wait_for(lambda: process.poll() is not None or ignores(process, signal.SIGINT), 60)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(b"")  # nothing more to do: it ends by itself, and not by the interrupt
+    assert (process.returncode, out) == (0, b"")
+    process = start_process(os.getpid())
+    wait_for(lambda: process.poll() is not None or ignores(process, signal.SIGINT), 60)
+    process.terminate()
+    process.wait()
+    assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
 
 
-def test_a_worker_without_its_parent_does_nothing(process):
-    worker = process(os.getppid())
-    out, errors = worker.communicate(b"no json\n")
-    assert (worker.returncode, out, errors) == (0, b"", b"")
+def test_a_process_without_its_parent_does_nothing(start_process):
+    process = start_process(os.getppid())
+    out, errors = process.communicate(b"no json\n")
+    assert (process.returncode, out, errors) == (0, b"", b"")
 
 
-def test_a_worker_reads_tasks_from_its_parent(process):
-    worker = process(os.getpid())
-    _, errors = worker.communicate(b"no json\n")
-    assert worker.returncode == 1
+def test_a_process_reads_tasks_from_its_parent(start_process):
+    process = start_process(os.getpid())
+    _, errors = process.communicate(b"no json\n")
+    assert process.returncode == 1
     assert b"JSONDecodeError" in errors
