@@ -54,14 +54,14 @@ def granularities(path: Path) -> None:
         os.environ["G2RPO_HOME"] = store
         words = ["run.rounds=1", "evaluate.num_prompts=1", "report.num_prompts=1"]
         params = checked(Path("presets/methods/g2rpo.yaml"), words)
-        session = Session.of(params.model_dump(mode="json"))
+        session = Session.of(params)
         session.train(call_plainly, final=False)
         folder = session.run.round_folder(0)
         prompt = read_table(folder / "prompts").to_pylist()[3]
         chosen = {"prompt_id": prompt["prompt_id"], "window": 0}
         rows = where(read_table(folder / "completions"), **chosen)
         values = where(read_table(folder / "rewards"), **chosen).to_pandas()
-        field = session.resources.field(session.run.policy_folder(0), 96, averaged=False)
+        field = session.executor.field(session.run.policy_folder(0), 96, averaged=False)
         pictures = to_uint8(field.policy.decode(torch.from_numpy(tensor(rows, "latents").copy()))).numpy()
     given = values.set_index(["branch", "granularity"])["value"]
     places = list(zip(rows["branch"].to_pylist(), rows["granularity"].to_pylist(), strict=True))

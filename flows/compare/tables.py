@@ -58,11 +58,12 @@ def paired_table(runs: Rows, plan: ComparisonPlan) -> Rows:
     rows: Rows = []
     others = [name for name in plan.methods if name != plan.reference]
     for key, group in grouped(pick(runs, split=plan.split), ["variant", *_OF]):
-        by_seed = pd.DataFrame(group).pivot(index="seed", columns="method", values="value")
+        values = pd.DataFrame(group)
         for method in others:
-            both = by_seed.reindex(columns=[method, plan.reference]).dropna()
+            own, reference = (values[values["method"] == name] for name in (method, plan.reference))
+            both = own.merge(reference, on="seed")
             if len(both):
-                test = paired(both[method].tolist(), both[plan.reference].tolist())
+                test = paired(both["value_x"].tolist(), both["value_y"].tolist())
                 differs = vars(test.difference)
                 row = {"method": method, "reference": plan.reference} | key | {"difference": differs["mean"]}
                 rows.append(row | {name: differs[name] for name in ("std", "low", "high", "n")} | {"p": test.p})

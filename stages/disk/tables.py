@@ -201,9 +201,7 @@ def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]
             check_foreign_key(table.name, child, name, parents[name], columns)
 
 
-def check_foreign_key(
-    child_name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]
-) -> None:
+def check_foreign_key(name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]) -> None:
     """Refuse a child row whose values in the columns match no parent row.
 
     Raises:
@@ -212,7 +210,7 @@ def check_foreign_key(
     orphans = _keys(child, columns) - _keys(parent, columns)
     if orphans:
         raise ValueError(
-            f"Each row of {child_name} needs a row of {parent_name} with its {', '.join(columns)}, got none for "
+            f"Each row of {name} needs a row of {parent_name} with its {', '.join(columns)}, got none for "
             f"{min(orphans)}. Run the stage that writes {parent_name} again."
         )
 

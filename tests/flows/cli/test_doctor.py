@@ -29,8 +29,8 @@ def test_each_look_is_taken_in_turn(store):
 def test_without_parameters_the_other_looks_are_not_taken():
     last = _run_checks(PARAMS, ["run.rounds=0"])[-1]
     assert (last.name, last.state) == ("parameters", "fault")
-    assert "run.rounds: input should be greater than or equal to 1, got 0" in last.told
-    assert "\n" not in last.told
+    assert "run.rounds: input should be greater than or equal to 1, got 0" in last.message
+    assert "\n" not in last.message
 
 
 def test_a_fault_is_told_with_its_remedy_and_by_the_exit_status():
@@ -45,7 +45,7 @@ def test_what_is_well_is_told_in_a_line_and_all_of_it_as_json():
     assert {check["state"] for check in found} <= {"ok", "warn"}
     lines = said("doctor", *words).splitlines()
     assert [line for line in lines if line.startswith("ok")] == [
-        f"ok    {check['name']}: {check['told']}" for check in found if check["state"] == "ok"
+        f"ok    {check['name']}: {check['message']}" for check in found if check["state"] == "ok"
     ]
     git = lines.index("warn  git: this folder is no git repository: runs cannot record their commit")
     assert lines[git + 1] == "      git init"

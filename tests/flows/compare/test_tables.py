@@ -4,7 +4,7 @@ Of the seeds 7 and 8 `fine` has gained .1 and .2 over the base, `coarse` .3 and 
 """
 
 from dataclasses import replace
-from math import isnan, pi, sqrt, tan
+from math import isnan, nan, pi, sqrt, tan
 
 import pytest
 from comparisons import PLAN, write_plan
@@ -203,3 +203,13 @@ def test_a_grids_points_stand_in_every_row(by_hand):
     plan, runs = by_hand(methods={"fine": PLAN["methods"]["fine"]}, grid={"rollout.steps": [[0, 1], [1, 2]]}, seeds=[7])
     assert distinct(runs_table(runs), "rollout.steps") == ["[0, 1]", "[1, 2]"]
     assert column(cost_table(runs, plan), "rollout.steps") == ["[0, 1]", "[1, 2]"]
+
+
+def test_a_figure_that_is_no_number_is_not_left_out_of_its_pair(whole):
+    plan, runs = whole
+    rows = runs_table(runs)
+    pick(rows, reward="rule_soft", method="coarse", split="test")[0]["value"] = nan
+    (row,) = pick(paired_table(rows, plan), reward="rule_soft")
+    assert row["n"] == 2
+    assert isnan(row["difference"])
+    assert isnan(row["p"])

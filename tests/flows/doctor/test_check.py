@@ -24,4 +24,4 @@ def test_an_error_without_a_word_is_told_by_its_kind():
         raise ValueError
         yield
 
-    assert looked("disk", look)[0].told == "the check failed: ValueError: "
+    assert looked("disk", look)[0].message == "the check failed: ValueError: "

@@ -30,14 +30,14 @@ def test_no_cluster_is_looked_at_where_none_is_asked_for():
 def test_a_cluster_that_does_not_answer_is_told_with_its_remedy():
     (fault,) = cluster(tiny_params(*RAY, "placement.address=127.0.0.1:1"))
     assert (fault.name, fault.state) == ("cluster", "fault")
-    assert "placement.address: a Ray cluster is required at 127.0.0.1:1, got" in fault.told
+    assert "placement.address: a Ray cluster is required at 127.0.0.1:1, got" in fault.message
     assert fault.remedy.startswith("Start it, for example by `ray start --head`")
 
 
 def test_without_ray_the_package_to_install_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "flows.runners.ray_cluster", None)
     (fault,) = cluster(tiny_params(*RAY))
-    assert fault.told.startswith("Ray is not installed: ")
+    assert fault.message.startswith("Ray is not installed: ")
     assert "pip install --editable '.[ray]'" in fault.remedy
 
 
@@ -54,7 +54,7 @@ def test_a_cluster_with_too_little_room_says_what_lacks(joined):
     scorers = "placement.scorers={num_runners: 2, gpus_per_runner: 0.5, resource: l4}"
     fault = next(cluster(tiny_params(*RAY, scorers)))
     assert (fault.name, fault.state) == ("cluster", "fault")
-    assert fault.told == "the runners need more than the cluster has: CPU 5 of 4, GPU 1 of 0, l4 2 of 0"
+    assert fault.message == "the runners need more than the cluster has: CPU 5 of 4, GPU 1 of 0, l4 2 of 0"
     assert fault.remedy.startswith("Lower placement.num_runners or the resources of each, or add nodes")
 
 
@@ -62,10 +62,10 @@ def test_a_node_that_does_not_see_the_store_or_has_other_versions_is_a_fault(sto
     here = {"torch": "2.9.0", "ray": "2.50.0"}
     assert _node({"host": "a", "sees": True, **here}, here).state == "ok"
     blind = _node({"host": "a", "sees": False, **here}, here)
-    assert (blind.name, blind.state, blind.told) == ("node a", "fault", f"it does not see {store}")
+    assert (blind.name, blind.state, blind.message) == ("node a", "fault", f"it does not see {store}")
     assert "set G2RPO_HOME to it" in blind.remedy
     other = _node({"host": "a", "sees": True, "torch": "2.9.0", "ray": "none"}, here)
-    assert (other.state, other.told) == ("fault", "it has ray none, here 2.50.0")
+    assert (other.state, other.message) == ("fault", "it has ray none, here 2.50.0")
     assert "constraints.txt" in other.remedy
 
 

@@ -23,7 +23,7 @@ def doctor(*words):
 def told(found, name, state, *parts):
     assert found[name]["state"] == state
     for part in parts:
-        assert part in f"{found[name]['told']} {found[name]['remedy']}"
+        assert part in f"{found[name]['message']} {found[name]['remedy']}"
 
 
 def test_where_nothing_is_wrong_there_is_no_fault(store):

@@ -27,9 +27,9 @@ def test_packages_that_are_known_not_to_work_are_named_with_what_becomes_of_them
     found = {check.name: check for check in packages()}
     sqlalchemy, fastapi = found["sqlalchemy"], found["fastapi"]
     assert (sqlalchemy.state, fastapi.state) == ("fault", "fault")
-    assert sqlalchemy.told.startswith("sqlalchemy<2.1 is required, got 2.1.9: under 2.1 Prefect's scheduler fails")
-    assert "fastapi<0.151 is required, got 0.165.0" in fastapi.told
-    assert "every Prefect flow and server dies" in fastapi.told
+    assert sqlalchemy.message.startswith("sqlalchemy<2.1 is required, got 2.1.9: under 2.1 Prefect's scheduler fails")
+    assert "fastapi<0.151 is required, got 0.165.0" in fastapi.message
+    assert "every Prefect flow and server dies" in fastapi.message
     assert sqlalchemy.remedy.startswith("pip install 'sqlalchemy<2.1', or `make demo`")
     assert "packages" not in found
 
@@ -40,7 +40,7 @@ def test_what_is_not_installed_is_told_and_what_an_extra_or_another_python_asks_
     python, lacking = packages()
     assert python == Check("python", "ok", platform.python_version())
     assert (lacking.name, lacking.state) == ("a-package-that-is-not-there", "fault")
-    assert lacking.told == "a-package-that-is-not-there>=2 is required, got none"
+    assert lacking.message == "a-package-that-is-not-there>=2 is required, got none"
 
 
 def test_where_all_is_as_required_one_line_says_so(installed):

@@ -33,9 +33,9 @@ def dvc(tmp_path, monkeypatch):
 def test_a_folder_without_git_and_dvc_is_warned_of(folder):
     git, dvc = versioning()
     assert (git.name, git.state, git.remedy) == ("git", "warn", "git init")
-    assert git.told == "this folder is no git repository: runs cannot record their commit"
+    assert git.message == "this folder is no git repository: runs cannot record their commit"
     assert (dvc.name, dvc.state, dvc.remedy) == ("dvc", "warn", "dvc init")
-    assert "`dvc repro` does not work here" in dvc.told
+    assert "`dvc repro` does not work here" in dvc.message
 
 
 def test_a_repository_with_a_commit_is_in_order(folder):

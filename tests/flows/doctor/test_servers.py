@@ -74,14 +74,14 @@ def test_a_server_that_up_has_started_is_asked_where_no_other_is_configured(stor
     about = {"name": "prefect", "pid": own.pid, "url": NOBODY, "log": "", "started_at": own.create_time()}
     (store / "services" / "prefect.json").write_text(json.dumps(about))
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
-        assert next(prefect()).told == f"nothing answers at {NOBODY}/api"
+        assert next(prefect()).message == f"nothing answers at {NOBODY}/api"
 
 
 def test_servers_that_do_not_answer_are_told_with_what_to_correct(looks):
     found = looks(NOBODY)
-    assert found["prefect"].told == f"nothing answers at {NOBODY}/api"
+    assert found["prefect"].message == f"nothing answers at {NOBODY}/api"
     assert found["prefect"].remedy == "Start it, correct PREFECT_API_URL, or unset it to run without."
-    assert found["mlflow"].told == f"nothing answers at {NOBODY}"
+    assert found["mlflow"].message == f"nothing answers at {NOBODY}"
     assert found["mlflow"].remedy == "Start it, or correct tracking.uri or MLFLOW_TRACKING_URI."
     assert {check.state for check in found.values()} == {"fault"}
 
@@ -91,7 +91,7 @@ def test_servers_of_another_version_are_told_with_both_versions(looks):
         found = looks(url)
     for name in ("prefect", "mlflow"):
         assert found[name].state == "fault"
-        assert "has version 2.0.1, the package here has " in found[name].told
+        assert "has version 2.0.1, the package here has " in found[name].message
         assert found[name].remedy.startswith(f"pip install {name}==2.0.1 here, or ")
 
 
@@ -130,7 +130,7 @@ def test_mlflow_is_asked_with_the_login_of_the_environment(monkeypatch, variable
     assert found == Check("mlflow", "ok", f"{url}, version 3.0")
     with server_of_version("3.0", wants="Basic another") as url:
         (refused,) = mlflow(tiny_params(f"tracking.uri={url}"))
-    assert "it answers 401 at /api/2.0/mlflow/experiments/search" in refused.told
+    assert "it answers 401 at /api/2.0/mlflow/experiments/search" in refused.message
     assert refused.remedy == "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login of this server."
 
 
@@ -144,9 +144,9 @@ def test_prefects_own_api_is_in_order_and_its_flow_run_without_a_process_is_a_fa
         client.set_flow_run_state(made.id, Completed())
         assert list(prefect()) == [there]
     assert (there.name, there.state) == ("prefect", "ok")
-    assert there.told.startswith(f"{prefect_in_process}, version 3.")
+    assert there.message.startswith(f"{prefect_in_process}, version 3.")
     assert (lost.name, lost.state) == (f"flow run {made.name}", "fault")
-    assert lost.told == f"it is Running at Prefect, but its process, {GONE}, is gone"
+    assert lost.message == f"it is Running at Prefect, but its process, {GONE}, is gone"
     assert lost.remedy.startswith("Run `g2rpo up`")
 
 
@@ -155,7 +155,7 @@ def test_gated_weights_need_a_token_unless_the_hub_is_not_asked(tmp_path, monkey
     params = load_params(ROOT / "presets/flux1-dev-hps.yaml")
     (warning,) = hub(params)
     assert (warning.name, warning.state) == ("hub", "warn")
-    assert warning.told == "black-forest-labs/FLUX.1-dev may be gated, and no token of the model hub is set"
+    assert warning.message == "black-forest-labs/FLUX.1-dev may be gated, and no token of the model hub is set"
     assert "Accept the licence at https://huggingface.co/black-forest-labs/FLUX.1-dev" in warning.remedy
     assert "HF_TOKEN" in warning.remedy
     told = f"black-forest-labs/FLUX.1-dev at {params.policy.revision[:12]}, with a token"

@@ -30,16 +30,16 @@ def test_a_run_without_its_own_files_is_a_fault_and_the_others_are_looked_at(sto
     (store / "runs" / "0123456789abcdef").mkdir()
     fault, all_of_them = runs()
     assert (fault.name, fault.state) == ("run 01234567", "fault")
-    assert "0123456789abcdef/run.json" in fault.told
+    assert "0123456789abcdef/run.json" in fault.message
     assert "Run the command that made the run again" in fault.remedy
-    assert all_of_them.told == f"2 in {store}"
+    assert all_of_them.message == f"2 in {store}"
 
 
 def test_a_run_that_goes_on_with_damage_is_warned_of_with_the_command_that_mends_it(run):
     mark(run, [Damage(run.path / "rounds/0000/score.json", "gone")])
     warning = next(runs())
     assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
-    assert warning.told == "damaged files of earlier rounds or evaluations: 1"
+    assert warning.message == "damaged files of earlier rounds or evaluations: 1"
     assert warning.remedy == f"`g2rpo repair --run {run.key[:8]}` makes them again."
 
 
@@ -47,7 +47,7 @@ def test_a_run_whose_holder_was_killed_is_warned_of_with_the_command_that_goes_o
     (run.path / "lock").write_text(f"{GONE}\n{socket.gethostname()}\n")
     warning = next(runs())
     assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
-    assert warning.told == f"process {GONE}, which held it, is gone after 0 of 2 rounds"
+    assert warning.message == f"process {GONE}, which held it, is gone after 0 of 2 rounds"
     assert f"`g2rpo train --run {run.key[:8]}`: it resumes there." in warning.remedy
 
 
@@ -69,7 +69,7 @@ def test_files_that_a_process_has_left_half_written_are_counted_and_those_of_one
         warning = next(runs())
         writer.kill()
     assert (warning.name, warning.state) == (f"run {run.key[:8]}", "warn")
-    assert warning.told.startswith("2 files are half written, such as .")
+    assert warning.message.startswith("2 files are half written, such as .")
     assert "the next `g2rpo train` of the run removes them" in warning.remedy
 
 
@@ -83,11 +83,11 @@ def test_services_are_told_by_their_process(store):
     (store / "services" / "worker.json").write_text("{")
     mlflow, prefect, worker = services()
     assert (mlflow.name, mlflow.state) == ("service mlflow", "fault")
-    assert mlflow.told == f"process {GONE} of `g2rpo up` has ended; the end of its log is in mlflow.log"
+    assert mlflow.message == f"process {GONE} of `g2rpo up` has ended; the end of its log is in mlflow.log"
     assert mlflow.remedy == "Run `g2rpo up`: it starts missing services."
     assert prefect == Check("service prefect", "ok", f"process {own.pid} http://127.0.0.1:9")
     assert (worker.state, worker.remedy) == ("warn", "Remove it, then run `g2rpo up`.")
-    assert worker.told == f"{store / 'services' / 'worker.json'} cannot be read"
+    assert worker.message == f"{store / 'services' / 'worker.json'} cannot be read"
 
 
 def test_a_machine_without_a_store_has_nothing_wrong_with_it(store):

@@ -108,9 +108,9 @@ def test_a_service_that_answers_is_returned_stored_and_in_a_session_of_its_own_u
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     told = {"PLACE": "here"}
-    started = start("web", [*SERVE, str(port)], {"PLACE": "here"}, url=url, health=f"{url}/none", told=told)
+    started = start("web", [*SERVE, str(port)], {"PLACE": "here"}, url=url, health=f"{url}/none", addresses=told)
     try:
-        assert (started.name, started.url, started.told) == ("web", url, told)
+        assert (started.name, started.url, started.addresses) == ("web", url, told)
         assert started.log == str(folder() / "web.log")
         assert stored("web") == started
         assert started.running

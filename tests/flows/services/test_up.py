@@ -244,7 +244,7 @@ def test_up_starts_what_lacks_and_starts_a_worker_anew_only_when_a_server_has_mo
         up(moved, project, said.append)
         assert "worker uses other servers, it is stopped: its flow run continues later" in said
         assert not worker.running
-        assert stored("worker").told["MLFLOW_TRACKING_URI"] == moved.tracking.uri
+        assert stored("worker").addresses["MLFLOW_TRACKING_URI"] == moved.tracking.uri
         down()
         monkeypatch.setenv("FAILING", "worker")
         with pytest.raises(ValueError, match="(?s)^worker must answer at .*prefect cannot do this"):

@@ -65,7 +65,7 @@ def test_at_once_the_process_that_holds_the_run_is_terminated(run):
 def test_a_process_of_another_machine_is_not_terminated_but_asked(run):
     with locked(run.path):
         held_as_if_by(run, 1, "elsewhere")
-        with pytest.raises(ValueError, match=r"held by a process of this machine .* got process 1 of elsewhere. Give"):
+        with pytest.raises(ValueError, match=r"held by a process of this machine .* got process 1 of elsewhere. Run"):
             ask_to_stop(run.key, now=True)
         obey_request(run)
         assert "process 1 of elsewhere stops at the end" in ask_to_stop(run.key, now=False)

@@ -54,7 +54,7 @@ def test_what_became_of_a_stage_is_reported_in_a_line(skipped, line):
 
 
 def test_a_stage_with_missing_shards_is_reported_as_such():
-    line = StageResult("rollout", None, skipped=False).told(7)
+    line = StageResult("rollout", None, skipped=False).line(7)
     assert line == "rollout of round 7: the requested shards are done, others are still missing."
 
 

@@ -55,7 +55,7 @@ def test_a_damaged_table_of_a_finished_round_is_named_marked_and_left_until_repa
     assert (executor.done, num_marked(run), run.num_finished) == ([], 1, 3)
     assert go_on(run, params, executor) == [first, last]
     assert executor.done == []
-    with pytest.raises(ValueError, match="Give `g2rpo repair`"):
+    with pytest.raises(ValueError, match="Run `g2rpo repair"):
         read_shard(shard.parent, 1)
     repair(run, verify(run), params, executor)
     assert executor.done == [("score", 0)]
