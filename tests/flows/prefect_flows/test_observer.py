@@ -1,11 +1,13 @@
 """What Prefect's API is told of a run: progress, rounds, a card, the findings of guards."""
 
 import json
+import re
 
 import pytest
 from histories import finish, judge, run_by_hand
 from prefect.events.clients import AssertingEventsClient
 from prefect.events.worker import EventsWorker
+from tiny import ROOT
 
 from flows.guards.finding import Finding
 from flows.observers.observer import Evaluated
@@ -67,6 +69,8 @@ def test_a_guards_finding_is_an_event_of_the_run(shown):
     (event,) = [event for event in events if event.event == "g2rpo.guard.tripped"]
     assert event.resource.id == f"g2rpo.run.{run.key}"
     assert event.payload == {"guard": "kl", "action": "warn", "round": 3, "message": "It drifts."}
+    quoted = re.findall(r"event\.payload\.(\w+)", (ROOT / "automations.yaml").read_text())
+    assert set(quoted) == event.payload.keys()  # what the shipped notification quotes
 
 
 def test_at_the_end_the_table_and_a_card_are_left(shown, api):
