@@ -12,13 +12,14 @@ from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
 from stages.integrity.damage import Damage, mark
 from stages.integrity.hardlinks import drop_aside, mending_shared
-from stages.integrity.own_files import damaged_own_files, num_with_metrics
+from stages.integrity.own_files import damaged_own_files, num_with_metrics, require_source
 from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
 from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
 from stages.store.manifest import manifest_path, missing_outputs, pruned_outputs, read_manifest, write_manifest
 from stages.store.run import WRITER, Run, write_about
+from stages.texts.lists import full_list, splits_of
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
@@ -39,10 +40,22 @@ def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExe
 
 
 def write_own_files(run: Run, params: Params, executor: StageExecutor) -> None:
-    """Write a run's damaged own files anew, from its parameters and its existing rounds."""
+    """Write a run's damaged own files anew, from its parameters and its existing rounds.
+
+    Raises:
+        ValueError: If a prompt list is damaged and `params` has no other source of it, or a file stays damaged.
+        StoreWriteError: If the store cannot be written to.
+    """
+    require_source(run, params)
     for _ in range(2):  # the first pass may write only run.json, which the checks of the others need
         for damage in damaged_own_files(run):
             _write_own(run, damage, params, executor)
+    left = damaged_own_files(run)
+    if left:
+        raise ValueError(
+            f"The run's own files must be whole after they were written anew, got {left[0]}. Run the command that made "
+            "the run again, with its parameters and not its key, or move the run's folder away."
+        )
 
 
 def make_again(
@@ -161,8 +174,16 @@ def _write_own(run: Run, damage: Damage, params: Params, executor: StageExecutor
     elif damage.path == run.policy_folder(0) / STATE:
         write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
     else:
-        damage.path.unlink(missing_ok=True)  # else a list with the right digest would stay
-        run.remember(params)
+        _write_lists(run, params)
+
+
+def _write_lists(run: Run, params: Params) -> None:
+    """Write parameters and prompt lists anew; files that are no list of the run, but read as one, are removed."""
+    for split in splits_of(params):
+        full_list(params, split)  # nothing is removed if the source cannot be read
+    with writing(run.prompts):
+        shutil.rmtree(run.prompts, ignore_errors=True)
+    run.remember(params)
 
 
 def remove(run: Run, damage: Damage) -> None:

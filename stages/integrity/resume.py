@@ -15,7 +15,7 @@ from stages.disk.policy_state import missing_files
 from stages.integrity.damage import Damage, mark
 from stages.integrity.go_back import go_back
 from stages.integrity.hardlinks import drop_aside, mending_shared, set_aside
-from stages.integrity.own_files import damaged_own_files
+from stages.integrity.own_files import damaged_own_files, require_source
 from stages.integrity.repair import is_there, make_again, remove, run_again, write_own_files
 from stages.integrity.verify import verify
 from stages.params.record import Params
@@ -28,8 +28,8 @@ _NAMED = 10
 """Number of damaged files to list one by one."""
 
 
-def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str], None]) -> None:
-    """Make a locked run fit for its next round, and mark what stays damaged.
+def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str], None]) -> Params:
+    """Make a locked run fit for its next round, and mark what stays damaged; return its parameters, as `Run.remember`.
 
     It writes the run's own files and the metrics anew. It makes a damaged policy that the next round needs again by the
     update of its round, if all inputs of the update are whole. Otherwise HEAD goes back to the last round whose policy
@@ -37,19 +37,22 @@ def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str
 
     Args:
         run: The run; it must be locked.
-        params: Its parameters.
+        params: Its parameters; `prompts.path` names the source of its prompt lists.
         executor: Executes the stages.
         say: Receives one line for each damaged file and each repair.
 
     Raises:
-        ValueError: If metrics are missing, and their tables cannot be made again.
+        ValueError: If metrics are missing, and their tables cannot be made again; or if a prompt list is damaged, and
+            the parameters name no other source of it.
         StoreWriteError: If the store cannot be written to.
     """
+    require_source(run, params)
+    source, params = params, run.remember(params)
     found = verify(run, params)
     _report(found, say)
     if damaged_own_files(run, params):
         say("the run's own files are written anew")
-        write_own_files(run, params, executor)
+        write_own_files(run, source, executor)
         found = verify(run)
         _report(found, say)
     drop_aside(run.path, keep=[damage.path for damage in found])
@@ -67,6 +70,7 @@ def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str
             f"{_counted(left)} of earlier rounds or evaluations stay as they are, the next round does not need them: "
             f"`g2rpo repair --run {run.key[:8]}` makes them again"
         )
+    return params
 
 
 def _report(found: Sequence[Damage], say: Callable[[str], None]) -> None:

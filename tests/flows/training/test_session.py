@@ -148,6 +148,14 @@ def test_of_what_is_damaged_the_next_rounds_need_is_made_again_and_the_rest_is_n
     assert again.calls == [("evaluate", 0, True), ("evaluate", 2, True)]  # and not on the captions of the report
 
 
+def test_a_damaged_prompt_list_is_written_anew_from_the_source_of_the_parameters(again, made, tracked):
+    for split in ("train", "test"):
+        flip(again.run.prompts / split / "part-00000.parquet")
+    session_of(again).train(again.call, final=False)
+    assert verify(again.run) == []
+    assert tables(again.run.path) == tables(made.run.path)
+
+
 def test_a_run_whose_last_policy_is_lost_with_its_inputs_goes_back_and_comes_out_the_same(again, made, tracked, capsys):
     for path in ("policy/weights.safetensors", "advantages/part-00000.parquet"):
         flip(again.run.round_folder(1) / path)

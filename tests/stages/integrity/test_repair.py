@@ -105,6 +105,22 @@ def test_own_files_are_written_anew_from_the_parameters_and_the_rounds_that_are_
     assert (run.path / "HEAD").read_text() == "3\n"
 
 
+def test_a_damaged_prompt_list_without_another_source_is_refused_and_left(linked):
+    run, _, executor = linked
+    by_itself = run.params()
+    flip(run.prompts / "train/part-00000.parquet")
+    with pytest.raises(ValueError, match=r"list of prompts is required.*Run `g2rpo train --params FILE`"):
+        repair(run, verify(run), by_itself, executor)
+    assert (run.prompts / "train/part-00000.parquet").is_file()
+
+
+def test_own_files_that_stay_damaged_are_an_error(linked):
+    run, params, executor = linked
+    run = type(run)(run.path.rename(run.path.with_name("0" * 16)))  # in the folder of another run
+    with pytest.raises(ValueError, match="own files must be whole after they were written anew, got .*run.json"):
+        repair(run, verify(run), params, executor)
+
+
 def test_a_manifest_that_is_gone_vouches_for_no_shard(linked, whole):
     run, params, executor = linked
     (run.round_folder(0) / "rollout.json").unlink()

@@ -55,7 +55,7 @@ def test_a_damaged_table_of_a_finished_round_is_named_marked_and_left_until_repa
     assert (executor.done, num_marked(run), run.num_finished) == ([], 1, 3)
     assert go_on(run, params, executor) == [first, last]
     assert executor.done == []
-    with pytest.raises(ValueError, match="Give `g2rpo repair`"):
+    with pytest.raises(ValueError, match="Run `g2rpo repair"):
         read_shard(shard.parent, 1)
     repair(run, verify(run), params, executor)
     assert executor.done == [("score", 0)]
@@ -281,6 +281,44 @@ def test_own_files_are_written_anew_and_then_the_rest_is_judged(linked, whole):
     assert said[1] == "the run's own files are written anew"
     assert said[-1] == "the policy after 3 rounds is made again by the update of its round"
     assert same(Run(run.path), whole)
+
+
+def with_a_stray(run):
+    (run.prompts / "train/extra.txt").write_text("a blue square\n")
+
+
+def with_a_damaged_page(run):
+    flip(run.prompts / "train/part-00000.parquet")  # the stamp is whole
+
+
+HURT_LISTS = pytest.mark.parametrize("hurt", [with_a_stray, with_a_damaged_page])
+
+
+@HURT_LISTS
+def test_a_damaged_prompt_list_is_written_anew_from_its_source(linked, whole, hurt):
+    run, params, executor = linked
+    hurt(run)
+    assert resumed(run, params, executor)[1:] == ["the run's own files are written anew"]
+    assert same(run, whole)
+    assert [path.name for path in (run.prompts / "train").iterdir()] == ["part-00000.parquet"]
+
+
+@HURT_LISTS
+def test_a_damaged_prompt_list_without_another_source_is_refused_and_left(linked, whole, hurt):
+    run, _, executor = linked
+    by_itself = run.params()
+    hurt(run)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"list of prompts is required.*Run `g2rpo train --params FILE`.*from a copy"):
+        resumed(run, by_itself, executor)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_the_parameters_with_the_own_lists_are_returned_and_stored(linked):
+    run, params, executor = linked
+    more = params.with_values({"run.rounds": 7})
+    assert resume(run, more, executor, print) == run.params()
+    assert (run.params().run.rounds, run.params().prompts.path) == (7, str(run.prompts))
 
 
 def test_damage_of_the_unfinished_round_is_removed(linked):
