@@ -13,10 +13,11 @@ from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, STAGES
 from stages.contract.executor import StageExecutor
 from stages.disk.policy_state import missing_files
 from stages.integrity.damage import Damage, mark
+from stages.integrity.former import keep_former, restore_former
 from stages.integrity.go_back import go_back
 from stages.integrity.hardlinks import drop_aside, mending_shared, set_aside
 from stages.integrity.own_files import damaged_own_files, require_source
-from stages.integrity.repair import is_there, make_again, remove, run_again, write_own_files
+from stages.integrity.repair import ChangedError, is_there, make_again, remove, run_again, write_own_files
 from stages.integrity.verify import verify
 from stages.params.record import Params
 from stages.readings.metrics import round_metrics
@@ -47,6 +48,7 @@ def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str
         StoreWriteError: If the store cannot be written to.
     """
     require_source(run, params)
+    restore_former(run)
     source, params = params, run.remember(params)
     found = verify(run, params)
     _report(found, say)
@@ -116,13 +118,15 @@ def _policies_again(
             break
         say(f"the policy after {policy_round} rounds is made again by the update of its round")
         broken = [damage for damage in found if (damage.stage, damage.number) == (_UPDATE, number)]
-        manifest = read_manifest(run.round_folder(number), _UPDATE)
-        with mending_shared(broken):
-            for damage in broken:
-                remove(run, damage)
-            if not run_again(run, _UPDATE, number, params, executor, manifest=manifest):
-                say("the result differs from the lost one, e.g. because of another machine")
-                break
+        try:
+            with mending_shared(broken):
+                keep_former(run, _UPDATE, number)
+                for damage in broken:
+                    remove(run, damage)
+                run_again(run, _UPDATE, number, params, executor)
+        except ChangedError:
+            say("the result differs from the lost one, e.g. because of another machine")
+            break
         found = [damage for damage in found if damage not in broken]
     return found
 

@@ -10,6 +10,7 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest, read_sealed, value_digest
 from stages.disk.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
 from stages.engine.execute import run_stage
+from stages.integrity.former import restore_former
 from stages.integrity.repair import make_inputs, repair
 from stages.integrity.verify import verify
 from stages.store.retention import prune
@@ -36,7 +37,35 @@ def test_where_a_stage_comes_out_otherwise_as_on_another_machine_nothing_more_is
         assert {path: path.read_bytes() for path in run.path.rglob("*.json")} == manifests
     repair(run, verify(run), params, executor)
     assert same(run, whole)
-    assert not (run.path / ".former.tmp").exists()
+    assert not (run.path / ".former").exists()
+
+
+def test_a_kill_leaves_the_next_repair_what_it_compares_with(linked, whole):
+    """Of two stages the first is made again, the second is interrupted; another machine cannot make it the same."""
+    run, params, executor = linked
+    for table in ("prompts", "rewards"):
+        flip(shard_path(run.round_folder(0) / table, 1))
+    manifest = (run.round_folder(0) / "score.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        repair(run, verify(run), params, StagesByHand(killed_in=("score", 0)))
+    restore_former(run)
+    (left,) = verify(run)
+    assert left.path == shard_path(run.round_folder(0) / "rewards", 1)
+    with pytest.raises(ValueError, match=r"another machine.*score.json: its files differ"):
+        repair(run, [left], params, StagesByHand(off=1e-3))
+    assert (run.round_folder(0) / "score.json").read_bytes() == manifest
+    repair(run, verify(run), params, executor)
+    assert same(run, whole)
+
+
+def test_a_stage_that_refuses_its_inputs_leaves_its_manifest(linked):
+    run, params, executor = linked
+    prune(run, tiny_params("retention.rounds=1", "evaluate.every=99"))
+    flip(shard_path(run.round_folder(1) / "prompts", 0))
+    manifest = (run.round_folder(1) / "rollout.json").read_bytes()
+    with pytest.raises(ValueError, match="prompts/part-00000.parquet must be as it was written"):
+        make_inputs(run, STAGES["complete"], 1, params, executor)
+    assert (run.round_folder(1) / "rollout.json").read_bytes() == manifest
 
 
 def test_remade_inputs_that_come_out_otherwise_are_put_back_and_told(linked):

@@ -94,6 +94,19 @@ def test_the_other_names_of_that_policy_are_mended_with_it(linked, whole, tmp_pa
     assert cached.read_bytes() == (whole.policy_folder(3) / "weights.safetensors").read_bytes()
 
 
+def test_a_kill_while_that_policy_is_made_again_leaves_the_next_start_the_same_damage(linked, whole):
+    run, params, executor = linked
+    flip(run.policy_folder(3) / "weights.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        resumed(run, params, StagesByHand(killed_in=("update", 2)))
+    assert not (run.round_folder(2) / "update.json").exists()
+    told, done = resumed(run, params, executor)
+    assert told.startswith(f"damaged: {run.policy_folder(3) / 'weights.safetensors'}: ")
+    assert done == "the policy after 3 rounds is made again by the update of its round"
+    assert same(run, whole)
+    assert not (run.path / ".former").exists()
+
+
 @pytest.mark.parametrize(
     ("files", "made"),
     [

@@ -134,10 +134,11 @@ def test_a_file_belongs_behind_the_rounds_that_have_made_it(file, rounds):
 
 
 def test_the_files_of_a_run_are_all_but_its_lock_and_what_is_half_written_or_damaged(tmp_path):
-    for folder in ("rounds", ".former.tmp/0002-update"):
+    for folder in ("rounds", ".former/0002-update", ".a.tmp"):
         (tmp_path / folder).mkdir(parents=True)
     for name in (
-        ".former.tmp/0002-update/update.json",
+        ".former/0002-update/update.json",
+        ".a.tmp/HEAD",
         "lock",
         "rounds/b",
         "rounds/.a.1.tmp",
