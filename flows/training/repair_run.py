@@ -9,6 +9,7 @@ from flows.upkeep.store_commands import find_whole, remedy_of_copy
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES
 from stages.disk.root import store_root
 from stages.integrity.damage import Damage, mark
+from stages.integrity.former import restore_former
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify
 from stages.store.lock import locked
@@ -30,6 +31,7 @@ def repaired(name: str) -> str:
     if run.path.parent != store_root() / "runs":
         raise ValueError(f"A run of the store is required, got a copy in {run.path}. {remedy_of_copy()}")
     with locked(run.path):
+        restore_former(run)
         found = verify(run)
         if not found:
             mark(run, [])

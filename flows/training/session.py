@@ -128,8 +128,7 @@ class Session:
         run = self.run
         with locked(run.path), at_work(self.executor):
             forget_request(run)
-            params = run.remember(self.params)
-            self._mend(params)
+            params = self._mend()
             links = origin_links() | versions() | dict(links or {})
             _warn_of_other_code(run, links)
             self._encode(params)
@@ -156,9 +155,9 @@ class Session:
         if encoded:
             print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
-    def _mend(self, params: Params) -> None:
-        """Make the run fit for its next round, and say on standard error what is damaged."""
-        resume(self.run, params, self.executor, say=partial(print, file=sys.stderr, flush=True))
+    def _mend(self) -> Params:
+        """Make the run fit for its next round, and say on standard error what is damaged; return its own parameters."""
+        return resume(self.run, self.params, self.executor, say=partial(print, file=sys.stderr, flush=True))
 
 
 def ready(params: Params) -> StageExecutor:

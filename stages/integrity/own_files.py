@@ -26,6 +26,24 @@ def damaged_own_files(run: Run, params: Params | None = None) -> list[Damage]:
     return damages or [*_base(run), *_params_and_prompts(run, params), *_head(run)]
 
 
+def require_source(run: Run, params: Params) -> None:
+    """Refuse damaged prompt lists if the parameters read the prompts from the run's own folder.
+
+    Raises:
+        ValueError: With the damaged list and the remedy; nothing is changed.
+    """
+    path = params.prompts.path
+    if path is None or Path(path).resolve() != run.prompts.resolve():
+        return
+    for damage in damaged_own_files(run, params):
+        if run.prompts in damage.path.parents:
+            raise ValueError(
+                f"{damage}, and prompts.path names this folder. Run `g2rpo train --params FILE` with a prompts.path "
+                "that names the lists of the run's first start, or bring the list back from a copy, e.g. by "
+                "`dvc checkout`."
+            )
+
+
 def num_with_metrics(run: Run) -> int:
     """Return the number of rounds with metrics, which a round writes last before it moves HEAD."""
     return max((int(path.stem) + 1 for path in run.path.glob("metrics/[0-9]*.json")), default=0)

@@ -3,28 +3,34 @@
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, STAGES, Stage
 from stages.contract.executor import StageExecutor
-from stages.disk.files import link_or_copy, writing
+from stages.disk.files import writing
 from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
 from stages.integrity.damage import Damage, mark
+from stages.integrity.former import drop_former, keep_former, restore_former
 from stages.integrity.hardlinks import drop_aside, mending_shared
-from stages.integrity.own_files import damaged_own_files, num_with_metrics
+from stages.integrity.own_files import damaged_own_files, num_with_metrics, require_source
 from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
 from stages.readings.metrics import round_metrics
 from stages.store.fingerprint import Fingerprint
-from stages.store.manifest import manifest_path, missing_outputs, pruned_outputs, read_manifest, write_manifest
+from stages.store.manifest import manifest_path, missing_outputs, pruned_outputs, read_manifest
 from stages.store.run import WRITER, Run, write_about
+from stages.texts.lists import full_list, splits_of
+
+
+class ChangedError(ValueError):
+    """Files made again differ from those that later rounds used."""
 
 
 def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
     """Remove all damaged files and make them again; make missing inputs again first.
 
-    Damaged files of the unfinished round are only removed: the run makes them anyway.
+    Damaged files of the unfinished round are only removed: the run makes them anyway. Call `restore_former` before the
+    damage is looked for: an earlier repair may have been killed.
 
     Raises:
         ValueError: If files made again differ from those that later rounds used, e.g. on another machine.
@@ -39,10 +45,22 @@ def repair(run: Run, found: Sequence[Damage], params: Params, executor: StageExe
 
 
 def write_own_files(run: Run, params: Params, executor: StageExecutor) -> None:
-    """Write a run's damaged own files anew, from its parameters and its existing rounds."""
+    """Write a run's damaged own files anew, from its parameters and its existing rounds.
+
+    Raises:
+        ValueError: If a prompt list is damaged and `params` has no other source of it, or a file stays damaged.
+        StoreWriteError: If the store cannot be written to.
+    """
+    require_source(run, params)
     for _ in range(2):  # the first pass may write only run.json, which the checks of the others need
         for damage in damaged_own_files(run):
             _write_own(run, damage, params, executor)
+    left = damaged_own_files(run)
+    if left:
+        raise ValueError(
+            f"The run's own files must be whole after they were written anew, got {left[0]}. Run the command that made "
+            "the run again, with its parameters and not its key, or move the run's folder away."
+        )
 
 
 def make_again(
@@ -71,15 +89,15 @@ def make_again(
 def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:
     broken = {(d.number, d.stage.name) for d in found if d.stage and d.stage != EVALUATE}
     doubted = {damage.path for damage in found}
-    paths = {key: manifest_path(run.round_folder(key[0]), STAGES[key[1]]) for key in broken}
-    manifests = {key: read_manifest(path.parent, STAGES[key[1]]) for key, path in paths.items() if path not in doubted}
+    for number, name in broken:
+        if number < run.num_finished and manifest_path(run.round_folder(number), STAGES[name]) not in doubted:
+            keep_former(run, STAGES[name], number)
     for damage in found:
         remove(run, damage)
     order = [stage.name for stage in ROUND_STAGES]
     for number, name in sorted(broken, key=lambda pair: (pair[0], order.index(pair[1]))):
         if number < run.num_finished:
-            make_inputs(run, STAGES[name], number, params, executor)
-            _require_again(run, STAGES[name], number, params, executor, manifest=manifests.get((number, name)))
+            _make(run, STAGES[name], number, params, executor)
     for damage in found:
         if damage.path == run.metrics_path(damage.number):
             run.write_metrics(damage.number, round_metrics(run, damage.number))
@@ -87,42 +105,27 @@ def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: Sta
             _evaluate_again(run, damage, params, executor)
 
 
-def _require_again(
-    run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
-) -> None:
-    """Run a stage again, and raise an error if its outputs differ."""
-    if not run_again(run, stage, number, params, executor, manifest=manifest):
-        path = manifest_path(run.round_folder(number), stage)
-        raise _changed_error(Damage(path, "its files differ", stage, number))
+def run_again(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
+    """Run a stage again; restore its former files if it fails, or if the outputs differ from its former manifest.
 
-
-def run_again(
-    run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor, *, manifest: dict[str, Any] | None
-) -> bool:
-    """Run a stage again; return whether its outputs equal those of its former manifest, or there was none.
-
-    If they differ, the former files are restored.
+    Raises:
+        ChangedError: If the outputs differ.
+        ValueError: If the stage refuses its inputs.
     """
-    folder, former = run.round_folder(number), run.path / ".former.tmp"
-    shutil.rmtree(former, ignore_errors=True)
-    for name in stage.outputs:
-        if (folder / name).is_dir():
-            shutil.copytree(folder / name, former / name, copy_function=link_or_copy)
-    run_stage(run, stage, number, params, executor, force=bool(pruned_outputs(folder)))
-    made = read_manifest(folder, stage)
-    if manifest and made and made["outputs"] != manifest["outputs"]:
-        for name in stage.outputs:
-            shutil.rmtree(folder / name)
-            if (former / name).is_dir():
-                (former / name).rename(folder / name)
-        write_manifest(folder, stage, manifest)
-        return False
-    shutil.rmtree(former, ignore_errors=True)
-    return True
+    folder = run.round_folder(number)
+    former = read_manifest(keep_former(run, stage, number), stage)
+    try:
+        made = run_stage(run, stage, number, params, executor, force=bool(pruned_outputs(folder))).manifest
+        if former and made and made["outputs"] != former["outputs"]:
+            raise _changed_error(Damage(manifest_path(folder, stage), "its files differ", stage, number))
+    except ValueError:
+        restore_former(run)
+        raise
+    drop_former(run, stage, number)
 
 
-def _changed_error(damage: Damage) -> ValueError:
-    return ValueError(
+def _changed_error(damage: Damage) -> ChangedError:
+    return ChangedError(
         "Files made again must equal those that later rounds used, got others (another machine, number of runners, "
         f"library set or code?): {damage}. Restore the file from a copy, e.g. by `dvc checkout`, or move the run's "
         "folder away and start the run anew."
@@ -130,7 +133,17 @@ def _changed_error(damage: Damage) -> ValueError:
 
 
 def make_inputs(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
-    """Make the missing inputs of a stage again, starting at the nearest existing policy."""
+    """Make the missing inputs of a stage again, starting at the nearest existing policy.
+
+    Raises:
+        ValueError: As `run_again`.
+        StoreWriteError: If the store cannot be written to.
+    """
+    restore_former(run)
+    _make_inputs(run, stage, number, params, executor)
+
+
+def _make_inputs(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
     for name, path in run.inputs(stage, number).items():
         if name in POLICY_INPUTS:
             if missing_files(path):
@@ -140,9 +153,8 @@ def make_inputs(run: Run, stage: Stage, number: int, params: Params, executor: S
 
 
 def _make(run: Run, stage: Stage, number: int, params: Params, executor: StageExecutor) -> None:
-    make_inputs(run, stage, number, params, executor)
-    manifest = read_manifest(run.round_folder(number), stage)
-    _require_again(run, stage, number, params, executor, manifest=manifest)
+    _make_inputs(run, stage, number, params, executor)
+    run_again(run, stage, number, params, executor)
 
 
 def is_there(run: Run, table: str, number: int) -> bool:
@@ -161,8 +173,16 @@ def _write_own(run: Run, damage: Damage, params: Params, executor: StageExecutor
     elif damage.path == run.policy_folder(0) / STATE:
         write_base(run.policy_folder(0), run.fingerprint.values["origins.policy"])
     else:
-        damage.path.unlink(missing_ok=True)  # else a list with the right digest would stay
-        run.remember(params)
+        _write_lists(run, params)
+
+
+def _write_lists(run: Run, params: Params) -> None:
+    """Write parameters and prompt lists anew; files that are no list of the run, but read as one, are removed."""
+    for split in splits_of(params):
+        full_list(params, split)  # nothing is removed if the source cannot be read
+    with writing(run.prompts):
+        shutil.rmtree(run.prompts, ignore_errors=True)
+    run.remember(params)
 
 
 def remove(run: Run, damage: Damage) -> None:
@@ -187,7 +207,7 @@ def _evaluate_again(run: Run, damage: Damage, params: Params, executor: StageExe
     folder = next(path for path in damage.path.parents if path.parent.name == "evaluations")
     for by in (params, for_report(params)):
         if run.evaluation_folder(damage.number, by.evaluate.split) == folder:
-            make_inputs(run, EVALUATE, damage.number, by, executor)
+            _make_inputs(run, EVALUATE, damage.number, by, executor)
             run_stage(run, EVALUATE, damage.number, by, executor)
             return
     manifest_path(folder, EVALUATE).unlink(missing_ok=True)

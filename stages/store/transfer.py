@@ -73,7 +73,11 @@ def _finished(run: Run) -> int:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield every file of a run except its lock, half-written files, the mark of damage and files set aside for it."""
+    """Yield every file of a run except its lock, half-written or former files, the mark of damage, files set aside."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in ("lock", "damaged.json") and path.suffix not in (".tmp", ".damaged"):
+        parts = path.relative_to(folder).parts
+        left_out = path.name in ("lock", "damaged.json") or any(
+            part.endswith((".tmp", ".damaged", ".former")) for part in parts
+        )
+        if path.is_file() and not left_out:
             yield path

@@ -68,7 +68,7 @@ def test_the_files_of_the_run_itself_are_written_again_by_the_same_command(copie
     folder = copied.run_folder()
     for file in OWN:
         flip(folder / file)
-    with pytest.raises(ValueError, match=r"run\.json: it must be as it was written.*\nGive the command"):
+    with pytest.raises(ValueError, match=r"run\.json: it must be as it was written.*\nRun the command"):
         verified(folder.name)
     done = copied.train()
     assert f"damaged: {folder / 'HEAD'}: " in done.stderr  # the others are written at each start

@@ -3,7 +3,9 @@ from damage import flip, lose
 from tiny import tables
 
 from flows.training.repair_run import plan_lines, repaired
+from stages.contract.declared_stages import STAGES
 from stages.integrity.damage import num_marked
+from stages.integrity.former import keep_former
 from stages.integrity.resume import resume
 from stages.integrity.verify import verify
 from stages.store.lock import locked
@@ -31,6 +33,13 @@ def test_what_is_damaged_is_told_before_and_made_again(again, made, capsys):
         "what these read is made again too, where retention has let it go",
     ]
     assert (verify(again.run), num_marked(again.run)) == ([], 0)
+    assert tables(again.run.path) == tables(made.run.path)
+
+
+def test_what_a_killed_repair_has_left_is_put_back_first(again, made):
+    keep_former(again.run, STAGES["score"], 0)
+    lose(again.run.round_folder(0) / "score.json")
+    assert repaired(again.run.key) == f"run {again.run.key} is whole, nothing was made again"
     assert tables(again.run.path) == tables(made.run.path)
 
 

@@ -4,7 +4,7 @@ import pytest
 from damage import edit, flip, replace
 from tiny import tiny_params
 
-from stages.integrity.own_files import damaged_own_files, num_with_metrics
+from stages.integrity.own_files import damaged_own_files, num_with_metrics, require_source
 from stages.store.run import Run, open_run
 
 
@@ -72,6 +72,15 @@ def test_a_list_of_prompts_that_is_hurt_is_told(run, split, hurt):
     name = f"prompts/{split}/part-00000.parquet"
     hurt(run.path / name)
     assert told(run) == {name: "the run's list of prompts is required as it was written, got another or none"}
+
+
+def test_a_damaged_list_is_refused_where_the_parameters_name_no_other_source(run):
+    by_itself = run.params()
+    require_source(run, by_itself)
+    flip(run.path / "prompts/tuning/part-00000.parquet")
+    with pytest.raises(ValueError, match="prompts/tuning/.* names this folder. Run `g2rpo train --params FILE`"):
+        require_source(run, by_itself)
+    require_source(run, tiny_params())
 
 
 def with_metrics(run, *rounds):

@@ -10,6 +10,7 @@ from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest, read_sealed, value_digest
 from stages.disk.tables import REWARDS, arrow, read_shard, shard_path, shard_stamp, write_shard
 from stages.engine.execute import run_stage
+from stages.integrity.former import restore_former
 from stages.integrity.repair import make_inputs, repair
 from stages.integrity.verify import verify
 from stages.store.retention import prune
@@ -36,7 +37,35 @@ def test_where_a_stage_comes_out_otherwise_as_on_another_machine_nothing_more_is
         assert {path: path.read_bytes() for path in run.path.rglob("*.json")} == manifests
     repair(run, verify(run), params, executor)
     assert same(run, whole)
-    assert not (run.path / ".former.tmp").exists()
+    assert not (run.path / ".former").exists()
+
+
+def test_a_kill_leaves_the_next_repair_what_it_compares_with(linked, whole):
+    """Of two stages the first is made again, the second is interrupted; another machine cannot make it the same."""
+    run, params, executor = linked
+    for table in ("prompts", "rewards"):
+        flip(shard_path(run.round_folder(0) / table, 1))
+    manifest = (run.round_folder(0) / "score.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        repair(run, verify(run), params, StagesByHand(killed_in=("score", 0)))
+    restore_former(run)
+    (left,) = verify(run)
+    assert left.path == shard_path(run.round_folder(0) / "rewards", 1)
+    with pytest.raises(ValueError, match=r"another machine.*score.json: its files differ"):
+        repair(run, [left], params, StagesByHand(off=1e-3))
+    assert (run.round_folder(0) / "score.json").read_bytes() == manifest
+    repair(run, verify(run), params, executor)
+    assert same(run, whole)
+
+
+def test_a_stage_that_refuses_its_inputs_leaves_its_manifest(linked):
+    run, params, executor = linked
+    prune(run, tiny_params("retention.rounds=1", "evaluate.every=99"))
+    flip(shard_path(run.round_folder(1) / "prompts", 0))
+    manifest = (run.round_folder(1) / "rollout.json").read_bytes()
+    with pytest.raises(ValueError, match="prompts/part-00000.parquet must be as it was written"):
+        make_inputs(run, STAGES["complete"], 1, params, executor)
+    assert (run.round_folder(1) / "rollout.json").read_bytes() == manifest
 
 
 def test_remade_inputs_that_come_out_otherwise_are_put_back_and_told(linked):
@@ -103,6 +132,22 @@ def test_own_files_are_written_anew_from_the_parameters_and_the_rounds_that_are_
     assert (same(run, whole), executor.done) == (True, [])
     assert read_sealed(run.path / "run.json")["key"] == whole.key
     assert (run.path / "HEAD").read_text() == "3\n"
+
+
+def test_a_damaged_prompt_list_without_another_source_is_refused_and_left(linked):
+    run, _, executor = linked
+    by_itself = run.params()
+    flip(run.prompts / "train/part-00000.parquet")
+    with pytest.raises(ValueError, match=r"list of prompts is required.*Run `g2rpo train --params FILE`"):
+        repair(run, verify(run), by_itself, executor)
+    assert (run.prompts / "train/part-00000.parquet").is_file()
+
+
+def test_own_files_that_stay_damaged_are_an_error(linked):
+    run, params, executor = linked
+    run = type(run)(run.path.rename(run.path.with_name("0" * 16)))  # in the folder of another run
+    with pytest.raises(ValueError, match="own files must be whole after they were written anew, got .*run.json"):
+        repair(run, verify(run), params, executor)
 
 
 def test_a_manifest_that_is_gone_vouches_for_no_shard(linked, whole):

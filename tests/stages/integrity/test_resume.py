@@ -20,6 +20,8 @@ from stages.store.run import Run
 pytestmark = pytest.mark.long
 SELDOM = ("run.rounds=3", "retention.rounds=null", "evaluate.every=3")
 """Of the policies within the run none is due to be judged again."""
+MORE = tiny_params("run.rounds=4", "retention.rounds=null")
+"""Of a run that has a next round."""
 
 
 def resumed(run, params, executor):
@@ -94,6 +96,19 @@ def test_the_other_names_of_that_policy_are_mended_with_it(linked, whole, tmp_pa
     assert cached.read_bytes() == (whole.policy_folder(3) / "weights.safetensors").read_bytes()
 
 
+def test_a_kill_while_that_policy_is_made_again_leaves_the_next_start_the_same_damage(linked, whole):
+    run, params, executor = linked
+    flip(run.policy_folder(3) / "weights.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        resumed(run, params, StagesByHand(killed_in=("update", 2)))
+    assert not (run.round_folder(2) / "update.json").exists()
+    told, done = resumed(run, params, executor)
+    assert told.startswith(f"damaged: {run.policy_folder(3) / 'weights.safetensors'}: ")
+    assert done == "the policy after 3 rounds is made again by the update of its round"
+    assert same(run, whole)
+    assert not (run.path / ".former").exists()
+
+
 @pytest.mark.parametrize(
     ("files", "made"),
     [
@@ -102,50 +117,99 @@ def test_the_other_names_of_that_policy_are_mended_with_it(linked, whole, tmp_pa
         (["policy/state.json", "transitions/part-00001.parquet"], [("rollout", 2), ("update", 2)]),
     ],
 )
-def test_else_the_run_goes_back_a_round_and_does_again_what_is_not_whole(linked, whole, files, made):
-    run, params, executor = linked
+def test_else_the_run_goes_back_a_round_and_does_again_what_is_not_whole(linked, made_once, files, made):
+    run, _, executor = linked
     for file in files:
         flip(run.round_folder(2) / file)
-    said = resumed(run, params, executor)
-    told, otherwise = said[len(files) :]
-    assert otherwise.startswith("to keep them, stop here and restore the policy from a copy")
-    assert told.startswith("the run goes back from round 3 to round 2, the last whose policy is whole; rounds to do")
-    assert "evaluations: 1 (their whole stages are skipped)" in told
+    said = resumed(run, MORE, executor)
+    assert said[len(files) :] == [
+        "the run goes back from round 3 to round 2, the last whose policy is whole; round 3 and its evaluations are "
+        "done again (whole stages are skipped)"
+    ]
     assert (run.num_finished, run.evaluations()[-1][0], executor.done) == (2, 2, [])
     assert verify(run) == []
-    go_on(run, params, executor)
-    assert executor.done == [*made, ("evaluate", 3), ("evaluate", 3)]
-    assert same(run, whole)
+    go_on(run, MORE, executor)
+    assert executor.done[: len(made) + 1] == [*made, ("evaluate", 3)]
+    assert is_as_of_four_rounds(run, made_once)
+
+
+def is_as_of_four_rounds(run, made_once):
+    longer = made_once("run.rounds=4")[0]
+    return verify(run) == [] and tables(longer.path) == tables(run.path) and numbers(run) == numbers(longer)
 
 
 def test_a_policy_that_comes_out_otherwise_is_one_that_the_run_goes_on_from(linked):
-    run, params, _ = linked
+    run, _, _ = linked
     flip(run.policy_folder(3) / "weights.safetensors")
     executor = StagesByHand(off=1e-3)
-    said = go_on(run, params, executor)
+    said = go_on(run, MORE, executor)
     assert said[2] == "the result differs from the lost one, e.g. because of another machine"
     assert said[3].startswith("the run goes back from round 3 to round 2")
-    assert executor.done == [("update", 2), ("update", 2), ("evaluate", 3), ("evaluate", 3)]
-    assert (run.num_finished, verify(run)) == (3, [])
+    assert executor.done[:3] == [("update", 2), ("update", 2), ("evaluate", 3)]
+    assert (run.num_finished, verify(run)) == (4, [])
 
 
-def test_over_pruned_rounds_the_run_goes_back_to_the_last_policy_that_is_there(linked, whole):
+def test_over_more_than_a_round_the_run_does_not_go_back_but_names_repair(linked, whole):
     run, _, executor = linked
-    pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=2")
+    pruned = tiny_params("run.rounds=4", "retention.rounds=1", "evaluate.every=2")
     prune(run, pruned)  # but for the latents of the last round, and its policy and the second
     for file in ("0002/policy/weights.safetensors", "0002/anchors/part-00000.parquet"):
         flip(run.path / "rounds" / file)
     lose(run.policy_folder(2) / "optimizer.safetensors")
-    said = resumed(run, pruned, executor)
-    assert any("goes back from round 3 to round 0" in line and "evaluations: 3 (" in line for line in said)
-    assert executor.done == []
-    go_on(run, pruned, executor)
-    again = [(name, number) for number in range(3) for name in ("rollout", "update")]
-    assert [one for one in executor.done if one[0] != "evaluate"] == again  # no picture is completed or scored again
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.name != "params.yaml" and path.is_file()}
+    required = (
+        r"A whole policy after 2 rounds is required, got .*`g2rpo repair --run \w{8}` rebuilds it from the policy "
+    )
+    with pytest.raises(ValueError, match=required + "after 0 rounds.*`dvc checkout`"):
+        resumed(run, pruned, executor)
+    assert before == {path: path.read_bytes() for path in before}
+    assert (executor.done, run.num_finished) == ([], 3)
+    repair(run, verify(run), pruned, executor)
     assert verify(run) == []
     there = tables(run.path)
     assert there == {name: content for name, content in tables(whole.path).items() if name in there}
-    assert numbers(run) == numbers(whole)
+    assert resumed(run, pruned, executor) == []
+
+
+@pytest.mark.parametrize("file", ["policy/weights.safetensors", "policy/state.json"])
+def test_a_run_that_has_all_its_rounds_does_not_go_back(linked, whole, file):
+    """Its last policy is only marked; if an evaluation still needs it, `g2rpo repair` is named."""
+    run, params, executor = linked
+    for damaged_file in (file, "anchors/part-00000.parquet", "advantages/part-00000.parquet"):
+        flip(run.round_folder(2) / damaged_file)
+    if file == "policy/weights.safetensors":
+        assert resumed(run, params, executor)[-1].startswith("3 damaged files of earlier rounds")
+    lose(run.evaluation_folder(3, "test") / "evaluate.json")
+    with pytest.raises(ValueError, match="A whole policy after 3 rounds is required, got .*`g2rpo repair --run"):
+        resumed(run, params, executor)
+    assert (executor.done, run.num_finished) == ([], 3)
+    repair(run, verify(run), params, executor)
+    go_on(run, params, executor)
+    assert same(run, whole)
+
+
+@pytest.mark.parametrize("input_too", [False, True])
+def test_the_last_policy_of_fewer_rounds_than_before_is_made_again_or_repair_is_named(linked, whole, input_too):
+    run, _, executor = linked
+    fewer = tiny_params("run.rounds=2", "retention.rounds=null")
+    flip(run.policy_folder(2) / "weights.safetensors")
+    if input_too:
+        flip(run.round_folder(1) / "advantages/part-00000.parquet")
+        with pytest.raises(ValueError, match="A whole policy after 2 rounds is required, got .*`g2rpo repair --run"):
+            go_on(run, fewer, executor)
+        assert (executor.done, (run.round_folder(1) / "update.json").is_file()) == ([], True)
+        repair(run, verify(run), fewer, executor)
+    go_on(run, fewer, executor)
+    assert run.num_finished == 3
+    assert verify(run) == []
+    assert tables(whole.path).items() <= tables(run.path).items()
+
+
+def test_the_pruned_last_policy_of_fewer_rounds_is_made_again_by_the_loop(linked):
+    run, _, executor = linked
+    prune(run, tiny_params("retention.rounds=1", "evaluate.every=99"))
+    go_on(run, tiny_params("run.rounds=2", "evaluate.every=99"), executor)
+    assert (executor.done[-1], run.num_finished) == (("evaluate", 2), 3)
 
 
 STALE = ("placement.runner=ray", "placement.num_runners=2", "placement.update_runners=1", "placement.staleness=1")
@@ -154,21 +218,27 @@ STALE = ("placement.runner=ray", "placement.num_runners=2", "placement.update_ru
 @pytest.mark.parametrize(
     ("files", "back_to", "made"),
     [
-        (["0001/policy/weights.safetensors"], 3, [("update", 1)]),
-        (["0001/policy/weights.safetensors", "0002/policy/weights.safetensors"], 3, [("update", 1), ("update", 2)]),
-        (["0000/policy/weights.safetensors"], 3, []),
-        (["0001/update.json"], 1, [("update", 1)]),
+        (["0001/policy/weights.safetensors"], 3, [1, 3]),
+        (["0001/policy/weights.safetensors", "0002/policy/weights.safetensors"], 3, [1, 2, 3]),
+        (["0000/policy/weights.safetensors"], 3, [3]),
+        (["0002/update.json"], 2, [2, 3]),
+        (["0001/update.json"], None, []),
     ],
 )
 def test_with_staleness_the_policy_before_the_last_is_needed_too(made_once, copy_of, files, back_to, made):
-    run, params, executor = copy_of(*STALE)
+    run, _, executor = copy_of(*STALE)
+    more = tiny_params(*STALE, "run.rounds=4", "retention.rounds=null")
     for file in files:
         flip(run.path / "rounds" / file)
-    resumed(run, params, executor)
+    if back_to is None:
+        with pytest.raises(ValueError, match="A whole policy after 2 rounds is required"):
+            resumed(run, more, executor)
+        return
+    resumed(run, more, executor)
     assert run.num_finished == back_to
-    go_on(run, params, executor)
-    assert [one for one in executor.done if one[0] == "update"] == made
-    assert numbers(run) == numbers(made_once(*STALE)[0])
+    go_on(run, more, executor)
+    assert [number for name, number in executor.done if name == "update"] == made
+    assert numbers(run) == numbers(made_once(*STALE, "run.rounds=4")[0])
     assert [file.split("/")[0] for file in files if "0000" in file] == [name.split("/")[1] for name in damaged(run)]
 
 
@@ -190,16 +260,28 @@ def test_a_policy_of_an_earlier_round_is_set_aside_and_passed_over_until_repair(
     assert list(run.path.rglob("*.damaged")) == []
 
 
+def test_the_state_of_a_policy_without_manifest_is_set_aside_too(linked, whole):
+    run, params, executor = linked
+    for file in ("update.json", "policy/state.json"):
+        flip(run.round_folder(0) / file)
+    go_on(run, params, executor)
+    pruned = tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=3")
+    assert not (run.policy_folder(1) / "state.json").exists()
+    prune(run, pruned)
+    repair(run, verify(run), params, executor)
+    assert verify(run) == []
+
+
 def test_the_best_round_is_another_while_its_policy_is_damaged(linked):
     run, params, executor = linked
     more = tiny_params("run.rounds=4", "retention.rounds=null")
     go_on(run, more, executor)
     assert best_round(run, more) == 4
-    by = more.model_copy(update={"run": params.run})  # of three rounds: no next round needs a policy
-    flip(run.policy_folder(3) / "weights.safetensors")
+    by = more.model_copy(update={"run": params.run})  # of three rounds: nothing needs a policy after two
+    flip(run.policy_folder(2) / "weights.safetensors")
     said = resumed(run, by, StagesByHand())
     assert said[-1].startswith("1 damaged file of earlier rounds")
-    assert best_round(run, by) == 2
+    assert best_round(run, by) == 3
 
 
 def test_an_evaluation_that_is_due_is_made_again_by_the_run_and_another_by_repair(linked, whole):
@@ -281,6 +363,44 @@ def test_own_files_are_written_anew_and_then_the_rest_is_judged(linked, whole):
     assert said[1] == "the run's own files are written anew"
     assert said[-1] == "the policy after 3 rounds is made again by the update of its round"
     assert same(Run(run.path), whole)
+
+
+def with_a_stray(run):
+    (run.prompts / "train/extra.txt").write_text("a blue square\n")
+
+
+def with_a_damaged_page(run):
+    flip(run.prompts / "train/part-00000.parquet")  # the stamp is whole
+
+
+HURT_LISTS = pytest.mark.parametrize("hurt", [with_a_stray, with_a_damaged_page])
+
+
+@HURT_LISTS
+def test_a_damaged_prompt_list_is_written_anew_from_its_source(linked, whole, hurt):
+    run, params, executor = linked
+    hurt(run)
+    assert resumed(run, params, executor)[1:] == ["the run's own files are written anew"]
+    assert same(run, whole)
+    assert [path.name for path in (run.prompts / "train").iterdir()] == ["part-00000.parquet"]
+
+
+@HURT_LISTS
+def test_a_damaged_prompt_list_without_another_source_is_refused_and_left(linked, whole, hurt):
+    run, _, executor = linked
+    by_itself = run.params()
+    hurt(run)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"list of prompts is required.*Run `g2rpo train --params FILE`.*from a copy"):
+        resumed(run, by_itself, executor)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_the_parameters_with_the_own_lists_are_returned_and_stored(linked):
+    run, params, executor = linked
+    more = params.with_values({"run.rounds": 7})
+    assert resume(run, more, executor, print) == run.params()
+    assert (run.params().run.rounds, run.params().prompts.path) == (7, str(run.prompts))
 
 
 def test_damage_of_the_unfinished_round_is_removed(linked):

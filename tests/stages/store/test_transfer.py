@@ -134,7 +134,17 @@ def test_a_file_belongs_behind_the_rounds_that_have_made_it(file, rounds):
 
 
 def test_the_files_of_a_run_are_all_but_its_lock_and_what_is_half_written_or_damaged(tmp_path):
-    (tmp_path / "rounds").mkdir()
-    for name in ("lock", "rounds/b", "rounds/.a.1.tmp", "rounds/.b.damaged", "damaged.json", "run.json"):
+    for folder in ("rounds", ".former/0002-update", ".a.tmp"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in (
+        ".former/0002-update/update.json",
+        ".a.tmp/HEAD",
+        "lock",
+        "rounds/b",
+        "rounds/.a.1.tmp",
+        "rounds/.b.damaged",
+        "damaged.json",
+        "run.json",
+    ):
         (tmp_path / name).touch()
     assert list(files_of(tmp_path)) == [tmp_path / "rounds" / "b", tmp_path / "run.json"]
