@@ -18,6 +18,7 @@ from flows.training.loop import Loop, StageCall
 from flows.training.provenance import origin_links, versions
 from flows.training.stop_request import forget_request
 from stages.contract.executor import StageExecutor
+from stages.integrity.damage import num_marked
 from stages.integrity.resume import resume
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_round
@@ -101,7 +102,16 @@ class Session:
         return self.run
 
     def _roll_back(self, finding: Finding) -> "Session":
-        """Return the session of a child run that continues from the best round with half the learning rate."""
+        """Return the session of a child run that continues from the best round with half the learning rate.
+
+        Raises:
+            ValueError: If files of the run are marked as damaged: another round might then count as the best.
+        """
+        if marked := num_marked(self.run):
+            raise ValueError(
+                f"Run {self.run.key} must be whole for the guard {finding.guard} to roll it back to its best round, "
+                f"got {marked} damaged files. Run `g2rpo repair --run {self.run.key[:8]}`, then the same command again."
+            )
         best = best_round(self.run, self._own_params, below=finding.policy_round)  # or the guard trips there again
         device = self.executor.device.type
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)

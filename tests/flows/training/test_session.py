@@ -216,6 +216,17 @@ def test_a_rollback_goes_on_as_a_child_from_the_best_round_before_with_half_the_
     assert f"the guard kl rolls run {again.run.key} back to round 0: it continues as {child.key} with half" in said
 
 
+def test_a_damaged_run_is_not_rolled_back_before_it_is_repaired(again, tracked):
+    """Its best round might be another one, and the child another run."""
+    rolling = ("guards.kl.action=rollback", "guards.kl.most=1e-12", "guards.max_rollbacks=1", "run.rounds=2")
+    flip(again.run.round_folder(0) / "rewards/part-00000.parquet")
+    with pytest.raises(
+        ValueError, match="must be whole for the guard kl to roll it back .* got 1 damaged files. Run `g2"
+    ):
+        session_of(again, *rolling).train(call_plainly, final=False)
+    assert [run for run in stored_runs() if run.parent] == []
+
+
 def test_a_path_is_told_as_one_would_type_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert as_typed(tmp_path / "outputs/demo") == "outputs/demo"
