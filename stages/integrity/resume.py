@@ -55,7 +55,7 @@ def resume(run: Run, params: Params, executor: StageExecutor, say: Callable[[str
     source, params = params, run.remember(params)
     found = verify(run, params)
     _report(found, say)
-    if damaged_own_files(run, params):
+    if found and damaged_own_files(run, params):
         say("the run's own files are written anew")
         write_own_files(run, source, executor)
         found = verify(run)

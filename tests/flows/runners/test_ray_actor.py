@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from rounds import new_run, run_round
+from rounds import first_round
 from tiny import tiny_params
 from torch.distributed import DistNetworkError
 from worlds import joined
@@ -30,10 +30,7 @@ def runner(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A tiny run whose first round is done."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("actor") / "store"))
-        run, params, resources = new_run(tiny_params())
-        run_round(run, params, resources)
+    run, _, _ = first_round(tmp_path_factory.mktemp("actor") / "store", tiny_params())
     return run
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from closeness import close_table
-from rounds import new_run, run_round
+from rounds import first_round
 from tiny import ROOT, tiny_params
 
 from flows.runners.ray_executor import RayExecutor
@@ -52,11 +52,8 @@ def staff(here, own_store):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     """The round of a tiny run by one process, and the base judged."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("G2RPO_HOME", str(tmp_path_factory.mktemp("local") / "store"))
-        run, params, resources = new_run(tiny_params())
-        run_round(run, params, resources)
-        run_stage(run, EVALUATE, 0, params, resources)
+    run, params, resources = first_round(tmp_path_factory.mktemp("local") / "store", tiny_params())
+    run_stage(run, EVALUATE, 0, params, resources)
     return run
 
 
