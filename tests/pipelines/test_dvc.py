@@ -81,7 +81,7 @@ def test_a_killed_experiment_goes_on_in_another_workspace(repository):
     killed = subprocess.Popen(
         words, cwd=repository.path, env=repository.environment, stdout=subprocess.DEVNULL, start_new_session=True
     )
-    wait_for((run.round_folder(2) / "score.json").exists, 120)
+    wait_for((run.round_folder(2) / "score.json").exists)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     rounds = run.num_finished

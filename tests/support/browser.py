@@ -24,7 +24,7 @@ class Browser:
     @contextmanager
     def page(self, url, name):
         page = self._context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(300_000)
         page.goto(url)
         try:
             yield page

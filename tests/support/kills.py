@@ -31,7 +31,7 @@ from stages.store.run import Run
 _START_SECONDS = 8.0  # imports, checks, MLflow: before a session has begun
 _DATABASE_SECONDS = 1.2
 _STEP_SECONDS = 0.05  # what is no stage: metrics and HEAD, links of an export
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 
 _SITECUSTOMIZE = '''
 """Kill the own process group at the n-th event that the pattern finds, or right after it."""

@@ -24,7 +24,7 @@ def prefect_here(folder):
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        wait_for(lambda: server.started or not thread.is_alive(), 60)
+        wait_for(lambda: server.started or not thread.is_alive())
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -61,8 +61,8 @@ class Up:
     def state(self, flow_run_id):
         return self.flow_run(flow_run_id)["state_type"]
 
-    def ends(self, flow_run_id, state, seconds=240):
-        wait_for(partial(self._is, flow_run_id, state), seconds)
+    def ends(self, flow_run_id, state):
+        wait_for(partial(self._is, flow_run_id, state))
 
     def _is(self, flow_run_id, state):
         return self.state(flow_run_id) == state

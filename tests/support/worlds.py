@@ -17,7 +17,7 @@ from stages.contract.job import Job
 from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 
-_LONGEST = 300  # seconds
+_LONGEST = 600  # seconds
 _CONTEXT = multiprocessing.get_context("forkserver")
 _IMPORTED = ("torch._dynamo", "torch.distributed.fsdp", "diffusers.models", "peft", "transformers", "stages.update")
 """Once, by a process of which the members are forked; it has computed nothing, so that this is safe."""

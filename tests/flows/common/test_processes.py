@@ -53,7 +53,7 @@ def test_a_process_ends_with_the_one_that_started_it():
     )
     left = int(done.stdout)
     try:
-        wait_for(lambda: not _runs(left), 30)
+        wait_for(lambda: not _runs(left))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(left, signal.SIGKILL)

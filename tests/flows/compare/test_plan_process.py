@@ -109,12 +109,12 @@ def ignores(process, number):
 
 def test_an_interrupt_is_for_the_parent_and_a_request_to_end_is_obeyed(start_process):
     process = start_process(os.getpid())
-    wait_for(lambda: process.poll() is not None or ignores(process, signal.SIGINT), 60)
+    wait_for(lambda: process.poll() is not None or ignores(process, signal.SIGINT))
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(b"")  # nothing more to do: it ends by itself, and not by the interrupt
     assert (process.returncode, out) == (0, b"")
     process = start_process(os.getpid())
-    wait_for(lambda: process.poll() is not None or ignores(process, signal.SIGINT), 60)
+    wait_for(lambda: process.poll() is not None or ignores(process, signal.SIGINT))
     process.terminate()
     process.wait()
     assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)

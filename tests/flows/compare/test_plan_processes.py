@@ -100,7 +100,7 @@ def test_a_process_that_does_not_end_is_killed(log, monkeypatch):
         with PlanProcesses(1) as processes:
             processes.run({"log": str(log)})
             stuck = threads.submit(processes.run, {"log": str(log), "sleep": 600})
-            wait_for(lambda: len(ids(log)) == 2, 60)
+            wait_for(lambda: len(ids(log)) == 2)
         with pytest.raises(RunFailedError, match="by signal 9"):
             stuck.result()
 

@@ -152,7 +152,7 @@ def test_under_prefect_a_stopped_run_is_a_failed_flow_run_and_an_event(g2rpo, pr
         asked = {"filter": {"event": {"name": ["g2rpo.guard.tripped"]}}}
         return requests.post(f"{prefect_api}/events/filter", json=asked, timeout=60).json()["events"]
 
-    wait_for(events, 60)
+    wait_for(events)
     (event,) = events()
     assert event["resource"]["prefect.resource.id"] == f"g2rpo.run.{run.key}"
     assert event["payload"]["guard"] == "time"

@@ -58,7 +58,7 @@ def test_a_reward_is_served_to_those_with_the_token_until_sigterm(capsys):
                 return False
 
         try:
-            wait_for(answers, 60)
+            wait_for(answers)
             if not ended.is_set():
                 said.append(httpx.get(url).status_code)
                 said.append(httpx.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).json())

@@ -134,7 +134,7 @@ def test_too_many_lost_runners_end_the_stage_and_say_why(monkeypatch, tmp_path, 
     store = tmp_path / "store"
     with pytest.raises(RunnersLostError, match=r"(?s)placement.max_restarts, got 1; the last: .*same command again"):
         trained(monkeypatch, store, *TWO, "placement.max_restarts=0", observers=[Killer(("update", 1))])
-    wait_for(lambda: not runner_processes(), 30)  # Ray ends them once it is told, a moment later
+    wait_for(lambda: not runner_processes())  # Ray ends them once it is told, a moment later
     close_runs(local, trained(monkeypatch, store, *TWO).path)
 
 
@@ -166,14 +166,14 @@ def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2
     process = subprocess.Popen(
         g2rpo.train_command(*words), cwd=ROOT, env=g2rpo.environment, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    wait_for(lambda: g2rpo.rounds() == 1, 180)
+    wait_for(lambda: g2rpo.rounds() == 1)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     entry = f"G2RPO_HOME={g2rpo.store}"
-    wait_for(lambda: not processes_with(entry), 150)  # Ray's agents look for their parent once in a while
+    wait_for(lambda: not processes_with(entry))  # Ray's agents look for their parent once in a while
     g2rpo.train(*words, PREFECT_API_URL=prefect_api)
     close_runs(local, g2rpo.run_folder())
-    wait_for(lambda: not processes_with(entry), 150)
+    wait_for(lambda: not processes_with(entry))
 
 
 @pytest.mark.slow
@@ -230,4 +230,4 @@ def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
 def test_a_guard_stops_a_run_whose_runners_compute_no_numbers(monkeypatch, tmp_path):
     with pytest.raises(GuardStopError, match="is stopped by the guard non_finite after round"):
         trained(monkeypatch, tmp_path / "store", *TWO, "update.learning_rate=1e20")
-    wait_for(lambda: not runner_processes(), 30)  # Ray ends them once it is told, a moment later
+    wait_for(lambda: not runner_processes())  # Ray ends them once it is told, a moment later

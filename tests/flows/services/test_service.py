@@ -85,7 +85,7 @@ def test_a_service_runs_as_long_as_its_own_process_is_there_and_not_a_later_one_
     assert service.running
     assert not replace(service, started_at=service.started_at - 100).running
     child.kill()
-    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, 30)
+    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
     assert not service.running  # ended, though nobody has asked how
     assert not service_of(GONE).running
 
@@ -149,7 +149,7 @@ def test_a_service_is_ended_with_all_that_it_has_started_also_what_does_not_list
     assert psutil.pid_exists(int(other))
     stop(service_of(child.pid))
     child.wait()
-    wait_for(lambda: not psutil.pid_exists(int(other)) or psutil.Process(int(other)).status() == "zombie", 30)
+    wait_for(lambda: not psutil.pid_exists(int(other)) or psutil.Process(int(other)).status() == "zombie")
 
 
 @pytest.mark.parametrize(("url", "of_store", "ended"), [("http://a", True, 1), ("", True, 0), ("http://a", False, 0)])

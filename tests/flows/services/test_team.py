@@ -31,7 +31,7 @@ def running(command, environment, health):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **quiet) as process:
         try:
-            wait_for(lambda: answers(health), 120)
+            wait_for(lambda: answers(health))
             yield
         finally:
             os.killpg(process.pid, 15)
@@ -143,7 +143,7 @@ def test_a_container_is_given_mlflows_password_and_the_deployment_does_not_have_
     environment = g2rpo.environment | servers
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
-        ["sh", "-ec", commands], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
+        ["sh", "-ec", commands], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -171,7 +171,7 @@ def test_a_worker_of_a_member_serves_the_teams_servers_and_down_leaves_them(g2rp
         asked = f"overrides={json.dumps(overrides_of())}"
         environment = g2rpo.environment | servers
         ran = subprocess.run(
-            [*command, asked], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
+            [*command, asked], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
     finally:

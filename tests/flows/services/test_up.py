@@ -210,7 +210,7 @@ def test_a_second_up_says_that_it_waits_and_goes_on_when_the_first_has_ended():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         waits = threading.Thread(target=second)
         waits.start()
-        wait_for(lambda: said, 60)
+        wait_for(lambda: said)
         assert said == ["another g2rpo up is running: this one waits for it"]
         assert not entered.is_set()
     waits.join()

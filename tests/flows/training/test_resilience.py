@@ -34,7 +34,7 @@ def disturbed(g2rpo, disturb, **environment):
     """Train, call `disturb` after two rounds, and return the exit status and what was said on standard error."""
     words = {"cwd": ROOT, "env": g2rpo.environment | environment, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(g2rpo.train_command(*LONGER), **words) as training:
-        wait_for(lambda: g2rpo.rounds() >= 2, 120)
+        wait_for(lambda: g2rpo.rounds() >= 2)
         disturb()
         _, told = training.communicate(timeout=170)
     return training.returncode, told
@@ -64,7 +64,7 @@ def mlflow_server(store, port):
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, *words], env=environment, **quiet) as process:
-        wait_for(lambda: answers(f"{url}/health"), 120)
+        wait_for(lambda: answers(f"{url}/health"))
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         yield tree
         send(tree, signal.SIGKILL)

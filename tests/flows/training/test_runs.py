@@ -58,7 +58,7 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
     command = g2rpo.train_command("run.rounds=40", "evaluate.every=99")
     words = {"cwd": ROOT, "env": g2rpo.environment, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **words) as training:
-        wait_for(lambda: g2rpo.rounds() >= 2, 120)
+        wait_for(lambda: g2rpo.rounds() >= 2)
         key = g2rpo.run_folder().name
         assert "stops at the end of its stage" in (asked := g2rpo("stop", "--run", key).stdout)
         assert f"process {training.pid} of {socket.gethostname()}" in asked
@@ -79,7 +79,7 @@ def test_a_run_that_is_stopped_at_once_is_cancelled_at_prefect(g2rpo, prefect_ap
     command = g2rpo.train_command("run.rounds=400", "evaluate.every=999")
     words = {"cwd": ROOT, "env": g2rpo.environment | {"PREFECT_API_URL": prefect_api}, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **words) as training:
-        wait_for(lambda: g2rpo.rounds() >= 1, 120)
+        wait_for(lambda: g2rpo.rounds() >= 1)
         run = Run(g2rpo.run_folder())
         (run.path / "lock").write_text(f"{training.pid}\nelsewhere\n")
         told = g2rpo("stop", "--run", run.key, "--now").stderr
@@ -130,13 +130,13 @@ def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  a shell's `&` ignores it
     )
     try:
-        wait_for(lambda: list(g2rpo.store.glob("runs/*/rounds/0000/update.json")), 300)
+        wait_for(lambda: list(g2rpo.store.glob("runs/*/rounds/0000/update.json")))
         if number == signal.SIGINT:
             os.killpg(demo.pid, number)  # as a terminal does
         else:
             os.kill(demo.pid, number)
         _, said = demo.communicate(timeout=120)
-        wait_for(lambda: not processes_with(f"G2RPO_HOME={g2rpo.store}"), 60)
+        wait_for(lambda: not processes_with(f"G2RPO_HOME={g2rpo.store}"))
     finally:
         demo.kill()
     if number == signal.SIGINT:

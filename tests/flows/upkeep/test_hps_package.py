@@ -130,7 +130,7 @@ def test_the_process_ends_when_its_parent_is_killed(files):
         child = int(parent.stdout.readline())
         os.kill(child, 0)
         parent.kill()
-    wait_for(lambda: not _runs(child), seconds=30)
+    wait_for(lambda: not _runs(child))
 
 
 def _runs(pid):
