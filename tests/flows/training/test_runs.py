@@ -83,7 +83,7 @@ def test_a_run_that_is_stopped_at_once_is_cancelled_at_prefect(g2rpo, prefect_ap
         run = Run(g2rpo.run_folder())
         (run.path / "lock").write_text(f"{training.pid}\nelsewhere\n")
         told = g2rpo("stop", "--run", run.key, "--now").stderr
-        assert f"got process {training.pid} of elsewhere. Give the command there" in told
+        assert f"got process {training.pid} of elsewhere. Run the command there" in told
         (run.path / "lock").write_text(f"{training.pid}\n{socket.gethostname()}\n")
         assert "stops at once" in g2rpo("stop", "--run", run.key, "--now").stdout
         _, told = training.communicate(timeout=60)
