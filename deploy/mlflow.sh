@@ -1,6 +1,6 @@
 #!/bin/sh
-# MLflow's server with names and passwords, for a team. It takes everything from the environment (docker-compose.yaml says
-# what), and starts without none of it.
+# MLflow's server with logins, for a team. It takes everything from the environment (docker-compose.yaml says what) and does
+# not start if anything is missing. Addresses with passwords stay in the environment: arguments are visible to other users.
 set -eu
 
 config=$(mktemp)
@@ -14,8 +14,9 @@ EOF
 export MLFLOW_AUTH_CONFIG_PATH="$config"
 : "${MLFLOW_AUTH_ADMIN_PASSWORD:?password of the administrator}" "${MLFLOW_FLASK_SERVER_SECRET_KEY:?a long random text}"
 
+export MLFLOW_BACKEND_STORE_URI="${MLFLOW_STORE:?database of the runs}"
+
 exec mlflow server --app-name basic-auth \
-    --backend-store-uri "${MLFLOW_STORE:?database of the runs}" \
     --artifacts-destination "${MLFLOW_ARTIFACTS:?where artifacts lie}" \
     --allowed-hosts "${MLFLOW_ALLOWED_HOSTS:?hosts by which it is called}" \
     --cors-allowed-origins "${MLFLOW_ALLOWED_ORIGINS:-}" \

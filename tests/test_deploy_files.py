@@ -17,9 +17,10 @@ from tiny import ROOT
 from stages.params.file import load_params
 
 COMPOSE = (ROOT / "docker-compose.yaml").read_text()
+SERVICES = yaml.safe_load(COMPOSE)["services"]
 POOL = json.loads((ROOT / "deploy/kubernetes-pool.json").read_text())
 DOCKER_POOL = json.loads((ROOT / "deploy/docker-pool.json").read_text())
-SECRET = re.compile(r"PASSWORD|SECRET|AUTH|ACCESS_KEY")
+SECRET = re.compile(r"PASSWORD|SECRET|AUTH")
 
 
 def variants():
@@ -47,17 +48,48 @@ def test_the_compose_file_is_one_by_the_specification(tmp_path):
     assert "depend_on" in checked(tmp_path / "wrong.yaml").stdout
 
 
-def test_no_password_has_a_default_and_each_is_asked_for():
-    for service, said in yaml.safe_load(COMPOSE)["services"].items():
-        for name, value in said.get("environment", {}).items():
+def test_no_password_has_a_default_and_each_is_required():
+    for service, settings in SERVICES.items():
+        for name, value in settings.get("environment", {}).items():
             if SECRET.search(name):
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?.*\}", value), (service, name, value)
             elif "://" in value and "@" in value:
-                assert re.search(r"://g2rpo:\$\{POSTGRES_PASSWORD:\?\}@", value), (service, name, value)
+                login = re.search(r"://(.*?)@", value)[1]
+                assert re.fullmatch(r"([a-z]+|\$\{[A-Z_]+:\?\}):\$\{[A-Z_]+:\?\}", login), (service, name, value)
+
+
+def test_administrators_passwords_reach_what_creates_users_alone():
+    administrators = {
+        "POSTGRES_PASSWORD": ["postgres"],
+        "MINIO_ROOT_PASSWORD": ["minio", "buckets"],
+        "MLFLOW_ADMIN_PASSWORD": ["mlflow", "users"],
+    }
+    for password, allowed in administrators.items():
+        assert [name for name, settings in SERVICES.items() if password in json.dumps(settings)] == allowed
+    script = (ROOT / "deploy/minio.sh").read_text()
+    for name, bucket in (("mlflow", "mlflow"), ("worker", "dvc"), ("dvc", "dvc")):
+        assert re.search(rf'^user {name} "\$\{{MINIO_{name.upper()}_PASSWORD:\?.*\}}" {bucket}$', script, re.MULTILINE)
+
+
+def test_a_container_has_no_rights_that_it_does_not_need():
+    for service, settings in SERVICES.items():
+        assert settings["cap_drop"] == ["ALL"], service
+        assert settings["security_opt"] == ["no-new-privileges:true"], service
+        assert settings["read_only"] is True, service
+        assert re.fullmatch(r"\d+[mg]|\$\{WORKER_MEMORY:-\d+g\}", settings["mem_limit"]), service
+    networks = yaml.safe_load(COMPOSE)["networks"]
+    assert networks == {"data": {"internal": True}}
+    reaching = [name for name, settings in SERVICES.items() if "data" in settings.get("networks", ())]
+    assert reaching == ["postgres", "prefect", "mlflow"]
+
+
+@pytest.mark.parametrize("script", ["deploy/minio.sh", "deploy/mlflow.sh"])
+def test_a_script_is_one_for_a_plain_shell(script):
+    subprocess.run(["sh", "-n", script], cwd=ROOT, check=True)
 
 
 def test_ports_are_open_to_this_machine_alone_and_images_are_pinned():
-    for service, said in yaml.safe_load(COMPOSE)["services"].items():
+    for service, said in SERVICES.items():
         assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in said.get("ports", ())), service
         name, _, tag = said["image"].rpartition(":")
         assert name, service
@@ -133,9 +165,30 @@ def test_a_job_for_kubernetes_is_one_by_the_api_with_the_deployments_variables()
     job = filled(POOL["job_configuration"]["job_manifest"], values)
     kubernetes_validate.validate(job, "1.33", strict=True)
     assert job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    restricted(job["spec"]["template"]["spec"])
+    assert job["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
     job["spec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(job, "1.33", strict=True)
+
+
+def restricted(pod):
+    """Check a pod against the level "restricted" of Kubernetes' Pod Security Standards."""
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        rights = container["securityContext"]
+        assert (rights["allowPrivilegeEscalation"], rights["capabilities"]) == (False, {"drop": ["ALL"]})
+
+
+def test_network_policies_are_some_by_the_api_and_close_the_metadata_service():
+    policies = list(yaml.safe_load_all((ROOT / "deploy/network-policy.yaml").read_text()))
+    for policy in policies:
+        kubernetes_validate.validate(policy, "1.33", strict=True)
+    assert {kind for policy in policies for kind in policy["spec"]["policyTypes"]} == {"Ingress", "Egress"}
+    (https,) = (to["ipBlock"] for to in policies[-1]["spec"]["egress"][-1]["to"])
+    assert "169.254.0.0/16" in https["except"]
 
 
 def filled(template, values):
@@ -158,6 +211,7 @@ def test_the_pods_of_the_ray_job_are_some_by_the_api_and_run_the_shipped_preset(
     for group in groups:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": group["template"]["spec"]}
         kubernetes_validate.validate(pod, "1.33", strict=True)
+        restricted(pod["spec"])
         pod["spec"]["containers"][0]["volumeMount"] = []
         with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):
             kubernetes_validate.validate(pod, "1.33", strict=True)

@@ -1,4 +1,4 @@
-"""Servers with logins, as docker-compose.yaml has them, here as processes: what a member of a team does with them."""
+"""Servers with logins on Postgres, as docker-compose.yaml has them, here as processes: what members of a team do."""
 
 import asyncio
 import json
@@ -8,8 +8,10 @@ import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
+from postgres import PASSWORDS, postgres
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.workers.base import BaseJobConfiguration
 from services import overrides_of
@@ -22,6 +24,7 @@ from flows.services.service import answers
 pytestmark = pytest.mark.slow
 
 LOGIN = ("lead", "a-long-password")
+WORKER = ("worker", "another-long-password")
 NAME = "gpu.example:5000"
 """By which a team calls MLflow."""
 
@@ -55,12 +58,25 @@ def script_environment(folder, port):
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory):
+def database():
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory, database):
     """Both servers; the variables that a member of the team sets."""
     folder, ports = tmp_path_factory.mktemp("team"), [free_port(), free_port()]
     prefect, mlflow = (f"http://127.0.0.1:{port}" for port in ports)
-    by_script = script_environment(folder, ports[1])
-    by_prefect = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_API_AUTH_STRING": ":".join(LOGIN)}
+    by_script = script_environment(folder, ports[1]) | {
+        "MLFLOW_STORE": database.address("mlflow", "mlflow"),
+        "MLFLOW_USERS": database.address("mlflow", "mlflow_users"),
+    }
+    by_prefect = {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": ":".join(LOGIN),
+        "PREFECT_API_DATABASE_CONNECTION_URL": database.address("prefect", "prefect", "postgresql+asyncpg"),
+    }
     start = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports[0])]
     with ExitStack() as both:
         both.enter_context(running(["deploy/mlflow.sh"], by_script, f"{mlflow}/health"))
@@ -72,6 +88,46 @@ def servers(tmp_path_factory):
             "MLFLOW_TRACKING_USERNAME": LOGIN[0],
             "MLFLOW_TRACKING_PASSWORD": LOGIN[1],
         }
+
+
+def test_each_role_of_postgres_reaches_its_own_databases_alone(database, servers):
+    tables = "SELECT count(*) FROM information_schema.tables WHERE table_name IN ('flow_run', 'runs', 'users')"
+    own = [("prefect", "prefect"), ("mlflow", "mlflow"), ("mlflow", "mlflow_users")]
+    for role, name in own:
+        assert database.psql(role, name, "--tuples-only", f"--command={tables}").stdout.strip() == "1", name
+    for role, name in [("prefect", "mlflow"), ("prefect", "mlflow_users"), ("mlflow", "prefect"), *no_ones(own)]:
+        refused = database.psql(role, name, "--command=SELECT 1")
+        assert "permission denied for database" in refused.stderr, (role, name)
+    roles = "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreaterole OR rolcreatedb"
+    assert database.psql("postgres", "postgres", "--tuples-only", f"--command={roles}").stdout.split() == ["postgres"]
+
+
+def no_ones(own):
+    return [(role, name) for role in dict(own) for name in ("postgres", "template1")]
+
+
+def test_no_process_of_a_server_shows_a_password(servers):
+    arguments = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    secrets = [*PASSWORDS.values(), LOGIN[1], "0123456789abcdef"]
+    assert [line for line in arguments if any(secret in line for secret in secrets)] == []
+
+
+def test_the_workers_user_of_mlflow_logs_runs_and_manages_no_users(servers):
+    address = {"MLFLOW_TRACKING_URI": servers["MLFLOW_TRACKING_URI"]}
+    login = {name: servers[name] for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")}
+    for password in ("a-former-password", WORKER[1]):  # again, with another password
+        user = {"MLFLOW_USER": WORKER[0], "MLFLOW_USER_PASSWORD": password}
+        command, environment = [sys.executable, "deploy/mlflow_user.py"], os.environ | address | login | user
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    api = f"{servers['MLFLOW_TRACKING_URI']}/api/2.0/mlflow"
+
+    def status(path, login, **asked):
+        return requests.post(f"{api}/{path}", json=asked, auth=login, timeout=60).status_code
+
+    assert status("runs/create", (WORKER[0], "a-former-password"), experiment_id="0") == 401
+    assert status("runs/create", WORKER, experiment_id="0") == 200
+    assert status("users/create", WORKER, username="friend", password="a-long-password") == 403
 
 
 def test_nothing_is_told_without_a_login_or_to_another_host(servers):
