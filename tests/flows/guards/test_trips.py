@@ -158,32 +158,22 @@ def test_under_prefect_a_stopped_run_is_a_failed_flow_run_and_an_event(g2rpo, pr
     assert event["payload"]["guard"] == "time"
 
 
-OVER_OPTIMISING = ("resources.threads=1", "run.seed=701", "evaluate.every=5", "evaluate.num_prompts=64")
-
-
 def shipped(*overrides):
     return CliRunner().invoke(app, ["train", *[word for override in overrides for word in ("--set", override)]])
 
 
 @pytest.mark.slow
-def test_a_run_that_over_optimises_is_stopped_with_its_best_round_exported(store):
-    done = shipped(*OVER_OPTIMISING, "update.learning_rate=6e-4", "run.rounds=40")
-    told = str(done.exception)
-    assert "is stopped by the guard reward_hacking after round" in told
-    assert "the policy exploits the reward" in told
+@pytest.mark.parametrize("seed", [1, 701, 705])
+def test_at_twice_the_shipped_rate_the_best_round_is_exported_and_at_the_shipped_one_nothing_trips(store, seed):
+    caught = shipped(f"run.seed={seed}", "update.learning_rate=3e-4")
+    assert "is stopped by the guard reward_hacking after round" in str(caught.exception)
+    assert "the policy exploits the reward" in str(caught.exception)
     (run,) = stored_runs()
     best = best_round(run, run.params())
     assert 0 < best < run.num_finished
     assert (store / "exports" / f"{run.key[:8]}-r{best:04d}" / "transformer").is_dir()
     metrics = [json.loads(path.read_text()) for path in sorted((run.path / "metrics").iterdir())]
     assert metrics[-1]["reward/judge_a/mean"] > metrics[0]["reward/judge_a/mean"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 701, 705])
-def test_at_twice_the_shipped_rate_it_is_caught_and_at_the_shipped_one_left_alone(store, seed):
-    caught = shipped(f"run.seed={seed}", "update.learning_rate=3e-4")
-    assert "is stopped by the guard reward_hacking" in str(caught.exception)
     good = shipped(f"run.seed={seed}")
     assert good.exit_code == 0
     assert "warning: guard" not in good.output
