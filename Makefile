@@ -35,7 +35,7 @@ test-slow-runs: .venv/dev-installed ## kills, damage, guards, plans, the command
 test-slow-servers: .venv/dev-installed ## services, pages in a browser, the demo, Ray
 	$(BIN)/python -m pytest $(FOUR) -m slow $(SERVERS)
 
-test-slow-rest: .venv/dev-installed ## DVC, comparisons, the tutorial, benchmarks, and all else
+test-slow-rest: .venv/dev-installed ## DVC, comparisons, the tutorial, benchmarks, hostile inputs, and all else
 	$(BIN)/python -m pytest $(FOUR) -m slow $(addprefix --ignore=,$(RUNS) $(SERVERS))
 
 mutation: .venv/dev-installed ## break 60 functions one at a time; the test file of the module has to turn red
@@ -64,6 +64,7 @@ bench: .venv/dev-installed ## the benchmarks; each prints a JSON object as its l
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/runners.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/reward_server.py
 	$(BIN)/python benchmarks/policy.py --policy flux1 --size tiny --random --seconds 8 --micro-batch 32,96,288
 
 .venv/bin/python:

@@ -174,8 +174,8 @@ def compare(folder: Path) -> dict[str, object]:
     from flows.prefect_flows.own_server import prefect_server
 
     os.environ.update(quiet_environment(folder / "prefect"))
-    with prefect_server(folder / "prefect") as url:
-        os.environ["PREFECT_API_URL"] = url
+    with prefect_server(folder / "prefect") as server:
+        os.environ |= server
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from flows.cli.options import checked
+from flows.common.plots import save
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from g2rpo.rewards.pictures import to_uint8
@@ -45,7 +46,7 @@ def tree(path: Path) -> None:
     )
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.legend(fontsize=9, loc="lower left", frameon=False)
-    figure.savefig(path, dpi=120)
+    save(figure, path, dpi=120)
 
 
 def granularities(path: Path) -> None:
@@ -74,7 +75,7 @@ def granularities(path: Path) -> None:
             axis.set(xticks=[], yticks=[])
             axis.set_ylabel(f"λ = {stride}" if branch == 0 else "", fontsize=10)
     figure.suptitle(f"“{prompt['text']}”: six branches of a group, three granularities", fontsize=10)
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 if __name__ == "__main__":

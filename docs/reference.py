@@ -14,12 +14,12 @@ from typing import Any, get_args
 import click
 import mkdocs_gen_files
 import typer
-import yaml
 from pydantic import BaseModel
 
 from flows.cli.app import app
 from stages.disk import tables
 from stages.params.record import Params
+from stages.params.yaml import dumped_line, read_mapping
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,7 +59,7 @@ def records_of(annotation: Any) -> list[type[BaseModel]]:
 
 def parameters() -> str:
     """Return the page of every parameter, with what params.yaml has for it."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values = read_mapping(ROOT / "params.yaml", "The shipped file", "the file")
     lines = ["# Parameters", ""]
     lines += ["Every key of `params.yaml`, and those of other methods and families. `--set section.key=value`"]
     lines += ["overrides one; what is unknown, of the wrong type or out of range starts nothing.", ""]
@@ -88,7 +88,7 @@ def rows_of(record: type[BaseModel], values: Any, before: str) -> Iterator[str]:
 
 def yaml_of(value: Any) -> str:
     """Return a value as it stands in YAML, on one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).split("\n...")[0].strip()
+    return dumped_line(value)
 
 
 def commands() -> str:

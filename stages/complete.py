@@ -8,7 +8,8 @@ from g2rpo.diversity import group_diversity
 from g2rpo.sampler import complete
 from g2rpo.velocity import VelocityField
 from stages.contract.job import Job
-from stages.disk.tables import COMPLETIONS, DIVERSITY, arrow, check_parents, tensor, write_shard
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import COMPLETIONS, DIVERSITY, arrow, tensor, write_shard
 from stages.engine.loaded_models import LoadedModels
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from g2rpo.advantages import IntegrationRule, Key, integrate, spread_floors, summands
 from stages.contract.job import Job
-from stages.disk.tables import ADVANTAGES, arrow, check_parents, read_table, write_shard
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import ADVANTAGES, arrow, read_table, write_shard
 from stages.engine.loaded_models import LoadedModels
 from stages.engine.rules import integration_rule
 

@@ -18,7 +18,8 @@ from g2rpo.types import Latents
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import Window
 from stages.contract.job import Job
-from stages.disk.tables import ANCHORS, SHARED, TRANSITIONS, arrow, check_parents, write_shard
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import ANCHORS, SHARED, TRANSITIONS, arrow, write_shard
 from stages.engine.loaded_models import LoadedModels
 
 

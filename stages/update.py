@@ -14,17 +14,9 @@ from g2rpo.optimise import Sites, old_log_probs, optimise
 from g2rpo.velocity import VelocityField
 from g2rpo.windows import trained_steps
 from stages.contract.job import Job
+from stages.disk.foreign_keys import check_foreign_key, check_parents
 from stages.disk.policy_files import write_policy
-from stages.disk.tables import (
-    OLD_LOG_PROBS,
-    UPDATES,
-    arrow,
-    check_foreign_key,
-    check_parents,
-    read_table,
-    tensor,
-    write_shard,
-)
+from stages.disk.tables import OLD_LOG_PROBS, UPDATES, arrow, read_table, tensor, write_shard
 from stages.engine.loaded_models import LoadedModels
 from stages.engine.rules import learning_rate, optimizer_settings, update_rule
 from stages.params.update import UpdateParams

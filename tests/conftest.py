@@ -1,6 +1,7 @@
 """Annotated shapes are executed: every call into g2rpo during the tests is checked by jaxtyping and beartype."""
 
 import os
+import secrets
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -9,6 +10,7 @@ install_import_hook("g2rpo", "beartype.beartype")
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+os.environ.setdefault("HOSTILE_SEED", str(secrets.randbelow(2**32)))  # here, so that all processes have the same
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
@@ -36,3 +38,11 @@ def pytest_collection_modifyitems(items):
 def _place(item):
     path = item.path.relative_to(TESTS).as_posix()
     return next((place for place, longest in enumerate(LONGEST_FIRST) if path.startswith(longest)), len(LONGEST_FIRST))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the long campaigns of tests/hostile tried."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    for line in sorted({value for name, value in properties if name == "hostile" and "seed None" not in value}):
+        terminalreporter.write_line(f"hostile inputs: {line}")

@@ -11,13 +11,16 @@ import typer
 from flows.cli.compare import comparing
 from flows.cli.doctor import doctoring
 from flows.cli.models import models
-from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, params_for
+from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, params_for, stored_params
 from flows.cli.plan import planning
 from flows.cli.runs import runs
 from flows.cli.services import services
 from flows.cli.signal import signals
-from flows.cli.stopping import stoppable
+from flows.cli.stopping import STOPPING, stoppable
 from flows.common.endings import GUARDED, GuardStopError, RunnersLostError, end_without_server
+from flows.common.environment import settle_environment
+from flows.common.escape import say
+from flows.common.unforeseen import log_unforeseen, on_terminal
 from stages.disk.files import StoreWriteError
 
 app = typer.Typer(
@@ -55,22 +58,20 @@ def train(
 
     With a configured Prefect API each stage call is a task; without one the same loop calls the stages directly.
     """
-    file, changes = params or Path("params.yaml"), overrides or []
     named = None
     if run is not None:
         from flows.upkeep.store_commands import find_whole
 
         named = find_whole(run)
-        if params is None:
-            file, changes = named.path / "params.yaml", [f"prompts.path={named.prompts}", *changes]
-    parsed = checked(file, changes)
+    own = named and params is None
+    parsed = stored_params(named, overrides) if own else checked(params or Path("params.yaml"), overrides)
     from flows.prefect_flows.start import start
 
     with stoppable():
         started = start(parsed, named=named, final=final, out=export)
     key = started.run_key
-    print(f"run {key} is done: {started.folder}")
-    print(f"next: g2rpo report --run {key[:8]}, or g2rpo export --run {key[:8]} --to FOLDER")
+    say(f"run {key} is done: {started.folder}")
+    say(f"next: g2rpo report --run {key[:8]}, or g2rpo export --run {key[:8]} --to FOLDER")
 
 
 @app.command()
@@ -84,7 +85,7 @@ def evaluate(
     parsed = params_for(run, params, overrides)
     from flows.training.evaluation import evaluate_run
 
-    print(evaluate_run(run, parsed, out))
+    say(evaluate_run(run, parsed, out))
 
 
 @app.command()
@@ -101,7 +102,7 @@ def report(
     parsed = params_for(run, params, overrides)
     from flows.training.evaluation import report_run
 
-    print(report_run(run, parsed, evaluation, out))
+    say(report_run(run, parsed, evaluation, out))
 
 
 @app.command()
@@ -120,7 +121,7 @@ def stage(
     if shards is not None and not all(shard.strip().isdigit() for shard in shards.split(",")):
         raise ValueError(f"Shards are numbers separated by commas, got {shards!r}. Example: --shards 0,2.")
     numbers = None if shards is None else [int(shard) for shard in shards.split(",")]
-    print(run_alone(name, run, number, shards=numbers, force=force))
+    say(run_alone(name, run, number, shards=numbers, force=force))
 
 
 @app.command("one-round")
@@ -137,7 +138,7 @@ def one_round(
     parsed = checked(params, overrides)
     from flows.training.one_round import run_in_folder
 
-    print(run_in_folder(name, folder, number, policy, parsed))
+    say(run_in_folder(name, folder, number, policy, parsed))
 
 
 @app.command()
@@ -150,7 +151,7 @@ def trace(
     from stages.readings.trace import trace_prompt
     from stages.store.run import find_run
 
-    print(trace_prompt(find_run(run), number, prompt_id))
+    say(trace_prompt(find_run(run), number, prompt_id))
 
 
 @app.command()
@@ -172,7 +173,7 @@ def verify(run: RunKey) -> None:
     """Check every file of a run against its manifests, and the manifests against each other."""
     from flows.upkeep.store_commands import verified
 
-    print(verified(run))
+    say(verified(run))
 
 
 @app.command()
@@ -180,7 +181,7 @@ def repair(run: RunKey) -> None:
     """Compute every damaged file of a run again, also in rounds that further training does not need."""
     from flows.training.repair_run import repaired
 
-    print(repaired(run))
+    say(repaired(run))
 
 
 @app.command()
@@ -191,7 +192,7 @@ def prune(
     """Delete latents and policies of earlier rounds; scores, advantages and metrics stay."""
     from flows.upkeep.store_commands import pruned
 
-    print(pruned(run, rounds))
+    say(pruned(run, rounds))
 
 
 @app.command()
@@ -202,7 +203,7 @@ def sync(
     from flows.tracking.backfill import synced
 
     for line in synced(run):
-        print(line)
+        say(line)
 
 
 @app.command()
@@ -210,7 +211,7 @@ def adopt(folder: Annotated[Path, typer.Argument(help="A run outside the store."
     """Add a run outside the store, e.g. from `dvc pull`, to the store, so that you can continue it."""
     from flows.upkeep.store_commands import adopted
 
-    print(adopted(folder))
+    say(adopted(folder, say))
 
 
 @setup.callback()
@@ -225,7 +226,7 @@ def setup_hps_folder(
     """Install the package hpsv2 into a separate folder, from which it scores in a separate process."""
     from flows.upkeep.setup_hps import setup_hps
 
-    print(setup_hps(folder))
+    say(setup_hps(folder))
 
 
 @shapes.command()
@@ -242,12 +243,14 @@ def build(
 def main() -> None:
     """Run the command line; an invalid input prints what is required, what was given and what to do.
 
-    SIGTERM and SIGHUP end it as an exit does, so that its servers and processes end with it. When a guard has stopped
-    the run, the exit status is 3. G2RPO_TRACEBACK=1 in the environment shows the traceback of an error.
+    SIGTERM and SIGHUP end it as an exit does, so that its servers and processes end with it. The exit status is 2 for
+    an invalid input, 3 when a guard has stopped the run, and 1 for an error that nobody foresaw, whose traceback goes
+    to a log. G2RPO_TRACEBACK=1 in the environment shows the traceback of any error.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import warns that torchvision is missing
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "1")  # a run does not wait for a server that is gone
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    settle_environment()
+    for number in STOPPING:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         _run()
@@ -260,10 +263,15 @@ def _run() -> None:
     try:
         app()
     except GuardStopError as stop:
-        print(stop, file=sys.stderr)
+        say(stop, file=sys.stderr)
         sys.exit(GUARDED)
     except (ValueError, FloatingPointError, StoreWriteError, RunnersLostError) as error:
         if os.environ.get("G2RPO_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {on_terminal(str(error))}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if os.environ.get("G2RPO_TRACEBACK"):
+            raise
+        say(f"error: {log_unforeseen(error)}", file=sys.stderr)
+        sys.exit(1)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.stopping import stoppable
+from flows.common.escape import say
 
 comparing = typer.Typer()
 
@@ -24,4 +25,4 @@ def compare(
     from flows.compare.run import compare
 
     with stoppable():
-        print(compare(plan, out))
+        say(compare(plan, out))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import Overrides, ParamsFile
+from flows.common.escape import say
 
 if TYPE_CHECKING:
     from flows.doctor.check import Check
@@ -25,12 +26,12 @@ def doctor(
     """Check packages, parameters, machine, store and servers, and suggest remedies; exit with 1 if there is a fault."""
     checks = _run_checks(params, overrides or [])
     if as_json:
-        print(json.dumps([asdict(check) for check in checks], indent=1))
+        say(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         for check in checks:
-            print(f"{check.state:<5} {check.name}: {check.message}")
+            say(f"{check.state:<5} {check.name}: {check.message}")
             if check.remedy and check.state != "ok":
-                print(f"      {check.remedy}")
+                say(f"      {check.remedy}")
     if any(check.state == "fault" for check in checks):
         raise typer.Exit(1)
 
@@ -49,12 +50,14 @@ def _run_checks(file: Path, overrides: list[str]) -> list["Check"]:
         message = str(error).replace("\n", " ")
         return [*checks, Check("parameters", "fault", message, "Correct them; the other checks need them.")]
     checks.append(Check("parameters", "ok", f"{file} is valid"))
-    from flows.doctor import cluster, machine, project, servers, store
+    from flows.doctor import cluster, environment, machine, project, servers, store
 
     others = {
+        "environment": environment.environment,
         "device": partial(machine.device, parsed),
         "disk": partial(machine.disk, parsed),
         "cluster": partial(cluster.cluster, parsed),
+        "locks": store.locks,
         "runs": store.runs,
         "services": store.services,
         "prefect": servers.prefect,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.options import Overrides, ParamsFile, RunKey, checked
+from flows.common.escape import say
 
 models = typer.Typer()
 
@@ -15,7 +16,7 @@ def print_params(params: ParamsFile = Path("params.yaml"), overrides: Overrides 
     """Print all parameters of a preset, as a complete params.yaml, which DVC needs."""
     from stages.params.file import written
 
-    print(written(checked(params, overrides)), end="")
+    say(written(checked(params, overrides)), end="")
 
 
 @models.command()
@@ -29,7 +30,7 @@ def prompts(
     from stages.texts.lists import write_prompt_lists
 
     for split, length in write_prompt_lists(parsed, out).items():
-        print(f"{out / split}: {length} texts")
+        say(f"{out / split}: {length} texts")
 
 
 @models.command("import-prompts")
@@ -47,10 +48,10 @@ def import_prompts_command(
 
     imported = import_prompts(source, out, field=field, tuning=tuning, test=test, metadata=metadata)
     for each in imported:
-        print(each)
+        say(each)
     missing = [split for split in ("tuning", "test") if split not in {each.split for each in imported}]
     if missing:
-        print(f"no list {' and no list '.join(missing)}: a run is evaluated on them; --tuning N --test N create them")
+        say(f"no list {' and no list '.join(missing)}: a run is evaluated on them; --tuning N --test N create them")
 
 
 @models.command("random-model")
@@ -63,7 +64,7 @@ def random_model(
     """Write a small model with random weights in the real file format, to try everything without a model hub."""
     from g2rpo.random_models import write_random_model
 
-    print(f"{out}: {family}, {write_random_model(family, out, size=size, seed=seed) / 1e6:.1f} MB")
+    say(f"{out}: {family}, {write_random_model(family, out, size=size, seed=seed) / 1e6:.1f} MB")
 
 
 @models.command()
@@ -91,7 +92,7 @@ def export(
     from flows.export.registry import Registration
 
     registration = Registration(name, alias) if name else None
-    print(export_run(run, to, form, number=round_choice(number), registration=registration))
+    say(export_run(run, to, form, number=round_choice(number), registration=registration))
 
 
 @models.command("serve-reward")

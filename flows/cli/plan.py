@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import Overrides, ParamsFile, checked
+from flows.common.escape import say
 
 if TYPE_CHECKING:
     from flows.training.forecast import Forecast
@@ -28,7 +29,7 @@ def plan(
     from flows.training.forecast import forecast_run
 
     forecast = forecast_run(parsed, measure=measure)
-    print(json.dumps(forecast.values(price), indent=1) if as_json else _text(forecast, price))
+    say(json.dumps(forecast.values(price), indent=1) if as_json else _text(forecast, price))
 
 
 def _text(forecast: "Forecast", price: float | None) -> str:

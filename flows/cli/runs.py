@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.options import RunKey
+from flows.common.escape import cell, say
 
 runs = typer.Typer()
 
@@ -20,11 +21,11 @@ def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print as JSO
 
     rows = listed()
     if as_json:
-        print(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
     elif rows:
         _print_table(rows)
     else:
-        print(f"no runs in {store_root()}; `g2rpo train` starts one")
+        say(f"no runs in {store_root()}; `g2rpo train` starts one")
 
 
 @runs.command()
@@ -35,7 +36,7 @@ def stop(
     """Stop a run in another process; the command that started it continues it later."""
     from flows.training.stop_request import ask_to_stop
 
-    print(ask_to_stop(run, now=now))
+    say(ask_to_stop(run, now=now))
 
 
 @runs.command()
@@ -57,7 +58,7 @@ def logs(
     path = log_path(named.key) if named else folder() / f"{service}.log"
     try:
         for line in lines_of(path, lines, follow=(lambda: not named or bool(held_by(named.path))) if follow else None):
-            print(line, flush=follow)
+            say(line, flush=follow)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -71,7 +72,7 @@ def diff(
     """Compare two runs: parameters that differ, curves, final figures; print them and write a page."""
     from flows.report.diff import compared
 
-    print(compared((one, other), out))
+    say(compared((one, other), out))
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -83,10 +84,10 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(column, no_wrap=column in ("run", "rounds", "began"))
     for row in rows:
         if "rounds" not in row:
-            table.add_row(row["key"], "", "", "", row["state"])
+            table.add_row(*map(cell, (row["key"], "", "", "", row["state"])))
             continue
         best = "" if row["best"] is None else f"{row['choose_by']} {row['best']:.3f} after {row['best_round']}"
-        table.add_row(
+        values = (
             row["key"] + (f" (of {row['parent'][:8]})" if row["parent"] else ""),
             f"{row['method']} {row['family']}",
             str(row["seed"]),
@@ -97,4 +98,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             f"{row['bytes'] / 1e6:.0f} MB",
             f"{datetime.fromtimestamp(row['created_at']).astimezone():%Y-%m-%d %H:%M}",
         )
+        table.add_row(*map(cell, values))
     Console(width=max(120, Console().width)).print(table)

@@ -1,6 +1,7 @@
 """Commands for the servers of this machine: up, status, down."""
 
 import json
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,8 @@ from typing import Annotated
 import typer
 
 from flows.cli.options import Overrides, ParamsFile, checked
+from flows.cli.stopping import stoppable
+from flows.common.escape import say
 
 services = typer.Typer()
 
@@ -33,18 +36,23 @@ def up(
     already stay as they are without --deploy. All keep running when the terminal closes, until `g2rpo down`.
     """
     parsed = checked(params, overrides)
+    from flows.common.login import login_file
     from flows.services.service import folder
     from flows.services.up import stay, up
+    from stages.params.addresses import without_login
 
-    started = up(parsed, Path.cwd(), lambda line: print(line, file=sys.stderr, flush=True), anew=deploy)
-    print(f"Prefect  {started.prefect_api.removesuffix('/api')}")
-    print(f"MLflow   {started.mlflow}")
-    print(f"logs     {folder()}")
-    print('\nTo use the commands of Prefect and MLflow in this terminal:  eval "$(g2rpo status --env)"')
-    print("To train in the worker:  prefect deployment run train/demo")
+    started = up(parsed, Path.cwd(), lambda line: say(line, file=sys.stderr, flush=True), anew=deploy)
+    say(f"Prefect  {without_login(started.prefect_api.removesuffix('/api'))}")
+    say(f"MLflow   {without_login(started.mlflow)}")
+    if started.login:
+        say(f"login    {login_file()}: Prefect's page asks once for its line, MLflow's for its name and password")
+    say(f"logs     {folder()}")
+    say('\nTo use the commands of Prefect and MLflow in this terminal:  eval "$(g2rpo status --env)"')
+    say("To train in the worker:  prefect deployment run train/demo")
     if foreground:
-        stay()
-    print("To stop all services:  g2rpo down")
+        with stoppable():
+            stay()
+    say("To stop all services:  g2rpo down")
 
 
 @services.command()
@@ -52,33 +60,37 @@ def status(
     params: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
     *,
-    env: Annotated[bool, typer.Option("--env", help="Print the addresses as export lines for a shell.")] = False,
+    env: Annotated[bool, typer.Option("--env", help="Print addresses and login as export lines for a shell.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print which services run, where, and since when; exit with 1 if one that `g2rpo up` started has ended."""
     parsed = checked(params, overrides)
+    from flows.common.environment import proxies
     from flows.services.service import stored
     from flows.services.up import NAMES, addresses
+    from stages.params.addresses import without_login
 
     if env:
         running = addresses(parsed)
         if running is None:
             raise ValueError("Prefect and MLflow must be running, got neither or one. Run `g2rpo up` first.")
-        for name, value in running.environment.items():
-            print(f"export {name}={shlex.quote(value)}")
+        direct = {name: os.environ[name] for name in ("no_proxy", "NO_PROXY") if proxies() and name in os.environ}
+        for name, value in (running.variables | direct).items():
+            say(f"export {name}={shlex.quote(value)}")
         return
     started = {name: stored(name) for name in NAMES}
     if as_json:
-        print(json.dumps([asdict(s) | {"running": s.running} for s in started.values() if s], indent=1))
+        rows = [asdict(s) | {"running": s.running} for s in started.values() if s]
+        say(without_login(json.dumps(rows, indent=1)))
     else:
         for name, service in started.items():
             if service is None:
-                print(f"{name:<8} was not started by g2rpo up")
+                say(f"{name:<8} was not started by g2rpo up")
             elif service.running:
                 minutes = (time.time() - service.started_at) / 60
-                print(f"{name:<8} has run for {minutes:.0f} minutes, process {service.pid}  {service.url}")
+                say(f"{name:<8} has run for {minutes:.0f} minutes, process {service.pid}  {service.url}")
             else:
-                print(f"{name:<8} has ended; see {service.log}; `g2rpo up` starts it again")
+                say(f"{name:<8} has ended; see {service.log}; `g2rpo up` starts it again")
     if any(service and not service.running for service in started.values()):
         raise typer.Exit(1)
 
@@ -89,4 +101,4 @@ def down() -> None:
     from flows.services.up import down
 
     stopped = down()
-    print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+    say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.common.escape import say
+
 signals = typer.Typer()
 
 
@@ -22,4 +24,4 @@ def signal(
     """
     from flows.report.spread import signal_of_runs
 
-    print(signal_of_runs(run, out, phases=phases))
+    say(signal_of_runs(run, out, phases=phases))

@@ -5,7 +5,9 @@ import sys
 from contextlib import suppress
 from http import HTTPStatus
 
-from flows.common.servers import reply
+from flows.common.escape import say
+from flows.common.servers import ask
+from stages.params.addresses import without_login
 
 GUARDED = 3
 """Exit status of a command if a guard has ended its run."""
@@ -38,11 +40,12 @@ def end_without_server(status: int | str | None) -> None:
     Otherwise Prefect would try for minutes, at the end of the process, to send its queued events. The results of a
     run are on disk.
     """
-    gone = [api for api in _SERVERS if reply(f"{api}/health") != HTTPStatus.OK]
+    gone = [api for api in _SERVERS if ask(f"{api}/health").status != HTTPStatus.OK]
     if not gone:
         return
     with suppress(OSError):
-        warning = f"warning: the Prefect server at {gone[0]} is gone; its page does not show how this ended"
-        print(warning, file=sys.stderr, flush=True)
+        shown = without_login(gone[0])
+        warning = f"warning: the Prefect server at {shown} is gone; its page does not show how this ended"
+        say(warning, file=sys.stderr, flush=True)
         sys.stdout.flush()
     os._exit(status if isinstance(status, int) else 0 if status is None else 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from flows.common.escape import for_spreadsheets
 from stages.disk.files import atomic
 
 Row = dict[str, Any]
@@ -35,7 +36,8 @@ def column(rows: Iterable[Row], name: str) -> list[Any]:
     return [row[name] for row in rows]
 
 
-def write_csv(path: Path, rows: Rows) -> None:
-    """Write rows as a CSV file, atomically; nan becomes an empty field."""
+def write_csv(path: Path, rows: Rows | pd.DataFrame) -> None:
+    """Write rows as a CSV file, atomically; nan becomes an empty field, and no text is a formula."""
+    table = pd.DataFrame(rows).map(for_spreadsheets).rename(columns=for_spreadsheets)
     with atomic(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False)

@@ -1,6 +1,5 @@
 """The runs of a plan: methods x variants x grid x seeds, each with its parameters, checked before any run starts."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.compare.plan import ComparisonPlan, Method, Values, point_values, slug
-from stages.params.file import load_params
+from stages.params.file import load_params, override
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
 from stages.readings.budget import rounds_within
@@ -107,7 +106,7 @@ def final_params(params: Params, split: str) -> Params:
 
 
 def _cell(plan: ComparisonPlan, folder: Path, values: Values, key: tuple[str, str, dict[str, Any], int]) -> Cell:
-    overrides = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    overrides = [override(name, value) for name, value in values.items()]
     cell_name = ", ".join([part for part in key[:2] if part] + point_values(key[2]))
     try:
         params = load_params(folder / plan.params, overrides)

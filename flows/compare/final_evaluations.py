@@ -12,9 +12,9 @@ from flows.runners.choice import at_work
 from flows.tracking.observer import MlflowObserver
 from flows.training.session import Session
 from stages.contract.declared_stages import EVALUATE
-from stages.disk.files import atomic_folder, link_or_copy, make_folder, writing
+from stages.disk.files import atomic_folder, link_or_copy, make_folder
 from stages.engine.execute import execute, is_done, run_stage
-from stages.store.lock import locked
+from stages.store.lock import flock, locked, open_lock
 from stages.store.run import Run
 
 
@@ -33,7 +33,7 @@ def take_base(session: Session, others: Iterable[Path]) -> None:
         made = source.evaluation_folder(0, params.evaluate.split)
         if is_evaluated(made) and is_done(source, EVALUATE, 0, params):
             with locked(run.path), atomic_folder(target) as temporary:
-                for path in (path for path in made.rglob("*") if path.is_file()):
+                for path in (path for path in made.rglob("*") if path.is_file() and not path.is_symlink()):
                     link_or_copy(path, temporary / path.relative_to(made))
             return
 
@@ -66,8 +66,6 @@ def evaluate_base(session: Session, split: str) -> None:
 def _exclusive(lock: Path) -> Generator[None]:
     """Wait until no other process holds the lock, and hold it in the block."""
     make_folder(lock.parent)
-    with writing(lock):
-        handle = lock.open("a")
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with open_lock(lock) as handle:
+        flock(handle, fcntl.LOCK_EX)
         yield

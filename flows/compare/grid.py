@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from matplotlib.axes import Axes
 
 from flows.common.rows import Rows, column, pick
 from flows.compare.plan import ComparisonPlan
 from flows.compare.style import Look, error_of, figure_of, fit, key_below, panels, save
 from flows.compare.tables import point_text
+from stages.params.yaml import dumped
 
 
 def grid_plot(tuning: Rows, best: Rows, plan: ComparisonPlan, folder: Path) -> str:
@@ -60,4 +60,4 @@ def best_yaml(best: Rows, plan: ComparisonPlan) -> str:
         best_values = {"set": {key: known[key][row[key]] for key in plan.grid}}
         at = tree.setdefault(row["variant"], {}) if row["variant"] else tree
         at.setdefault("methods", {})[row["method"]] = best_values
-    return f"# Best by {plan.metric} on the {best[0]['split']} captions.\n" + yaml.safe_dump(tree, sort_keys=False)
+    return f"# Best by {plan.metric} on the {best[0]['split']} captions.\n" + dumped(tree)

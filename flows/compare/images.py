@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
 
 from matplotlib.axes import Axes
 
+from flows.common.plots import wrapped
 from flows.compare.plan import BASE
 from flows.compare.stored import Measured
 from flows.compare.style import figure_of, panels, save
@@ -43,13 +43,13 @@ def images_plot(runs: Sequence[Measured], folder: Path, name: str) -> str | None
     for row, line in zip(shown, grid, strict=True):
         _row(line, texts[row], row, columns)
     for axis, title in zip(grid[0][1:], columns, strict=True):
-        axis.set_title(fill(title, round(14 * size)), fontsize=8)
+        axis.set_title(wrapped(title, round(14 * size)), fontsize=8)
     return save(figure, folder, name)
 
 
 def _row(line: Sequence[Axes], text: str, row: str, columns: Mapping[str, Kept]) -> None:
     for axis in line:
         axis.axis("off")
-    line[0].text(1, 0.5, fill(text, 24), ha="right", va="center", fontsize=8)
+    line[0].text(1, 0.5, wrapped(text, 24), ha="right", va="center", fontsize=8)
     for axis, kept in zip(line[1:], columns.values(), strict=True):
         axis.imshow(kept.pictures[kept.ids.index(row)], interpolation="nearest", clip_on=False)

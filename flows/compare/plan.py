@@ -1,5 +1,6 @@
 """The plan of a comparison: a YAML file of methods, seeds, variants and a budget, as strict as params.yaml."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from stages.params.section import Count, Section, refuse_repeats
-from stages.params.yaml import read_mapping, with_floats
+from g2rpo.messages import listed, plain, shown
+from stages.params.faults import fault_lines, value_line
+from stages.params.names import Name, Text, Title
+from stages.params.section import Processes, Section, refuse_repeats
+from stages.params.yaml import read_mapping
 
 BASE = "base"
 """Name of the untrained policy in tables."""
@@ -16,17 +20,19 @@ BASE = "base"
 _DECIDED = {"run.seed": "seeds", "run.rounds": "budget"}
 """Parameters of a run that are keys of the plan."""
 
-Values = dict[str, Any]
+_MOST_RUNS = 10_000
+
+Values = Annotated[dict[Text, Any], Field(max_length=1000)]
 """Parameters by `section.key`."""
 
 
 class Method(Section):
     """Parameters in which a method differs from the others. Example: params `methods/mix_grpo.yaml`, set {}."""
 
-    params: str | None = None
+    params: Text | None = None
     """A preset, relative to the plan's folder. Its values, without those of the params.yaml that it extends at the
     end, override the plan's params; null for none."""
-    set: Values = Field(default_factory=Values)
+    set: Values = Field(default_factory=dict[str, Any])
     """Values that override all above, including the plan's `set`."""
 
 
@@ -44,28 +50,30 @@ class ComparisonPlan(Section):
     method's `set`, the variant's `set`, the point of the grid, the seed, and the rounds that the budget pays for.
     """
 
-    title: Annotated[str, Field(min_length=1)]
+    title: Title
     """Title of the report."""
-    params: str
+    params: Text
     """The parameter file, or preset, of all runs, relative to the plan's folder."""
-    set: Values = Field(default_factory=Values)
+    set: Values = Field(default_factory=dict[str, Any])
     """Values for all runs that override `params` and the methods' presets."""
-    budget: Count
+    budget: Annotated[int, Field(ge=1, le=10**12)]
     """Transformer evaluations of a run's training: a forward is 1, with its backward 3. It determines run.rounds."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1, max_length=1000)]
     """run.seed of each repetition. One seed gives no intervals and no tests."""
-    processes: Count
+    processes: Processes
     """Runs at a time, each in a separate process with `resources.threads` threads."""
-    methods: Annotated[dict[str, Method], Field(min_length=1)]
+    methods: Annotated[dict[Title, Method], Field(min_length=1, max_length=100)]
     """The methods to compare, by their names in the report."""
-    variants: dict[str, Variant] = Field(default_factory=dict[str, Variant])
+    variants: dict[Title, Variant] = Field(default_factory=dict[str, Variant], max_length=100)
     """Settings in which all methods are compared, by name; without variants there is one setting without a name."""
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict[str, list[Any]])
+    grid: dict[Text, Annotated[list[Any], Field(min_length=1, max_length=100)]] = Field(
+        default_factory=dict[str, list[Any]], max_length=8
+    )
     """Values to try for parameters, in all combinations; the tuning captions decide the best point of each method.
     There are no tests between methods then, since the same runs chose their points."""
-    reference: str
+    reference: Title
     """The method that the others are tested against."""
-    metric: str
+    metric: Name
     """The reward of the headline, one of evaluate.rewards."""
     split: Literal["test", "tuning"]
     """The captions of the final figures: those of report.split or of evaluate.split. A plan with a grid chooses
@@ -76,9 +84,15 @@ class ComparisonPlan(Section):
         refuse_repeats("seeds", self.seeds)
         for name, values in self.grid.items():
             refuse_repeats(f"grid.{name}", values)
+        runs = math.prod(map(len, (self.seeds, self.methods, self.variants or " ", *self.grid.values())))
+        if runs > _MOST_RUNS:
+            raise ValueError(
+                f"grid: at most {_MOST_RUNS:,} runs, methods x variants x grid x seeds, are required, got {runs:,}. "
+                "Name fewer."
+            )
         if self.reference not in self.methods:
             raise ValueError(
-                f"reference: one of the methods {', '.join(self.methods)} is required, got {self.reference!r}. Name "
+                f"reference: one of the methods {listed(self.methods)} is required, got {shown(self.reference)}. Name "
                 "the method that the others are tested against."
             )
         if self.grid and self.split != "tuning":
@@ -106,10 +120,9 @@ def load_plan(path: Path) -> ComparisonPlan:
     """
     tree = read_mapping(path, "A plan", "--plan FILE")
     try:
-        return ComparisonPlan.model_validate(with_floats(tree))
+        return ComparisonPlan.model_validate(tree)
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
-        raise ValueError(f"The plan {path} is not valid; nothing was started.\n{faults}") from None
+        raise ValueError(f"The plan {path} is not valid; nothing was started.\n{fault_lines(error, _fault)}") from None
 
 
 def slug(name: str) -> str:
@@ -126,7 +139,7 @@ def _check_names(place: str, names: Iterable[str]) -> None:
     slugs = [slug(name) for name in names]
     if "" in slugs or len(set(slugs)) < len(slugs):
         raise ValueError(
-            f"{place}: names that differ in a letter or digit are required, got {', '.join(map(repr, names))}. Rename."
+            f"{place}: names that differ in a letter or digit are required, got {listed(map(repr, names))}. Rename."
         )
     if BASE in slugs:
         raise ValueError(f"{place}: names other than {BASE}, the untrained policy, are required. Rename.")
@@ -136,7 +149,9 @@ def _check_keys(place: str, values: Mapping[str, Any]) -> None:
     for key in values:
         section, dot, name = key.partition(".")
         if not (section and dot and name):
-            raise ValueError(f"{place}: keys of the form section.key are required, got {key!r}. Example: rollout.eta.")
+            raise ValueError(
+                f"{place}: keys of the form section.key are required, got {shown(key)}. Example: rollout.eta."
+            )
         if key in _DECIDED:
             raise ValueError(f"{place}.{key}: the plan's key {_DECIDED[key]} determines it, got it here. Remove it.")
 
@@ -144,7 +159,7 @@ def _check_keys(place: str, values: Mapping[str, Any]) -> None:
 def _fault(fault: Any) -> str:
     """Return one pydantic error as a line: key, required, got, do."""
     place = [str(part) for part in fault["loc"]]
-    key = ".".join(place)
+    key, got = plain(".".join(place)), shown(fault["input"])
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
     if fault["type"] == "missing":
@@ -153,5 +168,5 @@ def _fault(fault: Any) -> str:
         inner = {"methods": Method, "variants": Variant} if len(place) > 1 else {}
         record = inner.get(place[0], ComparisonPlan)
         known = ", ".join(record.model_fields)
-        return f"{key}: unknown key, got {fault['input']!r}. Remove it or correct it; known here: {known}."
-    return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}. Change it in the plan."
+        return f"{key}: unknown key, got {got}. Remove it or correct it; known here: {known}."
+    return value_line(key, fault, "the plan")

@@ -8,12 +8,13 @@ import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from flows.common.escape import say
 from flows.common.processes import end_with_parent
+from flows.common.unforeseen import full_traceback, in_one_line, on_terminal
 
 _ORDINARY = (ValueError, FloatingPointError, OSError)
 """Errors after which the process can do more tasks."""
@@ -28,8 +29,9 @@ def work(tasks: TextIO, answers: TextIO) -> None:
         try:
             bring(task)
         except Exception as failure:  # the answer reports it, the other runs continue
-            error, last = str(failure) or type(failure).__name__, not isinstance(failure, _ORDINARY)
-            traceback.print_exc()
+            foreseen = isinstance(failure, _ORDINARY)
+            error, last = (foreseen and on_terminal(str(failure))) or in_one_line(failure), not foreseen
+            say(full_traceback(failure), file=sys.stderr, flush=True)
         gc.collect()  # free the models of the run
         answers.write(json.dumps({"error": error, "last": last}) + "\n")
         answers.flush()
@@ -59,7 +61,7 @@ def bring(task: Mapping[str, Any]) -> None:
 def _redirect_to(log: Path) -> None:
     """Append the standard output and error of this process to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
@@ -71,7 +73,7 @@ def main() -> None:
     end_with_parent(signal.SIGKILL)
     if os.getppid() != int(sys.argv[1]):
         return
-    with os.fdopen(os.dup(1), "w") as answers:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         work(sys.stdin, answers)
 
 

@@ -81,7 +81,7 @@ class _PlanProcess:
         words = [sys.executable, "-m", "flows.compare.plan_process", str(os.getpid())]
         environment = {"OMP_WAIT_POLICY": "passive"} | os.environ  # processes share the cores
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = subprocess.Popen(words, text=True, env=environment, **pipes)
+        self._process = subprocess.Popen(words, encoding="utf-8", env=environment, **pipes)
         self._tasks, self._answers = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
 
     def ask(self, task: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.common.unforeseen import name_errors_in_one_line
 from flows.compare.comparison import Comparison
 from flows.compare.plan_processes import PlanProcesses, RunFailedError
 from flows.compare.progress import Progress
@@ -22,6 +23,7 @@ def bring_as_flow(comparison: Comparison, missing: Sequence[Placed], progress: P
 
     A run that fails is a failed task, and the flow fails; the other runs continue to their end.
     """
+    name_errors_in_one_line()
     number = min(comparison.plan.processes, len(missing))
 
     def body() -> None:

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from flows.common.escape import say
 from flows.common.rows import pick
 from flows.compare.comparison import Comparison
 from flows.compare.stored import Placed, measured
@@ -50,4 +51,4 @@ class Progress:
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, file=sys.stderr, flush=True)

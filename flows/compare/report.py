@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
+from flows.common.escape import page
 from flows.common.rows import Row, Rows, pick, write_csv
 from flows.compare.comparison import Comparison
 from flows.compare.grid import best_yaml, grid_plot
@@ -100,11 +98,10 @@ def write_report(comparison: Comparison, whole: Sequence[Measured], out: Path) -
     sections.append(origin_section([each.links for each in whole], command))
     done = {each.placed.key for each in whole}
     missing = [placed.cell.name for placed in comparison.runs if placed.key not in done]
-    context = {"plan": plan, "text": comparison.path.read_text(), "sections": sections, "missing": missing}
+    text = comparison.path.read_text(encoding="utf-8")
+    context = {"plan": plan, "text": text, "sections": sections, "missing": missing}
     for form in _FORMATS:
-        template = files("flows").joinpath(f"templates/compare.{form}").read_text()
-        page = Environment(autoescape=form == "html", trim_blocks=True, lstrip_blocks=True).from_string(template)
-        write_text(out / f"report.{form}", page.render(**context, lead=_lead(plan, whole)))
+        write_text(out / f"report.{form}", page(f"compare.{form}", **context, lead=_lead(plan, whole)))
 
 
 def _sections(shown: Shown, tables: Tables, whole: Sequence[Measured], out: Path) -> list[Section]:

@@ -9,7 +9,7 @@ from flows.compare.plan_processes import PlanProcesses, RunFailedError
 from flows.compare.progress import Progress
 from flows.compare.report import write_report
 from flows.compare.stored import Measured, Placed, measured
-from flows.tracking.observer import require_tracking
+from flows.tracking.recordable import require_tracking
 
 
 def compare(path: Path, out: Path | None) -> str:
@@ -51,12 +51,12 @@ def bring_plainly(comparison: Comparison, missing: Sequence[Placed], progress: P
 
 
 def _bring(comparison: Comparison, missing: Sequence[Placed], progress: Progress) -> None:
-    from flows.common.servers import prefect_api, require_answer
+    from flows.common.servers import prefect_api, require_prefect
 
     require_tracking(missing[0].cell.params)
     api = prefect_api()
     if api:
-        require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
+        require_prefect(api)
         from flows.compare.prefect_flow import bring_as_flow
 
         bring_as_flow(comparison, missing, progress)

@@ -22,6 +22,7 @@ from stages.store.fingerprint import ALGORITHM_VERSION, Fingerprint
 from stages.store.input_digests import stage_origins
 from stages.store.manifest import is_complete, read_manifest
 from stages.store.run import Run, run_of
+from stages.store.run_files import require_no_links
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def measured(placed: Placed) -> Measured | None:
     try:
         if not run.path.is_dir() or run.num_finished < last or not is_evaluated(placed.base):
             return None
+        require_no_links(run.path)
         due = [number for number in range(last + 1) if number % params.evaluate.every == 0 or number == last]
         done = [number for number in due if is_done(run, EVALUATE, number, params)]
         if any(not missing_files(run.policy_folder(number)) for number in due if number not in done):

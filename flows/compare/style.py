@@ -11,8 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flows.common import plots
 from flows.common.rows import Rows
-from stages.disk.files import atomic
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#444444")
 """The palette of Okabe and Ito, safe for colour-blind readers, without yellow."""
@@ -67,9 +67,9 @@ def panels(figure: Figure, rows: int, columns: int, **how: Any) -> list[list[Axe
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write a figure as PNG and SVG, the same bytes for the same figure, and return its name."""
     for form in _FORMATS:
-        with atomic(folder / f"{name}.{form}") as temporary, mpl.rc_context({"svg.hashsalt": name}):
-            dated = {"Date": None} if form == "svg" else None
-            figure.savefig(temporary, dpi=160, format=form, metadata=dated)
+        dated = {"Date": None} if form == "svg" else None
+        with mpl.rc_context({"svg.hashsalt": name}):
+            plots.save(figure, folder / f"{name}.{form}", dpi=160, form=form, metadata=dated)
     return name
 
 

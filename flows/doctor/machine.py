@@ -54,7 +54,7 @@ def disk(params: Params) -> Iterator[Check]:
 
 
 def _links(folder: Path) -> Iterator[Check]:
-    (folder / "one").write_text("1")
+    (folder / "one").write_text("1", encoding="utf-8")
     try:
         os.link(folder / "one", folder / "two")
     except OSError:

@@ -4,13 +4,12 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment
 
+from flows.common.escape import Markdown, code, markdown, page
 from flows.report.pictures import before_after, curves
 from flows.report.published_methods import Published, published
 from g2rpo.policies.families import FAMILIES
@@ -64,9 +63,11 @@ class Exported:
 
     @property
     def base(self) -> str:
-        """Name of the base."""
+        """Name of the base, in Markdown."""
         path = self._policy["path"]
-        return self.hub_id or (f"`{path}`" if path else "the base model that comes with g2rpo")
+        if self.hub_id:
+            return markdown(self.hub_id)
+        return code(path) if path else "the base model that comes with g2rpo"
 
     @property
     def title(self) -> str:
@@ -142,7 +143,7 @@ class Exported:
         split = self.params.prompts.split
         source = load_params(self.run.path / "params.yaml").prompts.path
         return {
-            "source": f"`{source}`" if source else "the family's own captions",
+            "source": code(source) if source else "the family's own captions",
             "split": split,
             "number": len(full_list(self.params, split).texts),
             "digest": self.run.fingerprint.values[f"origins.prompts/{split}"],
@@ -219,9 +220,8 @@ def write_card(folder: Path, exported: Exported) -> None:
     if result:
         shown = params.with_values({"report.split": result.by.evaluate.split})
         before_after(result.base, result.aligned, shown, folder / "before_after.png")
-    template = files("flows").joinpath("templates/model_card.md").read_text()
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    card = environment.from_string(template).render(
+    card = page(
+        "model_card.md",
         exported=exported,
         header=yaml.safe_dump(exported.header, sort_keys=False, allow_unicode=True),
         lora=params.policy.model_dump().get("lora"),
@@ -244,7 +244,7 @@ def _described(params: Params, name: str) -> dict[str, str]:
         return {"kind": _world_of(params), "source": "comes with g2rpo"}
     fields = settings.model_dump(mode="json")
     sources = [_source(name, value) for name, value in fields.items() if isinstance(value, dict) or name in _OF_REWARDS]
-    return {"kind": settings.kind, "source": ", ".join(sources)}
+    return {"kind": settings.kind, "source": Markdown(", ".join(sources))}
 
 
 def _world_of(params: Params) -> str:
@@ -255,6 +255,6 @@ def _world_of(params: Params) -> str:
 
 def _source(field: str, value: Any) -> str:
     if not isinstance(value, dict):
-        return f"{field} {value}"
-    revision = f" at {value['revision']}" if value["revision"] else ""
-    return f"{field} `{'/'.join(filter(None, (value['path'], value.get('file'))))}`{revision}"
+        return markdown(f"{field} {value}")
+    revision = markdown(f" at {value['revision']}") if value["revision"] else ""
+    return f"{field} {code('/'.join(filter(None, (value['path'], value.get('file')))))}{revision}"

@@ -5,13 +5,14 @@ from typing import Literal
 
 from flows.export.model_card import Exported, write_card
 from flows.export.registry import Registration, register
-from flows.tracking.observer import require_tracking
+from flows.tracking.recordable import require_tracking
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files
 from stages.engine.loaded_models import LoadedModels
 from stages.params.record import Params
 from stages.readings.best_round import best_trained_round
+from stages.store.adopted import require_named
 from stages.store.base_weights import require_base
 from stages.store.run import Run, find_run
 
@@ -60,6 +61,7 @@ def export_run(
         )
     require_base(run, params)
     if registration:
+        require_named(run.path, params)
         require_tracking(params)
     policy = LoadedModels(_to_load_only(params)).policy(run.policy_folder(rounds), averaged=True)
     as_lora = trained if chosen is None else chosen == "lora"

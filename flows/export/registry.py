@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.common.escape import markdown
 from flows.export.model_card import Exported
-from flows.tracking.observer import MlflowObserver, answering, tracking_uri
+from flows.tracking.observer import MlflowObserver
+from flows.tracking.recordable import answering, tracking_uri
+from stages.params.addresses import without_login
 from stages.readings.best_round import held_out_history
 
 if TYPE_CHECKING:
@@ -77,7 +80,7 @@ def register(folder: Path, exported: Exported, asked: Registration) -> str:
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(tracker.run_id, [LoggedModelOutput(model.model_id, exported.rounds)])
         version = _version(client, asked, exported, tracker.run_id, model.model_id)
-    return f"models:/{asked.name}@{asked.alias} is version {version} of {asked.name} at {uri}"
+    return f"models:/{asked.name}@{asked.alias} is version {version} of {asked.name} at {without_login(uri)}"
 
 
 @contextmanager
@@ -129,7 +132,7 @@ def _version(client: "MlflowClient", registration: Registration, exported: Expor
 def _description(exported: Exported) -> str:
     run, params = exported.run, exported.run.params()
     means = held_out_history(run, params).get(exported.rounds, {})
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    figures = ", ".join(f"{markdown(name)} {value:.4f}" for name, value in means.items())
     return f"Run {run.key} after {exported.rounds} rounds" + (
         f"; {params.evaluate.split}: {figures}" if figures else ""
     )

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from flows.common.escape import cell, say, visible
 from flows.guards.finding import Finding
 from flows.observers.observer import Ending, Evaluated, Observer
 from stages.readings.metrics import trained_rewards
@@ -40,7 +41,11 @@ class ConsoleObserver(Observer):
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(table_column=Column(no_wrap=True)),
                 TimeRemainingColumn(table_column=Column(no_wrap=True)),
-                TextColumn("{task.fields[scores]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+                TextColumn(
+                    "{task.fields[scores]}",
+                    markup=False,
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
                 console=self._console,
                 expand=True,
             )
@@ -71,7 +76,7 @@ class ConsoleObserver(Observer):
 
     def guarded(self, finding: Finding) -> None:
         """Print what a guard has found."""
-        self._console.print(f"warning: {finding.line()}", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(cell(f"warning: {finding.line()}"), highlight=False, soft_wrap=True)
 
     def close(self, ending: Ending) -> None:
         """Stop the bar, so that the terminal is as before."""
@@ -80,7 +85,7 @@ class ConsoleObserver(Observer):
 
     def _show(self, completed: int | None) -> None:
         if self._live:
-            scores = f"{self._trained}  {self._held_out}"
+            scores = visible(f"{self._trained}  {self._held_out}")
             self._bar.update(self._task, completed=completed, scores=scores)
 
     def _left(self, done: int) -> str:
@@ -88,7 +93,7 @@ class ConsoleObserver(Observer):
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
     def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        say(line, file=sys.stderr, flush=True)
 
 
 def _scores(metrics: Mapping[str, float]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows.common.endings import StopRequestedError
+from flows.common.escape import say
 from flows.guards.finding import Finding, TrippedError
 from stages.readings.metrics import evaluation_metrics
 from stages.store.run import Run
@@ -117,4 +118,4 @@ class Observers:
             self._each.remove(observer)
             message = f"warning: {type(observer).__name__} shows this run no longer, the run goes on: {error}"
             with suppress(OSError):  # standard error may be closed
-                print(message, file=sys.stderr, flush=True)
+                say(message, file=sys.stderr, flush=True)

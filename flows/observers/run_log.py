@@ -47,7 +47,7 @@ class LogObserver(Observer):
         self._append(ending)
 
     def _append(self, line: str) -> None:
-        with self._path.open("a") as out:
+        with self._path.open("a", encoding="utf-8") as out:
             out.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
 
@@ -59,7 +59,7 @@ def lines_of(path: Path, count: int, *, follow: Callable[[], bool] | None) -> It
     """
     if not path.is_file():
         raise ValueError(f"A log is required, got none at {path}. It exists once a run or a service has started.")
-    with path.open(errors="replace") as log:
+    with path.open(errors="replace", encoding="utf-8") as log:
         yield from [line.rstrip("\n") for line in log.readlines()[-count:]]
         while follow:
             written = follow()  # before reading, so that the last lines of a process that just ended are read

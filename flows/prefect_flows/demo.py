@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.common.endings import GUARDED
+from flows.common.escape import cell, say
 from flows.common.processes import end_with_parent, quiet_environment
 from flows.prefect_flows.own_server import prefect_server
 from flows.report.final import FinalEvaluations, Report, write_report
-from flows.tracking.observer import tracking_uri
 from flows.training.session import as_typed, ready
 from stages.disk.root import store_root
 from stages.params.file import written
@@ -32,20 +32,20 @@ def run_demo(params: Params, out: Path) -> None:
     started = run_of(Fingerprint.of(params, ready(params).device.type))
     folder = store_root() / "prefect"
     out.mkdir(parents=True, exist_ok=True)
-    (out / "params.yaml").write_text(written(params))
-    with prefect_server(folder) as url:
-        quiet = {"PREFECT_API_URL": url, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+    (out / "params.yaml").write_text(written(params), encoding="utf-8")
+    with prefect_server(folder) as server:
+        quiet = server | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
         command = [sys.executable, "-m", "flows", "train", "--params", str(out / "params.yaml")]
         environment = quiet_environment(folder) | quiet
         end = partial(end_with_parent, signal.SIGKILL)  # without its server it would not end by itself
         code = _wait(subprocess.Popen(command, env=environment, preexec_fn=end))  # noqa: PLW1509
     if code < 0:
-        print(f"training was ended by signal {-code}; run the same command again to resume", file=sys.stderr)
+        say(f"training was ended by signal {-code}; run the same command again to resume", file=sys.stderr)
         sys.exit(128 - code)
     if code not in (0, GUARDED):
         sys.exit(code)
     run = last_descendant(started)  # after a rollback the child
-    _show(write_report(run, params, FinalEvaluations.within(run, params), out), params, out, folder)
+    _show(write_report(run, params, FinalEvaluations.within(run, params), out), params, out)
     sys.exit(code)
 
 
@@ -63,7 +63,7 @@ def _wait(training: "subprocess.Popen[bytes]") -> int:
         raise
 
 
-def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None:
+def _show(report: Report, params: Params, out: Path) -> None:
     table = Table(title=f"base and aligned policy, {report.details['split']} captions")
     best = report.details["best_round"]
     other = [f"best, round {best}"] if best != report.details["rounds"] else []
@@ -73,13 +73,12 @@ def _show(report: Report, params: Params, out: Path, prefect_home: Path) -> None
         aligned = report.aligned[name]
         trained = " (trained on)" if name in params.score.rewards else ""
         more = [f"{report.best[name]:.3f}" for _ in other]
-        table.add_row(name + trained, f"{base:.3f}", f"{aligned:.3f}", f"{aligned - base:+.3f}", *more)
+        table.add_row(cell(name + trained), f"{base:.3f}", f"{aligned:.3f}", f"{aligned - base:+.3f}", *more)
     Console(width=100).print(table)
     for name in ("metrics.json", "report.html", "before_after.png", "curves.png"):
-        print(as_typed((out / name).resolve()))
+        say(as_typed((out / name).resolve()))
     binaries = as_typed(Path(sys.executable).parent)
-    print(f"\nTo inspect run {report.details['run_key']}, in two terminals:")
-    print(f"  PREFECT_HOME={as_typed(prefect_home)} {binaries}/prefect server start --host 127.0.0.1")
-    print(f"  {binaries}/mlflow server --host 127.0.0.1 --backend-store-uri {tracking_uri(params)}")
-    print(f"and open http://127.0.0.1:4200/runs/flow-run/{report.details['prefect_flow_run_id']}")
-    print(f"and http://127.0.0.1:5000, experiment {params.tracking.experiment!r}.")
+    say(f"\nTo inspect run {report.details['run_key']}, start the servers:  {binaries}/g2rpo up")
+    say("They print their addresses, and where their login is. Open")
+    say(f"  on Prefect's page  /runs/flow-run/{report.details['prefect_flow_run_id']}")
+    say(f"  on MLflow's page   experiment {params.tracking.experiment!r}")

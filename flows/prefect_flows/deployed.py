@@ -1,21 +1,22 @@
 """The flows that prefect.yaml deploys. Prefect's page shows their parameters as a form, and checks them first."""
 
-import json
 import socket
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.prefect_flows.train import trained_here
 from flows.services.zombies import HOST
 from flows.training.session import Session
-from stages.params.file import load_params
+from stages.params.file import load_params, override
 from stages.params.record import Params
+from stages.store.adopted import require_named
 from stages.store.run import NEWEST
 
 _TRIES = 6
@@ -76,7 +77,14 @@ def train(
     values = overrides | {name: value for name, value in short.items() if value is not None}
     session = Session.of(_parsed(params, values))
     _name_flow_run(f"train-{session.run.key}")
-    return trained_here(session, final=final)
+    try:
+        return trained_here(session, final=final)
+    except TerminationSignal:
+        get_run_logger().warning(
+            f"run {session.run.key} is stopped by SIGTERM; its finished work is in the store, and a new flow run of "
+            "this deployment continues it"
+        )
+        raise
 
 
 @flow(name="evaluate")
@@ -95,6 +103,7 @@ def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "o
     stored = find_whole(run or NEWEST)
     _name_flow_run(f"evaluate-{stored.key}")
     params = _parsed(str(stored.path / "params.yaml"), {"prompts.path": str(stored.prompts)} | overrides)
+    require_named(stored.path, params)
     return evaluate_run(stored.key, params, Path(out))
 
 
@@ -130,7 +139,7 @@ def _label_flow_run() -> None:
 
 
 def _parsed(file: str, overrides: dict[str, Any]) -> Params:
-    return load_params(Path(file), [f"{name}={json.dumps(value)}" for name, value in overrides.items()])
+    return load_params(Path(file), [override(name, value) for name, value in overrides.items()])
 
 
 def _name_flow_run(name: str) -> None:

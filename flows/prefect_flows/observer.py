@@ -12,6 +12,7 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 
+from flows.common.escape import code, link, markdown
 from flows.guards.finding import Finding
 from flows.observers.observer import Ending, Evaluated, Observer
 from stages.readings.metrics import trained_rewards
@@ -83,16 +84,16 @@ def summary_page(run: Run, ending: Ending) -> str:
         "stopped": "It was stopped; the same command or deployment resumes it.",
         "guarded": "A guard has ended it; the logs say which one, and what to do.",
     }
-    pages = [f"[Curves, parameters, figures and pictures in MLflow]({mlflow_url})"]
+    pages = [link("Curves, parameters, figures and pictures in MLflow", mlflow_url or "")]
     before, after = links.get("mlflow_picture_before"), links.get("mlflow_picture_after")
     if before and after:
         pages += [
-            f"Before:\n\n![pictures of the base]({before})",
-            f"After:\n\n![pictures of the aligned policy]({after})",
+            "Before:\n\n" + link("pictures of the base", before, picture=True),
+            "After:\n\n" + link("pictures of the aligned policy", after, picture=True),
         ]
     ids = {name.replace("_", " "): value for name, value in links.items() if not name.startswith(_SHOWN_AS_LINKS)}
     lines = [
-        f"# Run {key}",
+        f"# Run {markdown(key)}",
         f"{run.num_finished} rounds are done. {sentence[ending]}",
         *(pages if mlflow_url else ["Its curves and pictures are in MLflow, under the id below."]),
         _table("to", "run", {to: f"{command} --run {key[:8]}{more}" for to, command, more in _NEXT}),
@@ -114,5 +115,5 @@ _NEXT = (
 
 def _table(left: str, right: str, rows: Mapping[str, str]) -> str:
     return "\n".join(
-        [f"| {left} | {right} |", "|---|---|", *(f"| {name} | `{value}` |" for name, value in rows.items())]
+        [f"| {left} | {right} |", "|---|---|", *(f"| {markdown(k)} | {code(v)} |" for k, v in rows.items())]
     )

@@ -10,26 +10,30 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
+from flows.common.login import new_login, prefect_client, prefect_settings
+from flows.common.private import private_folder
 from flows.common.processes import end_with_parent, free_port, quiet_environment
-from flows.common.servers import reply
+from flows.common.servers import ask
 
-_START_SECONDS = 90
+_START_SECONDS = 300  # a slow disk; a server that ends is not waited for
 
 
 @contextmanager
-def prefect_server(folder: Path) -> Generator[str]:
-    """Start a server with database and log in `folder`, yield the URL of its API, and stop it at the end.
+def prefect_server(folder: Path) -> Generator[dict[str, str]]:
+    """Start a server with database and log in `folder`, yield its clients' variables, and stop it at the end.
+
+    The variables are the URL of its API and a login that is drawn anew each time. The folder becomes private.
 
     Raises:
-        RuntimeError: If it does not answer in time; with the end of its log.
+        ValueError: If it does not answer in time; with the end of its log.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    environment = quiet_environment(folder) | {"PREFECT_UI_API_URL": url}
+    private_folder(folder)
+    port, login = free_port(), new_login()
+    url = f"http://127.0.0.1:{port}"
+    environment = quiet_environment(folder) | prefect_settings(url, login)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "server.log"
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         server = subprocess.Popen(
             command,
             env=environment,
@@ -39,8 +43,8 @@ def prefect_server(folder: Path) -> Generator[str]:
             preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509  it makes one system call
         )
     try:
-        _wait(server, f"{url}/health", log)
-        yield url
+        _wait(server, f"{url}/api/health", log)
+        yield prefect_client(f"{url}/api", login)
     finally:
         server.terminate()
         try:
@@ -53,8 +57,8 @@ def prefect_server(folder: Path) -> Generator[str]:
 def _wait(server: "subprocess.Popen[bytes]", health: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        if reply(health, seconds=2) == HTTPStatus.OK:
+        if ask(health, seconds=2).status == HTTPStatus.OK:
             return
         time.sleep(0.2)
-    tail = "\n".join(log.read_text().splitlines()[-10:])
-    raise RuntimeError(f"The Prefect server must answer at {health}, it did not. The end of {log}:\n{tail}")
+    tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
+    raise ValueError(f"The Prefect server must answer at {health}, it did not. The end of {log}:\n{tail}")

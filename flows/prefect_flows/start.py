@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.common.endings import remember_server
-from flows.common.servers import prefect_api, require_answer
+from flows.common.servers import prefect_api, require_prefect
 from flows.training.loop import call_plainly
 from flows.training.session import Session
 from stages.params.record import Params
@@ -28,10 +28,11 @@ def start(params: Params, *, named: Run | None = None, final: bool = True, out: 
         final: Whether to evaluate base, best and last policy on `report.split` at the end.
         out: Folder to link the run into, for DVC.
     """
-    session = Session.of(params, named)
     api = prefect_api()
     if api:
-        require_answer(f"{api}/health", "the Prefect API", "unset PREFECT_API_URL to run without")
+        require_prefect(api)
+    session = Session.of(params, named)
+    if api:
         remember_server(api)
         from flows.prefect_flows.train import train_as_flow
 

@@ -13,6 +13,7 @@ from prefect.states import Cancelled, State
 
 from flows.common.endings import StopRequestedError
 from flows.common.servers import login_refused
+from flows.common.unforeseen import name_errors_in_one_line
 from flows.prefect_flows.observer import PrefectObserver
 from flows.training.session import Session
 from flows.training.stop_request import obey_request
@@ -77,6 +78,7 @@ def train_as_flow(session: Session, final: bool, out: Path | None) -> str:
         StopRequestedError: After `g2rpo stop`; the flow run is Cancelled.
         ValueError: If the API refuses the login.
     """
+    name_errors_in_one_line()
     key, tree = session.run.key, session.params.model_dump(mode="json")
     _ENDED.pop(key, None)
     _SESSIONS[key] = session

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
 from matplotlib.figure import Figure
 
-from stages.disk.files import atomic, write_text
+from flows.common.escape import page
+from flows.common.plots import save
+from stages.disk.files import write_text
 from stages.readings.best_round import best_round, held_out_history
 from stages.readings.metrics import evaluation_metrics, trained_rewards
 from stages.store.run import Run, find_run
@@ -68,10 +68,8 @@ def compared(names: Sequence[str], out: Path) -> str:
     rewards = sorted({*_trained(one), *_trained(other)})
     out.mkdir(parents=True, exist_ok=True)
     _draw((one, other), rewards, out / "curves.png")
-    template = files("flows").joinpath("templates/diff.html").read_text()
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     keys = [one.run.key, other.run.key]
-    write_text(out / "diff.html", environment.from_string(template).render(keys=keys, differ=differ, figures=figures))
+    write_text(out / "diff.html", page("diff.html", keys=keys, differ=differ, figures=figures))
     lines = [f"{'':<34}{keys[0]:>20}{keys[1]:>20}"]
     lines += [f"{name:<34}{_short(a):>20}{_short(b):>20}" for name, a, b in differ] or ["no parameter differs"]
     lines += ["", *(line for reward in rewards for line in _sparks((one, other), reward)), ""]
@@ -134,8 +132,7 @@ def _draw(sides: Sequence[Side], rewards: Sequence[str], path: Path) -> None:
         axis.legend(fontsize=7)
     for axis in axes[len(panels) :]:
         axis.axis("off")
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save(figure, path, dpi=110)
 
 
 def _short(value: Any) -> str:

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
+from flows.common.escape import page
 from flows.common.rows import write_csv
 from flows.report.pictures import before_after, curves
 from flows.report.published_methods import published
@@ -104,14 +102,13 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
     write_csv(out / "held_out.csv", [{"round": number} | means for number, means in history.items()])
     before_after(judged.base, judged.aligned, params, out / "before_after.png")
     curves(run, params, out / "curves.png")
-    template = files("flows").joinpath("templates/report.html").read_text()
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    html = page.render(
+    html = page(
+        "report.html",
         report=report,
         history=history,
         trained=params.score.rewards,
         choose_by=params.evaluate.choose_by,
-        params=(run.path / "params.yaml").read_text(),
+        params=(run.path / "params.yaml").read_text(encoding="utf-8"),
         title=f"Run {run.key}",
     )
     write_text(out / "report.html", html)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stages.disk.files import atomic
+from flows.common.plots import save, wrapped
 from stages.disk.tables import read_table, tensor, where
 from stages.params.record import Params
 from stages.readings.best_round import held_out_history
@@ -89,7 +88,7 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
         axis.axis("off")
     for place, (name, text) in enumerate(zip(kept[0].ids, kept[0].texts, strict=True)):
         row, side = place % half, 3 * (place // half)
-        axes[row, side].text(1, 0.5, fill(text, round(22 * size)), ha="right", va="center", fontsize=9)
+        axes[row, side].text(1, 0.5, wrapped(text, round(22 * size)), ha="right", va="center", fontsize=9)
         for column, title in enumerate(("base", "aligned")):
             axis = axes[row, side + 1 + column]
             axis.imshow(kept[column].pictures[place], interpolation="nearest")
@@ -97,8 +96,7 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
             axis.text(0.5, -0.06, value, transform=axis.transAxes, ha="center", va="top", fontsize=8)
             if row == 0:
                 axis.set_title(title, fontsize=9)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    save(figure, path, dpi=120)
 
 
 def _values(folder: Path, reward: str) -> dict[str, float]:
@@ -154,5 +152,4 @@ def curves(run: Run, params: Params, path: Path) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save(figure, path, dpi=110)

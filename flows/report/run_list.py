@@ -6,8 +6,9 @@ from flows.report.published_methods import published
 from stages.integrity.damage import num_marked
 from stages.readings.best_round import best_round, held_out_history
 from stages.readings.metrics import trained_rewards
-from stages.store.lock import held_by
+from stages.store.lock import NoLocksError, held_by
 from stages.store.run import Run, stored_runs
+from stages.store.run_files import require_no_links
 
 
 def listed() -> list[dict[str, Any]]:
@@ -20,13 +21,13 @@ def _row(run: Run) -> dict[str, Any]:
     try:
         return _whole(run)
     except (ValueError, KeyError, OSError) as error:
-        return {"key": run.path.name, "state": f"damaged: {str(error).splitlines()[0]}", "created_at": 0.0}
+        return {"key": run.path.name, "state": f"cannot be read: {str(error).splitlines()[0]}", "created_at": 0.0}
 
 
 def _whole(run: Run) -> dict[str, Any]:
-    params, done, holder = run.params(), run.num_finished, held_by(run.path)
+    require_no_links(run.path)
+    params, done = run.params(), run.num_finished
     history, metrics = held_out_history(run, params), run.metrics(max(0, done - 1))
-    ended = "finished" if done >= params.run.rounds else "stopped"
     best, num_damaged = best_round(run, params), num_marked(run)
     hurt = f", {num_damaged} damaged" if num_damaged else ""
     return {
@@ -36,7 +37,7 @@ def _whole(run: Run) -> dict[str, Any]:
         "seed": params.run.seed,
         "rounds": done,
         "of": params.run.rounds,
-        "state": (f"runs, {holder}" if holder else ended) + hurt,
+        "state": _state(run, finished=done >= params.run.rounds) + hurt,
         "rewards": trained_rewards(metrics[-1]) if metrics else {},
         "best_round": best,
         "best": history.get(best, {}).get(params.evaluate.choose_by),
@@ -45,3 +46,13 @@ def _whole(run: Run) -> dict[str, Any]:
         "parent": run.parent and run.parent["key"],
         "created_at": run.about["created_at"],
     }
+
+
+def _state(run: Run, *, finished: bool) -> str:
+    """Return whether a process holds the run, and if not, how it ended; without locks nobody can tell."""
+    ended = "finished" if finished else "stopped"
+    try:
+        holder = held_by(run.path)
+    except NoLocksError:
+        return f"{ended} or runs (its file system has no locks)"
+    return f"runs, {holder}" if holder else ended

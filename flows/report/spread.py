@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -12,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from flows.common.rows import Row, Rows, distinct, grouped, pick
-from stages.disk.files import atomic, write_text
+from flows.common.escape import markdown, visible
+from flows.common.plots import save, wrapped
+from flows.common.rows import Row, Rows, distinct, grouped, pick, write_csv
+from stages.disk.files import write_text
 from stages.readings.reward_spread import ALL, agreement_table, spread_table, stored_rewards
 from stages.store.run import Run, find_run
 
@@ -44,13 +45,11 @@ def signal_of_runs(names: Sequence[str], out: Path, *, phases: int) -> str:
     rewards = pd.concat([stored_rewards(run, settings[key]) for key, run in runs.items()], ignore_index=True)
     spreads, agreements = spread_table(rewards, phases), agreement_table(rewards, phases)
     for name, table in (("signal", spreads), ("agreement", agreements)):
-        with atomic(out / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        write_csv(out / f"{name}.csv", table)
     command = " ".join(["g2rpo signal", *(f"--run {key}" for key in runs), f"--phases {phases} --out {out}"])
     together = [pick(_rows(table), run=ALL) for table in (spreads, agreements)]
     write_text(out / "signal.md", page(list(runs.values()), settings, *together, command=command))
-    with atomic(out / "signal.png") as temporary:
-        picture(*together).savefig(temporary, dpi=150, format="png")
+    save(picture(*together), out / "signal.png", dpi=150)
     return f"{out}: signal.md, signal.png, signal.csv and agreement.csv of {len(runs)} runs, {len(rewards)} rewards"
 
 
@@ -77,14 +76,16 @@ def setting_names(runs: Sequence[Run]) -> dict[str, str]:
 
 def page(runs: Sequence[Run], settings: dict[str, str], spreads: Rows, agreements: Rows, *, command: str) -> str:
     """Return the figures of each setting as Markdown: by step, and over training."""
-    lines = ["# Signal", "", f"    {command}", "", _LEGEND, "| run | setting | seed | rounds | commit |", _rule(5)]
+    lines = ["# Signal", "", f"    {visible(command)}", "", _LEGEND]
+    lines += ["| run | setting | seed | rounds | commit |", _rule(5)]
     for run in runs:
         seed, commit = run.fingerprint.values["run.seed"], run.links.get("git_commit", "")[:7]
-        lines.append(f"| `{run.key}` | {settings[run.key]} | {seed} | {run.num_finished} | {commit} |")
+        lines.append(f"| `{run.key}` | {markdown(settings[run.key])} | {seed} | {run.num_finished} | {commit} |")
     for setting, reward in _settings(spreads):
         s, a, finest = _of(spreads, agreements, setting, reward)
         units = next(f"{row['units']} {row['interval_over']}" for row in _whole(s) if row["step"] == ALL)
-        lines += ["", f"## {setting}: {reward}", "", f"Spread, by step and granularity (intervals over {units}):", ""]
+        lines += ["", f"## {markdown(setting)}: {markdown(reward)}", ""]
+        lines += [f"Spread, by step and granularity (intervals over {units}):", ""]
         lines += _crossed(_whole(s), "step", "granularity", ["spread"])
         if a:
             lines += ["", f"Rank agreement with λ = {finest}; variance shared with it:", ""]
@@ -160,7 +161,7 @@ def picture(spreads: Rows, agreements: Rows) -> Figure:
         of_finest = _by_step(pick(_phases(s), granularity=finest))
         _lines(row[0], _by_step(_whole(s)), "step", by="granularity", y="spread", colours=granularities)
         _lines(row[1], of_finest, "round", by="step", y="spread", colours=steps)
-        row[0].set(title="spread within a group", ylabel=f"{fill(setting, 28)}\n{reward}: std")
+        row[0].set(title="spread within a group", ylabel=f"{wrapped(setting, 28)}\n{reward}: std")
         row[1].set(title=f"the same over training, λ = {finest}")
         for axis in row[2:]:
             axis.set_visible(bool(a))

@@ -2,16 +2,20 @@
 
 import os
 import socket
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
-from flows.reward_server.app import Served, reward_app
+from flows.common.escape import say
+from flows.reward_server.app import reward_app
+from flows.reward_server.connections import BoundedProtocol, Connections
+from flows.reward_server.scoring import Served
 from g2rpo.rewards.remote import check_token, is_loopback
 from stages.params.record import Params
 from stages.sources.device import select_device
 from stages.sources.rewards import check_rewards, load_reward, reward_digest
 
-_MAX_CONNECTIONS = 64
 _STOP_SECONDS = 30  # to finish running requests at the end
 
 
@@ -27,12 +31,7 @@ def serve(params: Params, name: str, *, host: str, port: int, token: str | None)
     Raises:
         ValueError: If the reward is unknown, the address is in use, or other machines need no token.
     """
-    if token is None and not is_loopback(host):
-        raise ValueError(
-            f"--token-env: a token is required to serve on {host}, where others can send requests, got none. Name an "
-            "environment variable that holds one, or serve on 127.0.0.1."
-        )
-    with _bound(host, port) as listener:
+    with _listening(host, port, token) as listener:
         check_rewards(params, [name])
         device = select_device(params.resources.device)
         reward = load_reward(params, name, device)
@@ -61,34 +60,38 @@ class AnnouncedServer(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
-            print(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", flush=True)
+            say(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", flush=True)
 
 
 def server_of(served: Served, token: str | None) -> AnnouncedServer:
     """Return a server that does not run yet."""
     config = uvicorn.Config(
         reward_app(served, token),
+        http=cast(Any, partial(BoundedProtocol, connections=Connections())),
+        ws="none",
+        proxy_headers=False,  # nobody may choose the address by which the server knows him
         log_config=None,
+        log_level="error",
         access_log=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     return AnnouncedServer(config)
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket bound to the address; it answers nothing until the server runs."""
+def _listening(host: str, port: int, token: str | None) -> socket.socket:
+    """Return a socket that listens on the address; clients wait until the server runs.
+
+    Two sockets can be bound to one port until one of them listens, so a socket that is only bound would not keep it.
+    """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        if token is not None or is_loopback(str(address[0])):
+            return socket.create_server(address, family=family)
+    except (OSError, UnicodeError) as error:
         raise ValueError(
             f"--host, --port: a free address of this machine is required, got {host}:{port} ({error}). Choose another."
         ) from None
-    return listener
+    raise ValueError(
+        f"--token-env: a token is required to serve on {host}, where others can send requests, got none. Name an "
+        "environment variable that holds one, or serve on 127.0.0.1."
+    )

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from flows.common.endings import RunnersLostError
+from flows.common.escape import say
 
 Actor = Any
 """Ray's handle of a `flows.runners.ray_actor.RayActor`."""
@@ -65,7 +66,7 @@ class Budget:
                 f"{reason}. Finished work is kept: remove the cause (out of memory? lower the micro_batch of the "
                 "stage), then run the same command again."
             )
-        print(f"warning: a runner was lost, another one starts ({reason})", file=sys.stderr, flush=True)
+        say(f"warning: a runner was lost, another one starts ({reason})", file=sys.stderr, flush=True)
 
 
 class Pool:

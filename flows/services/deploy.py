@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.common.login import prefect_at
 from flows.common.servers import login_refused
 from flows.services.automations import read_automations
 from flows.services.deployments import to_deploy
 from flows.services.zombies import crash, zombies
+from stages.params.yaml import dumped
 
 POOL = "g2rpo"
 """The work pool that prefect.yaml names."""
@@ -27,12 +27,12 @@ POOL = "g2rpo"
 Say = Callable[[str], None]
 
 
-def deploy(project: Path, api: str, say: Say, *, anew: bool) -> None:
+def deploy(project: Path, servers: Mapping[str, str], say: Say, *, anew: bool) -> None:
     """Create a missing work pool, bring deployments and automations up to date, mark zombies as crashed.
 
     Args:
         project: The folder of prefect.yaml and automations.yaml.
-        api: URL of Prefect's API.
+        servers: PREFECT_API_URL, and PREFECT_API_AUTH_STRING if the server's login is not configured.
         say: Gets a line for each step.
         anew: Whether to replace what Prefect already has by what the files say; if not, it stays as it is.
 
@@ -42,12 +42,12 @@ def deploy(project: Path, api: str, say: Say, *, anew: bool) -> None:
     for name in ("prefect.yaml", "automations.yaml"):
         if not (project / name).is_file():
             raise ValueError(f"{name} is required in {project}, got none. Run the command in the project's folder.")
-    with temporary_settings({PREFECT_API_URL: api}), _logging_in(), get_client(sync_client=True) as client:
+    with prefect_at(servers), _logging_in(), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         pending = to_deploy(client, project / "prefect.yaml", anew=anew)
         if pending.tree["deployments"]:
-            _deploy_all(project, pending.tree, {"PREFECT_API_URL": api})
+            _deploy_all(project, pending.tree, servers)
         if pending.left:
             say(f"already deployed, unchanged: {', '.join(pending.left)}; g2rpo up --deploy deploys them again")
         else:
@@ -99,9 +99,9 @@ def _deploy_all(project: Path, tree: dict[str, Any], environment: Mapping[str, s
     whole = {**os.environ, **environment, "PWD": str(project)}  # prefect.yaml names PWD as the worker's folder
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
-        file.write_text(yaml.safe_dump(tree, sort_keys=False))
+        file.write_text(dumped(tree), encoding="utf-8")
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-        done = subprocess.run(command, cwd=project, env=whole, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=project, env=whole, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         output = (done.stdout + done.stderr).strip()
         raise ValueError(f"`prefect deploy --all` must end with status 0, got {done.returncode}:\n{output}")

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
+
+from g2rpo.messages import shown
+from stages.params.names import check_name
+from stages.params.yaml import read_mapping
 
 _SCHEDULE_FIELDS = {"cron", "interval", "anchor_date", "rrule", "timezone"}
 """Fields by which prefect.yaml says when a schedule is due."""
@@ -34,14 +37,11 @@ def to_deploy(client: SyncPrefectClient, path: Path, *, anew: bool) -> ToDeploy:
             stays so unless the file says `active: true`, and one that somebody has added stays.
 
     Raises:
-        ValueError: If the file is not YAML.
+        ValueError: If the file is not YAML, or no list of deployments with names and schedules.
     """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be YAML, got: {error}. Correct it.") from None
+    tree = read_mapping(path, "A file of deployments", "the file")
     deployments, left = list[dict[str, Any]](), list[str]()
-    for entry in tree.get("deployments") or []:
+    for entry in _entries(tree, path):
         flow = str(entry.get("entrypoint", "")).rpartition(":")[2].replace("_", "-")
         name = f"{flow}/{entry.get('name', '')}"
         existing = _deployment(client, name)
@@ -52,6 +52,22 @@ def to_deploy(client: SyncPrefectClient, path: Path, *, anew: bool) -> ToDeploy:
         else:
             left.append(name)
     return ToDeploy(tree | {"deployments": deployments}, tuple(left))
+
+
+def _entries(tree: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """Return the deployments of a tree; `_schedules` and Prefect join their names to others."""
+    entries = tree.get("deployments") or []
+    if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+        raise ValueError(f"{path}: deployments must be a list of keys and values, got {shown(entries)}. Correct it.")
+    for number, entry in enumerate(entries, 1):
+        check_name(f"{path}: name of deployment {number}", entry.get("name"))
+        schedules = entry.get("schedules") or []
+        if not (isinstance(schedules, list) and all(isinstance(one, dict) for one in schedules)):
+            raise ValueError(
+                f"{path}: schedules of deployment {entry['name']} must be a list of keys and values, got "
+                f"{shown(schedules)}. Correct it."
+            )
+    return entries
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:

@@ -1,5 +1,6 @@
 """A service of this machine: a process that outlives the command that started it, with an address and a log."""
 
+import json
 import os
 import subprocess
 import time
@@ -7,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+from pydantic import ConfigDict, Field, TypeAdapter
 
-from flows.common.servers import reply
-from stages.disk.files import make_folder, read_json, write_json
+from flows.common.login import login_digest
+from flows.common.private import private_folder, write_private
+from flows.common.servers import ask
 from stages.disk.root import store_root
 
 _START_SECONDS = 120
@@ -22,8 +26,10 @@ _END_SECONDS = 30
 class Service:
     """A service, as stored in its state file. Example: name "mlflow", url "http://127.0.0.1:40123"."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
     name: str
-    pid: int
+    pid: Annotated[int, Field(gt=1)]
     url: str
     """Address to open in a browser; empty for a worker."""
     log: str
@@ -31,6 +37,8 @@ class Service:
     """Start of its process, by the system's clock: it tells this process from a later one with the same id."""
     addresses: dict[str, str] = field(default_factory=dict[str, str])
     """Addresses of the servers that it uses, as variables of the environment that it was started with."""
+    login: str = ""
+    """Digest of the login with which it was started."""
 
     @property
     def running(self) -> bool:
@@ -43,18 +51,21 @@ class Service:
             return False
 
 
+_STATE = TypeAdapter(Service)
+
+
 def folder() -> Path:
-    """Return the folder of state files and logs."""
+    """Return the folder of state files, logs and the login; it is private."""
     return store_root().resolve() / "services"
 
 
 def stored(name: str) -> Service | None:
     """Return a service by name, running or not; None if it was never started or its state file is damaged."""
-    path = folder() / f"{name}.json"
     try:
-        return Service(**read_json(path))
-    except (OSError, ValueError, TypeError):
+        service = _STATE.validate_json((folder() / f"{name}.json").read_bytes())
+    except (OSError, ValueError):
         return None
+    return service if service.name == name else None
 
 
 def start(
@@ -80,9 +91,8 @@ def start(
         ValueError: If it ends, or does not answer in time; with the end of its log. It is then stopped, as it is
             if this process is asked to end while it waits.
     """
-    make_folder(folder())
-    log = folder() / f"{name}.log"
-    with log.open("a") as out:
+    log = private_folder(folder()) / f"{name}.log"
+    with log.open("a", encoding="utf-8") as out:
         process = subprocess.Popen(
             command,
             env=environment,
@@ -92,15 +102,15 @@ def start(
             start_new_session=True,  # the terminal's Ctrl-C and hang-up must not reach it
         )
     began = psutil.Process(process.pid).create_time()
-    service = Service(name, process.pid, url, str(log), began, dict(addresses or {}))
+    service = Service(name, process.pid, url, str(log), began, dict(addresses or {}), login_digest())
     try:
-        write_json(folder() / f"{name}.json", asdict(service))
+        write_private(folder() / f"{name}.json", json.dumps(asdict(service), indent=1))  # an address may have a login
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             if answers(health):
                 return service
             time.sleep(0.2)
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+        tail = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-10:])
         raise ValueError(f"{name} must answer at {health}, it did not. The end of {log}:\n{tail}")
     except BaseException:  # also Ctrl-C and the exit on SIGTERM
         stop(service)
@@ -108,9 +118,18 @@ def start(
 
 
 def stop(service: Service) -> None:
-    """End a service and its child processes by SIGTERM, and by SIGKILL after half a minute."""
+    """End a service and its child processes by SIGTERM, and by SIGKILL after half a minute.
+
+    Raises:
+        ValueError: If it is a process of another user; it keeps running.
+    """
     if service.running:
         top = psutil.Process(service.pid)
+        if top.uids().real != os.getuid():
+            raise ValueError(
+                f"{service.name} must be a process of yours to be stopped, got process {service.pid} of user "
+                f"{top.username()}. Ask that user, or set G2RPO_HOME to a store of your own."
+            )
         _end([top, *top.children(recursive=True)])
     elif service.url:  # a server; flow runs of a dead worker continue
         _end(_left_of(service))
@@ -119,7 +138,7 @@ def stop(service: Service) -> None:
 
 def answers(url: str) -> bool:
     """Whether a server answers at an address, even with a refusal."""
-    return isinstance(reply(url, seconds=2), int)
+    return ask(url, seconds=2).status is not None
 
 
 def plain_environment() -> dict[str, str]:

@@ -1,24 +1,25 @@
 """Up and down: start what is missing of the two servers, work pool, deployments and worker, and stop it."""
 
 import fcntl
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flows.common.login import login_digest, mlflow_client, prefect_client, prefect_settings, store_login, stored_login
+from flows.common.private import private_folder
 from flows.common.processes import free_port
-from flows.common.servers import prefect_api, require_answer
+from flows.common.servers import prefect_api, require_prefect
 from flows.services.deploy import POOL, deploy
 from flows.services.service import Service, folder, plain_environment, start, stop, stored
 from flows.tracking.database import make_database
-from flows.tracking.observer import tracking_uri
-from stages.disk.files import make_folder
+from flows.tracking.recordable import require_mlflow, tracking_uri
 from stages.disk.root import store_root
+from stages.params.addresses import without_login
 from stages.params.record import Params
 
 NAMES = ("prefect", "mlflow", "worker")
@@ -29,15 +30,33 @@ _TRACKING = "MLFLOW_TRACKING_URI"
 
 @dataclass(frozen=True)
 class Addresses:
-    """The addresses of Prefect's API and of MLflow."""
+    """The addresses of Prefect's API and of MLflow, and the login of those servers that `up` has started."""
 
     prefect_api: str
     mlflow: str
+    login: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Variables of the environment with the login; none for a server that is configured elsewhere."""
 
     @property
     def environment(self) -> dict[str, str]:
         """The addresses as variables of the environment."""
         return {"PREFECT_API_URL": self.prefect_api, _TRACKING: self.mlflow}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The addresses and the login as variables of the environment."""
+        return self.environment | self.login
+
+    @classmethod
+    def of(cls, prefect_api: str, mlflow: str) -> "Addresses":
+        """Return the addresses with the login of this store's own servers among them; no other server gets it."""
+        login, mine = stored_login(), dict[str, str]()
+        own_prefect, own_mlflow = stored("prefect"), stored("mlflow")
+        if login and own_prefect and prefect_api == f"{own_prefect.url}/api":
+            mine |= prefect_client(prefect_api, login)
+        if login and own_mlflow and mlflow == own_mlflow.url:
+            mine |= mlflow_client(login)
+        return cls(prefect_api, mlflow, mine)
 
 
 def up(params: Params, project: Path, say: Callable[[str], None], *, anew: bool = False) -> Addresses:
@@ -60,8 +79,9 @@ def up(params: Params, project: Path, say: Callable[[str], None], *, anew: bool 
 
     def running(name: str, make: Callable[[], Service], environment: Mapping[str, str] | None = None) -> Service:
         service = stored(name)
-        if service and service.running and _moved(service, environment):
-            say(f"{name} uses other servers, it is stopped: its flow run continues later")
+        change = service and service.running and _change(service, environment)
+        if service and change:
+            say(f"{name} uses {change}, it is stopped: its flow run continues later")
             stop(service)
         elif service and service.running:
             say(f"{name} is running: {service.url or f'process {service.pid}'}")
@@ -74,9 +94,11 @@ def up(params: Params, project: Path, say: Callable[[str], None], *, anew: bool 
 
     with _one_at_a_time(say):
         try:
+            if stored_login() is None:
+                store_login()
             configured = _configured_prefect()
-            servers = Addresses(_prefect(configured, running, say), _mlflow(params, running, say))
-            deploy(project, servers.prefect_api, say, anew=anew or configured is None)
+            servers = Addresses.of(_prefect(configured, running, say), _mlflow(params, running, say))
+            deploy(project, servers.variables, say, anew=anew or configured is None)
             running("worker", lambda: _worker(servers, project), servers.environment)
         except BaseException:
             for service in reversed(started):
@@ -91,17 +113,16 @@ def addresses(params: Params) -> Addresses | None:
     api = prefect_api() or (f"{prefect.url}/api" if prefect and prefect.running else None)
     uri = tracking_uri(params)
     mlflow_url = uri if _served(uri) else (mlflow.url if mlflow and mlflow.running else None)
-    return Addresses(api, mlflow_url) if api and mlflow_url else None
+    return Addresses.of(api, mlflow_url) if api and mlflow_url else None
 
 
 def stay() -> None:
-    """Wait until the worker ends, or this process gets SIGTERM or Ctrl-C; then stop all services. Never return.
+    """Wait until the worker ends, or a signal ends this process; then stop all services. Never return.
 
     Raises:
         ValueError: If the worker has ended by itself; with the path of its log.
-        SystemExit: On SIGTERM or Ctrl-C.
+        SystemExit: On Ctrl-C with status 0, on SIGTERM with that of `main`.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     worker = stored("worker")
     try:
         while worker and worker.running:
@@ -127,8 +148,7 @@ def down() -> list[str]:
 @contextmanager
 def _one_at_a_time(say: Callable[[str], None]) -> Generator[None]:
     """Hold the lock of the services' folder; the system releases it when this process ends."""
-    make_folder(folder())
-    with (folder() / "up.lock").open("w") as lock:
+    with (private_folder(folder()) / "up.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -137,9 +157,11 @@ def _one_at_a_time(say: Callable[[str], None]) -> Generator[None]:
         yield
 
 
-def _moved(service: Service, environment: Mapping[str, str] | None) -> bool:
-    """Whether a service uses other addresses than the present ones; False if its state file has none."""
-    return bool(service.addresses and environment and service.addresses != environment)
+def _change(service: Service, environment: Mapping[str, str] | None) -> str | None:
+    """Return why a service must start anew: the login or the servers that it uses are not the present ones."""
+    if service.login != login_digest():
+        return "another login"
+    return "other servers" if service.addresses and environment and service.addresses != environment else None
 
 
 def _port_for(name: str) -> int:
@@ -182,15 +204,16 @@ Running = Callable[[str, Callable[[], Service]], Service]
 
 def _prefect(configured: str | None, running: Running, say: Callable[[str], None]) -> str:
     if configured:
-        require_answer(f"{configured}/health", "the Prefect API", "unset PREFECT_API_URL to have one started")
-        say(f"prefect is configured: {configured}")
+        require_prefect(configured)
+        say(f"prefect is configured: {without_login(configured)}")
         return configured
 
     def make() -> Service:
         port = _port_for("prefect")
         url = f"http://127.0.0.1:{port}"
         patient = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # SQLite locks; a lost event triggers no automation
-        own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_UI_API_URL": f"{url}/api"}
+        login = prefect_settings(url, stored_login() or store_login())
+        own = {"PREFECT_HOME": str(_prefect_home())} | login
         environment = {k: v for k, v in plain_environment().items() if k != "PREFECT_API_URL"} | own | patient
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         return start("prefect", command, environment, url=url, health=f"{url}/api/health")
@@ -203,8 +226,8 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
     if own and own.addresses and uri == own.url:  # as `g2rpo status --env` exports it
         uri = own.addresses[_TRACKING]
     if _served(uri):
-        require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")
-        say(f"mlflow is configured: {uri}")
+        require_mlflow(uri)
+        say(f"mlflow is configured: {without_login(uri)}")
         return uri
 
     def make() -> Service:
@@ -213,18 +236,16 @@ def _mlflow(params: Params, running: Running, say: Callable[[str], None]) -> str
         make_database(uri)
         backend = {_TRACKING: uri}
         environment = plain_environment() | backend | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        places = ["--backend-store-uri", uri, "--artifacts-destination", str(store_root().resolve() / "mlartifacts")]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *places]
-        return start(
-            "mlflow", [*command, "--workers", "1"], environment, url=url, health=f"{url}/health", addresses=backend
-        )
+        application = ["uvicorn", "--factory", "flows.tracking.server:app"]
+        command = [sys.executable, "-m", *application, "--host", "127.0.0.1", "--port", str(port)]
+        return start("mlflow", command, environment, url=url, health=f"{url}/health", addresses=backend)
 
     return running("mlflow", make).url
 
 
 def _worker(servers: Addresses, project: Path) -> Service:
     own = {"PREFECT_HOME": str(_prefect_home()), "PREFECT_CLIENT_MAX_RETRIES": "1"}
-    environment = plain_environment() | servers.environment | own
+    environment = plain_environment() | servers.variables | own
     port = free_port()
     health = f"http://127.0.0.1:{port}/health"
     environment |= {"PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1", "PREFECT_WORKER_WEBSERVER_PORT": str(port)}
@@ -235,4 +256,5 @@ def _worker(servers: Addresses, project: Path) -> Service:
 
 
 def _prefect_home() -> Path:
-    return store_root().resolve() / "prefect"
+    """Return the folder of Prefect's database; it is private, since it has the values of secret blocks with the key."""
+    return private_folder(store_root().resolve() / "prefect")

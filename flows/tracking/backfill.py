@@ -1,9 +1,12 @@
 """Complete MLflow from the store: missing rounds, held-out rewards and pictures of runs."""
 
 from flows.observers.observer import Evaluated
-from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
+from flows.tracking.observer import MlflowObserver
+from flows.tracking.recordable import answering, require_tracking, tracking_uri
+from stages.params.addresses import without_login
 from stages.params.record import Params
 from stages.readings.metrics import whole_evaluations
+from stages.store.adopted import require_named
 from stages.store.lock import locked
 from stages.store.run import Run, find_run, stored_runs
 
@@ -33,6 +36,7 @@ def sync(run: Run, params: Params) -> str:
     Raises:
         ValueError: If the tracking server does not answer, or a file of metrics is damaged.
     """
+    require_named(run.path, params)
     require_tracking(params)
     tracker = MlflowObserver(params)
     with locked(run.path):
@@ -43,4 +47,4 @@ def sync(run: Run, params: Params) -> str:
                 tracker.evaluated(Evaluated(policy_round, split, run.evaluation_folder(policy_round, split)))
             tracker.settle(run)
     logged = f"{run.num_finished} rounds and {len(evaluations)} evaluations"
-    return f"run {run.key}: {logged} are in MLflow run {tracker.run_id} at {tracking_uri(params)}"
+    return f"run {run.key}: {logged} are in MLflow run {tracker.run_id} at {without_login(tracking_uri(params))}"

@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
+from flows.common.escape import code, fenced
 from stages.params.record import Params
 from stages.store.run import Run
 from stages.texts.lists import full_list
@@ -28,11 +29,11 @@ def tags_of(run: Run) -> dict[str, str]:
 def note_of(run: Run) -> str:
     """Return the description of a run, in Markdown: how to reproduce, continue and export it."""
     commit = run.links.get("git_commit")
-    checkout = f"git checkout {commit}\n" if commit else ""
+    command = (f"git checkout {commit}\n" if commit else "") + "g2rpo train --params params.yaml"
     return (
-        f"Run `{run.key}` of the store at `{run.path}`.\n\n"
+        f"Run {code(run.key)} of the store at {code(run.path)}.\n\n"
         "**Reproduce it**, with `params.yaml` from the artifacts of this run:\n\n"
-        f"```\n{checkout}g2rpo train --params params.yaml\n```\n\n"
+        f"{fenced(command, language='')}\n\n"
         f"**Continue it** where the store is: `g2rpo train --run {run.key}`\n\n"
         f"**Export it**: `g2rpo export --run {run.key} --to FOLDER`"
     )

@@ -1,37 +1,25 @@
 """Logs runs to MLflow; the step is the number of finished rounds. `g2rpo sync` rebuilds all of it from the store."""
 
-import logging
-import os
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlencode
 
-from flows.common.servers import require_answer
 from flows.guards.finding import Finding
 from flows.observers.observer import Ending, Evaluated, Observer
 from flows.report.pictures import Kept, grid
 from flows.tracking.database import make_database
 from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
+from flows.tracking.recordable import answering, artifact_home, tracking_uri
 from flows.tracking.run_page import TAG, note_of_experiment, view_of
 from flows.tracking.tables import evaluation_table
-from stages.disk.root import store_root
+from stages.params.addresses import without_login
 from stages.params.record import Params
 from stages.store.run import Run
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not wait for a server that is gone
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _KEY_TAG = "g2rpo.run_key"
 _MADE_TAG = "g2rpo.run_made"
 """Creation time of the run: it tells a run from one of the same key in another store or before a deletion."""
-
-
-def tracking_uri(params: Params) -> str:
-    """Return the tracking URI: tracking.uri, else MLFLOW_TRACKING_URI, else a SQLite file in the store."""
-    return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root() / 'mlflow.db'}"
 
 
 class MlflowObserver(Observer):
@@ -66,7 +54,6 @@ class MlflowObserver(Observer):
         """
         from mlflow.tracking import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # failures are raised and reported once
         uri = tracking_uri(self._params)
         with answering(uri):
             make_database(uri)
@@ -126,6 +113,7 @@ class MlflowObserver(Observer):
     def _link_pages(self, run: Run, uri: str) -> None:
         """Record the links to the run's page, and to the pictures of the base and of the last evaluated policy."""
         if uri.startswith("http"):
+            uri = without_login(uri)
             run.link("mlflow_url", f"{uri.rstrip('/')}/#/experiments/{self._info.experiment_id}/runs/{self.run_id}")
             logged = self._artifacts("images", f"held_out_{self._params.evaluate.split}+step+")
             pictures = {int(path.split("+")[2]): path for path in logged if path.endswith(".png")}
@@ -165,7 +153,7 @@ class MlflowObserver(Observer):
         made = self._client.create_run(self._experiment(), run_name=f"g2rpo-{run.key[:8]}", tags=tags)
         self._log_params(run, made.info.run_id, {})
         self._client.log_inputs(made.info.run_id, datasets=dataset_inputs(self._params))
-        self._client.log_text(made.info.run_id, (run.path / "params.yaml").read_text(), "params.yaml")
+        self._client.log_text(made.info.run_id, (run.path / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
         self._client.set_terminated(made.info.run_id)
         return made.info.run_id
 
@@ -178,7 +166,7 @@ class MlflowObserver(Observer):
         if experiment is not None:
             return experiment.experiment_id
         own = tracking_uri(self._params).startswith("sqlite:")
-        location = (store_root() / "mlartifacts").as_uri() if own else None
+        location = artifact_home().as_uri() if own else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # opens on runs and charts
         try:
             made = self._client.create_experiment(name, artifact_location=location, tags=kind)
@@ -210,34 +198,3 @@ class MlflowObserver(Observer):
 
 def _identity(run: Run) -> dict[str, str]:
     return {_KEY_TAG: run.key, _MADE_TAG: f"{run.about['created_at']:.3f}"}
-
-
-@contextmanager
-def answering(uri: str) -> Generator[None]:
-    """Turn errors of MLflow into a message with a remedy.
-
-    Raises:
-        ValueError: With its URI.
-    """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise ValueError(
-            f"MLflow must be able to show the run at {uri}, got: {str(error).splitlines()[0]}. Make room, or "
-            "correct tracking.uri, MLFLOW_TRACKING_URI, or the login (MLFLOW_TRACKING_USERNAME, "
-            "MLFLOW_TRACKING_PASSWORD); then run the same command again. Nothing is lost."
-        ) from error
-
-
-def require_tracking(params: Params) -> None:
-    """Refuse a tracking server that does not answer, before the run computes anything.
-
-    Raises:
-        ValueError: With its address.
-    """
-    uri = tracking_uri(params)
-    if uri.startswith("http"):
-        require_answer(f"{uri.rstrip('/')}/health", "the MLflow server", "correct tracking.uri or MLFLOW_TRACKING_URI")

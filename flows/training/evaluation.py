@@ -5,12 +5,14 @@ from pathlib import Path
 from flows.observers.observer import Evaluated
 from flows.report.final import FinalEvaluations, Report, measure, write_report
 from flows.runners.choice import at_work, executor_for
-from flows.tracking.observer import MlflowObserver, require_tracking
+from flows.tracking.observer import MlflowObserver
+from flows.tracking.recordable import require_tracking
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_json
 from stages.engine.execute import execute
 from stages.params.record import Params, for_report
 from stages.sources.rewards import check_rewards
+from stages.store.adopted import require_named
 from stages.store.base_weights import require_base
 from stages.store.run import Run, find_run
 from stages.texts.held_out import held_out
@@ -93,4 +95,6 @@ def _means(report: Report) -> str:
 
 def _with_sections_of(run: Run, chosen: Params) -> Params:
     sections = {name: getattr(chosen, name) for name in ("evaluate", "report", "tracking")}
-    return run.params().model_copy(update=sections)
+    params = run.params().model_copy(update=sections)
+    require_named(run.path, params, by=chosen)
+    return params

@@ -1,9 +1,11 @@
 """Where a run comes from: the git commit of this package, and the DVC experiment that started it."""
 
 import os
-import subprocess
+import sys
 from pathlib import Path
 
+from flows.common.escape import say
+from flows.common.git import GitError, git, repository
 from stages.disk.files import file_digest, value_digest
 
 _DVC = {"DVC_EXP_NAME": "dvc_experiment", "DVC_EXP_BASELINE_REV": "dvc_baseline"}
@@ -25,17 +27,20 @@ def versions() -> dict[str, str]:
 
 
 def _git_state() -> dict[str, str]:
-    """Return `git_commit` and `git_dirty` ("true" or "false"); empty outside a git checkout."""
+    """Return `git_commit` and `git_dirty` ("true" or "false"); empty outside a git checkout.
+
+    If git refuses, such as a checkout of another owner, a warning says so, and the run goes on.
+    """
     folder = Path(__file__).resolve().parent
+    if repository(folder) is None:
+        return {}
     try:
-        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # not another repository
-        commit = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
+        commit = git(folder, "rev-parse", "HEAD")
+        if not git(folder, "ls-files", Path(__file__).name):  # another repository
+            return {}
+        changed = git(folder, "status", "--porcelain", "--untracked-files=no")
+    except GitError as error:
+        message = f"warning: the run cannot record its git commit: {error}. To record it: {error.remedy}"
+        say(message, file=sys.stderr, flush=True)
         return {}
     return {"git_commit": commit, "git_dirty": "true" if changed else "false"}
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()

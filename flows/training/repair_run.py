@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from flows.common.escape import say
 from flows.runners.choice import at_work
 from flows.training.session import open_stored
 from flows.upkeep.store_commands import find_whole, remedy_of_copy
@@ -37,7 +38,7 @@ def repaired(name: str) -> str:
             mark(run, [])
             return f"run {run.key} is whole, nothing was made again"
         for line in plan_lines(run, found):
-            print(line, file=sys.stderr, flush=True)
+            say(line, file=sys.stderr, flush=True)
         session = open_stored(run)
         with at_work(session.executor):
             repair(run, found, session.params, session.executor)

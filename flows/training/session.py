@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from flows.common.escape import say
 from flows.guards.finding import Finding, TrippedError
 from flows.guards.watch import Guards
 from flows.observers.console import ConsoleObserver
 from flows.observers.observer import Observer, Observers
 from flows.observers.run_log import LogObserver
 from flows.runners.choice import at_work, executor_for
-from flows.tracking.observer import MlflowObserver, require_tracking
+from flows.tracking.observer import MlflowObserver
+from flows.tracking.recordable import require_tracking
 from flows.training.guard_ending import ended
 from flows.training.loop import Loop, StageCall
 from flows.training.provenance import origin_links, versions
@@ -22,15 +24,18 @@ from stages.integrity.damage import num_marked
 from stages.integrity.resume import resume
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_round
+from stages.sources.base_model import base_model
 from stages.sources.rewards import check_names, check_rewards
+from stages.store.adopted import forget_adopted, require_named
 from stages.store.child_run import begin_child, child_params
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
-from stages.store.run import Run, open_run
-from stages.store.transfer import adopt, is_run, link_out
+from stages.store.run import Run, is_run, open_run
+from stages.store.transfer import adopt, link_out
 from stages.texts.draws import check_prompts, drawn_texts
 from stages.texts.held_out import held_out
 from stages.texts.lists import with_prompts
+from stages.texts.truncation import cut_prompts
 
 EXPORTED = Path("outputs/run")
 """Folder outside the store in which dvc.yaml keeps a run."""
@@ -117,7 +122,7 @@ class Session:
         child = begin_child(self.run, self.params, best, reason=finding.guard, device=device)
         message = f"the guard {finding.guard} rolls run {self.run.key} back to round {best}"
         more = f"it continues as {child.key} with half the learning rate; nothing is deleted"
-        print(f"{message}: {more}", file=sys.stderr, flush=True)
+        say(f"{message}: {more}", file=sys.stderr, flush=True)
         return Session.of(child_params(self.params, best))
 
     @property
@@ -139,6 +144,7 @@ class Session:
         with locked(run.path), at_work(self.executor):
             forget_request(run)
             params = self._mend()
+            forget_adopted(run.key)  # what its parameters name was checked, or is a person's own
             links = origin_links() | versions() | dict(links or {})
             _warn_of_other_code(run, links)
             self._encode(params)
@@ -163,11 +169,11 @@ class Session:
         evaluated = [*held_out(params).texts, *held_out(for_report(params)).texts]
         encoded = self.executor.encode([*drawn, *evaluated])
         if encoded:
-            print(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
+            say(f"{encoded} texts encoded; the text encoders are freed", file=sys.stderr, flush=True)
 
     def _mend(self) -> Params:
         """Make the run fit for its next round, and say on standard error what is damaged; return its own parameters."""
-        return resume(self.run, self.params, self.executor, say=partial(print, file=sys.stderr, flush=True))
+        return resume(self.run, self.params, self.executor, say=partial(say, file=sys.stderr, flush=True))
 
 
 def ready(params: Params) -> StageExecutor:
@@ -181,9 +187,12 @@ def ready(params: Params) -> StageExecutor:
     held_out(params)
     held_out(for_report(params))
     check_prompts(params)
-    require_tracking(params)
+    if warning := require_tracking(params):
+        say(f"warning: {warning}", file=sys.stderr, flush=True)
     executor = executor_for(params)  # from here on weights are downloaded
     check_rewards(params, rewards)
+    for line in cut_prompts(params, base_model(params).encoder_views):
+        say(f"warning: {line}; the rest is ignored", file=sys.stderr, flush=True)
     return executor
 
 
@@ -193,16 +202,18 @@ def _warn_of_other_code(run: Run, links: Mapping[str, str]) -> None:
     for name in ("code", "torch"):
         if before.get(name, links[name]) != links[name]:
             change = f"run {run.key} continues with another {name} ({before[name]} before, {links[name]} now)"
-            print(f"warning: {change}: its later rounds may differ", file=sys.stderr, flush=True)
+            say(f"warning: {change}: its later rounds may differ", file=sys.stderr, flush=True)
 
 
 def open_stored(run: Run) -> Session:
     """Return a session of a stored run, with the parameters of its last start.
 
     Raises:
-        ValueError: If weights, device or version are not those that made the run.
+        ValueError: If weights, device or version are not those that made the run, or a stranger's parameters name code
+            or servers.
     """
     params = run.params()
+    require_named(run.path, params)
     executor = executor_for(params)
     require_same(run, params, executor)
     return Session(params, executor, run)

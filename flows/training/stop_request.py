@@ -1,13 +1,15 @@
 """A request to stop a run at the end of its stage: a file in its folder, for which the loop looks before each stage."""
 
 import os
-import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from flows.common.endings import StopRequestedError
 from stages.disk.files import write_text
-from stages.store.lock import held_by
+from stages.store.lock import LOCK, Holder, held_by
 from stages.store.run import Run, find_run
 
 
@@ -35,7 +37,7 @@ def ask_to_stop(name: str, *, now: bool) -> str:
         now: Whether to stop it at once, by SIGTERM, instead of at the end of its stage.
 
     Raises:
-        ValueError: If no process holds the run, or, with `now`, a process of another machine does.
+        ValueError: If no process holds the run, or, with `now`, a process of another machine or another user does.
     """
     run = find_run(name)
     holder = held_by(run.path)
@@ -46,11 +48,35 @@ def ask_to_stop(name: str, *, now: bool) -> str:
             f"Run {run.key} must be held by a process of this machine to be stopped at once, got {holder}. Run the "
             "command there, or without --now: the run then stops at the end of its stage."
         )
+    process = _own_process(holder, run.path / LOCK) if now else None
     write_text(_request(run), f"{os.getpid()}\n")
-    if now:
-        os.kill(holder.pid, signal.SIGTERM)
+    if process:
+        process.terminate()
         return f"run {run.key}: {holder} stops at once; when the run resumes, it repeats the unfinished shard"
     return f"run {run.key}: {holder} stops at the end of its stage"
+
+
+def _own_process(holder: Holder, lock: Path) -> psutil.Process:
+    """Return the process of this user that holds a lock.
+
+    The lock names a process, but another user or a copied folder may have written that name. So the process must have
+    the lock file open too.
+
+    Raises:
+        ValueError: If it is not such a process; it gets no signal.
+    """
+    with suppress(psutil.Error):
+        process = psutil.Process(holder.pid) if holder.pid > 1 else None
+        if process and process.uids().real == os.getuid() and _has_open(process, lock):
+            return process
+    raise ValueError(
+        f"A run is stopped at once by a signal to a process of yours that has {lock} open, got {holder}, which is no "
+        "such process. Run the command without --now: the run then stops at the end of its stage."
+    )
+
+
+def _has_open(process: psutil.Process, path: Path) -> bool:
+    return any(Path(file.path).samefile(path) for file in process.open_files() if Path(file.path).exists())
 
 
 def _request(run: Run) -> Path:

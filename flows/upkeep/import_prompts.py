@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.disk.files import atomic_folder
-from stages.texts.files import PromptList, read_file
+from stages.texts.files import PromptList, is_blank, read_file
 from stages.texts.layouts import find_split, layouts, read_any
 from stages.texts.lists import write_list
 
@@ -95,7 +95,7 @@ def _cleaned(read: dict[str, PromptList]) -> tuple[dict[str, PromptList], dict[s
         if split not in read:
             continue
         prompts, elsewhere = read[split], set[str]() if split == "all" else held_out
-        filled = [row for row, text in enumerate(prompts.texts) if text.strip()]
+        filled = [row for row, text in enumerate(prompts.texts) if not is_blank(text)]
         first = sorted({prompts.texts[row]: row for row in reversed(filled)}.values())
         kept = [row for row in first if prompts.texts[row] not in elsewhere]
         lists[split] = prompts.only(kept)

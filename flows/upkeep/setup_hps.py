@@ -88,7 +88,7 @@ def _required_record() -> dict[str, object]:
 
 def _record(folder: Path) -> object:
     try:
-        return json.loads((folder / RECORD).read_text())
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -99,7 +99,7 @@ def _fill(folder: Path, required: dict[str, object]) -> None:
         library.unlink()
     shutil.rmtree(folder / "torchvision.libs", ignore_errors=True)
     (folder / "hpsv2" / "src" / "open_clip" / VOCABULARY).write_bytes(_vocabulary())
-    (folder / RECORD).write_text(json.dumps(required, indent=2) + "\n")
+    (folder / RECORD).write_text(json.dumps(required, indent=2) + "\n", encoding="utf-8")
 
 
 def _vocabulary() -> bytes:
@@ -118,7 +118,7 @@ def _vocabulary() -> bytes:
 
 def _pip(*words: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode == 0:
         return
     if "No module named pip" in done.stderr:
@@ -140,7 +140,7 @@ def _check_package(folder: Path) -> None:
     Image.new("RGB", (40, 30), "red").save(picture, format="PNG")
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "small.json"
-        config.write_text(json.dumps(_SMALL))
+        config.write_text(json.dumps(_SMALL), encoding="utf-8")
         try:
             scorer = ScorerProcess(folder=folder, weights=None, model_config=config, device="cpu")
             scores = scorer.score(["a red picture"], [picture.getvalue()])

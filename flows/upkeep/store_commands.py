@@ -1,15 +1,21 @@
 """Commands that keep the store in order: verify, prune, adopt."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.disk.root import store_root
 from stages.integrity.damage import mark
 from stages.integrity.own_files import damaged_own_files
 from stages.integrity.verify import verify
+from stages.store.adopted import uses
 from stages.store.lock import locked
 from stages.store.retention import prune
-from stages.store.run import Run, find_run
-from stages.store.transfer import adopt, is_run
+from stages.store.run import Run, find_run, is_run
+from stages.store.run_files import require_no_links, strange_files
+from stages.store.transfer import adopt
+
+_NAMED = 10
+"""Number of ignored files to name."""
 
 
 def find_whole(name: str) -> Run:
@@ -42,7 +48,15 @@ def verified(name: str) -> str:
             f"{lines}\n{_remedy(run)}"
         )
     mark(run, [])
-    return f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
+    whole = f"run {run.key} is whole: {run.num_finished} rounds, {len(run.evaluations())} evaluations"
+    return "\n".join([whole, *_ignored(run.path)])
+
+
+def _ignored(folder: Path) -> list[str]:
+    """Return a line with the files in a run's folder that are not the run's, if there are any."""
+    strange = strange_files(folder)
+    more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+    return [f"ignored, no files of a run: {', '.join(map(repr, strange[:_NAMED]))}{more}"] if strange else []
 
 
 def _remedy(run: Run) -> str:
@@ -70,7 +84,7 @@ def pruned(name: str, rounds: int | None) -> str:
     Raises:
         ValueError: If there is no such run, or another process holds it.
     """
-    run = find_run(name)
+    run = find_whole(name)
     params = run.params()
     if rounds is not None:
         params = params.with_values({"retention.rounds": rounds})
@@ -81,13 +95,20 @@ def pruned(name: str, rounds: int | None) -> str:
     return f"run {run.key}: {freed / 1e6:.1f} MB freed; {kept}"
 
 
-def adopted(folder: Path) -> str:
-    """Take a run into the store; return a line with its number of rounds.
+def adopted(folder: Path, say: Callable[[str], None]) -> str:
+    """Say what a run outside the store uses, take it into the store, and return a line with its number of rounds.
 
     Raises:
-        ValueError: If the folder holds no run.
+        ValueError: If the folder holds no run, links, or a run whose own files are damaged or of another; the store is
+            as it was then.
     """
     if not is_run(folder):
         raise ValueError(f"A folder with a run is required, got {folder}. `dvc pull` or `dvc checkout` may bring one.")
-    run = adopt(Run(folder))
+    copy = Run(folder)
+    require_no_links(folder)
+    if damaged := damaged_own_files(copy):
+        raise ValueError(f"{damaged[0]}. {remedy_of_copy()}")
+    for line in (*uses(copy.params()), *_ignored(folder)):
+        say(line)
+    run = adopt(copy)
     return f"run {run.key} is in the store with {run.num_finished} rounds; each start of it checks them: {run.path}"

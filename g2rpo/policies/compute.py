@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 import torch
 
+from g2rpo.quiet import without_notices
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -39,7 +41,8 @@ class Compute:
             ValueError: If diffusers has no such attention backend here, or the transformer supports none.
         """
         try:
-            transformer.set_attention_backend(self.attention)  # native too: diffusers keeps the last one for all models
+            with without_notices():
+                transformer.set_attention_backend(self.attention)  # native too: diffusers keeps the last for all models
         except (ValueError, RuntimeError, ImportError) as error:
             raise ValueError(
                 f"resources.attention: an attention backend of diffusers that works here is required, got "

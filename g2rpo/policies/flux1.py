@@ -10,25 +10,36 @@ a policy means the same in every dtype.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakMethod
 
 import torch
-from diffusers.models import FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.models import AutoencoderKL, FluxTransformer2DModel
 from diffusers.pipelines import FluxPipeline
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.families import FAMILIES
-from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
-from g2rpo.policies.pipeline_folder import component_config, require_pipeline
-from g2rpo.policies.protocol import Condition
-from g2rpo.quiet import quietly
+from g2rpo.policies.encoder_views import encoder_views
+from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets, read_encoders
+from g2rpo.policies.pipeline_folder import component_config, component_number, require_pipeline
+from g2rpo.policies.protocol import Condition, EncoderView
+from g2rpo.quiet import without_warnings
 from g2rpo.types import Images, Latents, Levels
 
-_ENCODERS = FAMILIES["flux1"].encoders
+_COMPONENTS: dict[str, type] = {
+    "transformer": FluxTransformer2DModel,
+    "vae": AutoencoderKL,
+    "scheduler": FlowMatchEulerDiscreteScheduler,
+    "text_encoder": CLIPTextModel,
+    "tokenizer": CLIPTokenizer,
+    "text_encoder_2": T5EncoderModel,
+    "tokenizer_2": T5Tokenizer,
+}
 _PATCH = 2  # latent pixels
 _STRIDE = 8  # pixels per latent pixel
 _QUERY_AND_KEY_NORMS = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
@@ -59,7 +70,7 @@ class Flux1:
 
     def __post_init__(self) -> None:
         """Refuse settings that do not fit the model, before anything is loaded."""
-        require_pipeline(self.folder, "FluxPipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
+        require_pipeline(self.folder, "FluxPipeline", _COMPONENTS)
         guided = component_config(self.folder, "transformer").get("guidance_embeds", False)
         if guided != (self.guidance is not None):
             required = "a scale such as 3.5" if guided else "null"
@@ -82,24 +93,29 @@ class Flux1:
     @property
     def shift(self) -> float:
         """exp(mu) with mu linear in the number of tokens; the scheduler's own if that is fixed: 1 for schnell."""
-        config = component_config(self.folder, "scheduler")
-        if not config.get("use_dynamic_shifting"):
-            return float(config["shift"])
-        low, high = config["base_image_seq_len"], config["max_image_seq_len"]
-        slope = (config["max_shift"] - config["base_shift"]) / (high - low)
-        return math.exp(config["base_shift"] + slope * (self.num_tokens - low))
+        number = partial(component_number, self.folder, "scheduler")
+        if not component_config(self.folder, "scheduler").get("use_dynamic_shifting"):
+            return number("shift")
+        low, high, base = number("base_image_seq_len"), number("max_image_seq_len"), number("base_shift")
+        if high <= low:
+            raise ValueError(
+                f"policy.path: max_image_seq_len above base_image_seq_len is required in the scheduler of {self.folder}"
+                f", got {high:g} and {low:g}. Download it again."
+            )
+        return math.exp(base + (number("max_shift") - base) / (high - low) * (self.num_tokens - low))
 
     @property
     def num_tokens(self) -> int:
         """Image tokens: 2025 at 720 x 720."""
         return (self.height // (_PATCH * _STRIDE)) * (self.width // (_PATCH * _STRIDE))
 
+    def encoder_views(self, texts: Sequence[str]) -> tuple[EncoderView, ...]:
+        """What CLIP and T5 see of texts."""
+        return encoder_views(self.folder, {"tokenizer": None, "tokenizer_2": self.max_sequence_length}, texts)
+
     def load_encoder(self, compute: Compute) -> "Flux1Encoder":
         """Return CLIP and T5, in the compute dtype."""
-        with quietly():
-            pipeline: Any = FluxPipeline.from_pretrained(
-                self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
-            )
+        pipeline = read_encoders(self.folder, FluxPipeline, _COMPONENTS, compute.dtype)
         return Flux1Encoder(pipeline.to(compute.device), self.max_sequence_length)
 
     def load_policy(self, compute: Compute, *, seed: int) -> "Flux1Policy":
@@ -118,9 +134,10 @@ class Flux1Encoder:
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Condition:
         """Return `prompt_embeds` (b, tokens, 4096) and `pooled_prompt_embeds` (b, 768); longer texts are cut."""
-        embeds, pooled, _ = self._pipeline.encode_prompt(
-            prompt=list(texts), prompt_2=None, max_sequence_length=self._max_sequence_length
-        )
+        with without_warnings():
+            embeds, pooled, _ = self._pipeline.encode_prompt(
+                prompt=list(texts), prompt_2=None, max_sequence_length=self._max_sequence_length
+            )
         return Condition({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled})
 
 

@@ -1,7 +1,7 @@
 """What the latent models of diffusers have in common: a transformer, an autoencoder, an adapter, a pipeline folder."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 from diffusers.models import AutoencoderKL
-from safetensors import SafetensorError
 
+from g2rpo.model_files.weights import load_network, load_tokenizer
 from g2rpo.policies.adapter import Lora, add_lora, merged, save_lora, switched_off
 from g2rpo.policies.autoencoder import Autoencoder
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.memory_fit import refuse_too_large, transformer_bytes, without_weights
 from g2rpo.policies.pipeline_folder import copy_all_but_transformer
 from g2rpo.policies.quantise import quantise
-from g2rpo.quiet import quietly
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,20 @@ def read_transformer(folder: Path, transformer: Any, dtype: torch.dtype) -> Any:
     return _read(folder, "transformer", transformer, dtype)
 
 
+def read_encoders(folder: Path, pipeline: Any, components: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """Return a pipeline that has nothing but text encoders and tokenizers, each of its class.
+
+    Raises:
+        ValueError: If their files do not fit.
+    """
+    parts = dict.fromkeys(("transformer", "vae", "scheduler")) | {
+        name: _read_tokenizer(folder, name, kind) if name.startswith("tokenizer") else _read(folder, name, kind, dtype)
+        for name, kind in components.items()
+        if name not in ("transformer", "vae", "scheduler")
+    }
+    return pipeline(**parts)
+
+
 def check_targets(folder: Path, transformer: Any, lora: Lora | None) -> None:
     """Refuse an adapter with a target that no linear layer has, before anything is loaded.
 
@@ -96,13 +109,16 @@ def _ends(names: Sequence[str]) -> list[str]:
 
 def _read(folder: Path, component: str, kind: Any, dtype: torch.dtype) -> Any:
     try:
-        with quietly():
-            return kind.from_pretrained(folder / component, dtype=dtype, use_safetensors=True)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(
-            f"policy.path: the weights of {component} are required in safetensors, got none that can be read in "
-            f"{folder / component}: {error}. Download or save the model again."
-        ) from error
+        return load_network(kind, folder / component, dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"policy.path, {component}: {error}") from error
+
+
+def _read_tokenizer(folder: Path, component: str, kind: Any) -> Any:
+    try:
+        return load_tokenizer(kind, folder / component)
+    except ValueError as error:
+        raise ValueError(f"policy.path, {component}: {error}") from error
 
 
 class LatentPolicy:

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
+from g2rpo.model_files.weights import empty_network
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.pipeline_folder import component_config
 from g2rpo.policies.quantise import quantise
-from g2rpo.quiet import quietly
 
 GB = 1e9
 BYTES_TRAINED = 16
@@ -35,8 +35,10 @@ def transformer_bytes(folder: Path, transformer: Any, compute: Compute, *, adapt
 
 def without_weights(folder: Path, transformer: Any) -> Any:
     """Return a pipeline's transformer on the meta device: names and shapes, made from its configuration alone."""
-    with quietly(), torch.device("meta"):
-        return transformer.from_config(component_config(folder, "transformer"))
+    try:
+        return empty_network(transformer, component_config(folder, "transformer"), folder / "transformer")
+    except ValueError as error:
+        raise ValueError(f"policy.path, transformer: {str(error).removeprefix('policy.path: ')}") from error
 
 
 def held_bytes(network: torch.nn.Module) -> int:

@@ -33,6 +33,19 @@ class Condition:
         return Condition({name: tensor[rows] for name, tensor in self.tensors.items()}, self.shared)
 
 
+@dataclass(frozen=True)
+class EncoderView:
+    """What one encoder sees. Example: encoder "tokenizer", max_tokens 77, tokens ((0, 5, 1), (0, 7, 1)), num_cut 0."""
+
+    encoder: str
+    """The folder of its tokenizer."""
+    max_tokens: int
+    tokens: tuple[tuple[int, ...], ...]
+    """The tokens that it sees of each text; of a text that it cuts, without the token that ends it."""
+    num_cut: int
+    """Texts that are longer."""
+
+
 @runtime_checkable
 class TextEncoder(Protocol):
     """The text encoders of a model: needed once for each text, then freed."""
@@ -128,6 +141,10 @@ class Pretrained(Protocol):
     @property
     def shift(self) -> float:
         """The shift of the schedule that the model is published with, at the size of the pictures."""
+        ...
+
+    def encoder_views(self, texts: Sequence[str]) -> Sequence[EncoderView]:
+        """Return what each text encoder sees of texts; none if it cuts no text."""
         ...
 
     def load_encoder(self, compute: Compute) -> TextEncoder:

@@ -94,8 +94,8 @@ class DiffusersModels:
         """Fix the shift in the scheduler's configuration."""
         if shift is not None:
             path = folder / "scheduler" / "scheduler_config.json"
-            config = json.loads(path.read_text()) | {"shift": shift, "use_dynamic_shifting": False}
-            path.write_text(json.dumps(config, indent=2) + "\n")
+            config = json.loads(path.read_text(encoding="utf-8")) | {"shift": shift, "use_dynamic_shifting": False}
+            path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def example(self, example: Example) -> str:
         """Return code for the pipeline, or for the base's pipeline with the LoRA."""
@@ -152,7 +152,7 @@ class ShapesModels:
             "shift": Shapes.shift if shift is None else shift,
             "num_inference_steps": num_steps,
         }
-        (folder / "shapes_pipeline.json").write_text(json.dumps(settings, indent=1) + "\n")
+        (folder / "shapes_pipeline.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
     def example(self, example: Example) -> str:
         """Return code for the loader."""

@@ -10,19 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models import SD3Transformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.models import AutoencoderKL, SD3Transformer2DModel
 from diffusers.pipelines import StableDiffusion3Pipeline
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from g2rpo.policies.adapter import Lora
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.families import FAMILIES, is_guided
-from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets
-from g2rpo.policies.pipeline_folder import component_config, require_pipeline
-from g2rpo.policies.protocol import Condition
-from g2rpo.quiet import quietly
+from g2rpo.policies.encoder_views import encoder_views
+from g2rpo.policies.families import is_guided
+from g2rpo.policies.latent_policy import LatentPolicy, Parts, check_targets, read_encoders
+from g2rpo.policies.pipeline_folder import component_number, require_pipeline
+from g2rpo.policies.protocol import Condition, EncoderView
+from g2rpo.quiet import without_warnings
 from g2rpo.types import Images, Latents, Levels
 
-_ENCODERS = FAMILIES["sd3"].encoders
+_COMPONENTS: dict[str, type] = {
+    "transformer": SD3Transformer2DModel,
+    "vae": AutoencoderKL,
+    "scheduler": FlowMatchEulerDiscreteScheduler,
+    "text_encoder": CLIPTextModelWithProjection,
+    "tokenizer": CLIPTokenizer,
+    "text_encoder_2": CLIPTextModelWithProjection,
+    "tokenizer_2": CLIPTokenizer,
+    "text_encoder_3": T5EncoderModel,
+    "tokenizer_3": T5Tokenizer,
+}
 _PATCH = 2  # latent pixels
 _STRIDE = 8  # pixels per latent pixel
 
@@ -51,8 +64,8 @@ class StableDiffusion3:
 
     def __post_init__(self) -> None:
         """Refuse settings that do not fit the model, before anything is loaded."""
-        require_pipeline(self.folder, "StableDiffusion3Pipeline", ("transformer", "vae", "scheduler", *_ENCODERS))
-        largest = component_config(self.folder, "transformer")["pos_embed_max_size"] * _PATCH * _STRIDE
+        require_pipeline(self.folder, "StableDiffusion3Pipeline", _COMPONENTS)
+        largest = int(component_number(self.folder, "transformer", "pos_embed_max_size")) * _PATCH * _STRIDE
         if max(self.height, self.width) > largest:
             raise ValueError(
                 f"policy.height and policy.width: at most {largest} pixels are required for this model, got "
@@ -73,14 +86,16 @@ class StableDiffusion3:
     @property
     def shift(self) -> float:
         """The scheduler's: 3.0 as published."""
-        return float(component_config(self.folder, "scheduler")["shift"])
+        return component_number(self.folder, "scheduler", "shift")
+
+    def encoder_views(self, texts: Sequence[str]) -> tuple[EncoderView, ...]:
+        """What the two CLIP encoders and T5 see of texts."""
+        lengths = {"tokenizer": None, "tokenizer_2": None, "tokenizer_3": self.max_sequence_length}
+        return encoder_views(self.folder, lengths, texts)
 
     def load_encoder(self, compute: Compute) -> "StableDiffusion3Encoder":
         """Return the two CLIP encoders and T5, in the compute dtype."""
-        with quietly():
-            pipeline: Any = StableDiffusion3Pipeline.from_pretrained(
-                self.folder, transformer=None, vae=None, dtype=compute.dtype, use_safetensors=True
-            )
+        pipeline = read_encoders(self.folder, StableDiffusion3Pipeline, _COMPONENTS, compute.dtype)
         return StableDiffusion3Encoder(pipeline.to(compute.device), self.max_sequence_length)
 
     def load_policy(self, compute: Compute, *, seed: int) -> "StableDiffusion3Policy":
@@ -99,13 +114,14 @@ class StableDiffusion3Encoder:
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Condition:
         """Return `prompt_embeds` (b, 77 + tokens, 4096) and `pooled_prompt_embeds` (b, 2048); longer texts are cut."""
-        embeds, _, pooled, _ = self._pipeline.encode_prompt(
-            prompt=list(texts),
-            prompt_2=None,
-            prompt_3=None,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self._max_sequence_length,
-        )
+        with without_warnings():
+            embeds, _, pooled, _ = self._pipeline.encode_prompt(
+                prompt=list(texts),
+                prompt_2=None,
+                prompt_3=None,
+                do_classifier_free_guidance=False,
+                max_sequence_length=self._max_sequence_length,
+            )
         return Condition({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from g2rpo.policies.compute import Compute
-from g2rpo.policies.protocol import Condition
+from g2rpo.policies.protocol import Condition, EncoderView
 from g2rpo.shapes.base import (
     CHANNELS,
     NUM_TOKENS,
@@ -36,6 +36,10 @@ class Shapes:
     def encoder_settings(self) -> dict[str, Any]:
         """None."""
         return {}
+
+    def encoder_views(self, texts: Sequence[str]) -> Sequence[EncoderView]:
+        """None: it refuses a text that is too long."""
+        return ()
 
     def load_encoder(self, compute: Compute) -> "ShapesEncoder":
         """Return the word table."""

@@ -71,7 +71,7 @@ def write_clip_hps(folder: Path, *, seed: int) -> None:
         _clip(seed=seed, name="clip").save_pretrained(folder, safe_serialization=True)
     clip_tokenizer().save_pretrained(folder)
     write_clip_vocabulary(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(_PREPROCESSING, indent=2) + "\n")
+    (folder / "preprocessor_config.json").write_text(json.dumps(_PREPROCESSING, indent=2) + "\n", encoding="utf-8")
     tensors = to_open_clip(_clip(seed=seed, name="hps").state_dict())
     torch.save({"state_dict": {name: tensor.half() for name, tensor in tensors.items()}}, folder / HPS_FILE)
 

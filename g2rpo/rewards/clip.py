@@ -13,21 +13,23 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
+from g2rpo.model_files.reading import known_files, read_config
+from g2rpo.model_files.weights import load_network as load_strictly
+from g2rpo.model_files.weights import load_tokenizer as load_checked
+from g2rpo.model_files.weights import read_tensors, refuse_misfits
 from g2rpo.quiet import quietly
-from g2rpo.rewards.pictures import check_counts, to_pil
+from g2rpo.rewards.pictures import check_counts, middle, to_pil
 from g2rpo.types import Images, Rewards
 
 KEPT_TEXTS = 4096  # 16 MB of features, 1024 numbers per text
 LEGACY_EOS = 2  # in the configs of all early CLIPs; transformers takes it for "the highest token id of the text"
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-UNREADABLE = (SafetensorError, pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError)
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+UNREADABLE = (pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError)
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 Pixels = Float[Tensor, "b 3 side side"]
@@ -99,15 +101,16 @@ def load_network(folder: Path, device: str | torch.device) -> CLIPModel:
     Raises:
         ValueError: If a file is missing, or the weights do not fit the config.
     """
-    _need(folder, "config.json")
-    if not any((folder / name).is_file() for name in WEIGHTS):
-        others = [name for name in OPEN_CLIP if (folder / name).is_file()]
+    clip_config(folder)
+    open_clips = [name for name in OPEN_CLIP if (folder / name).is_file()]
+    if open_clips and not any((folder / name).is_file() for name in WEIGHTS):
         raise ValueError(
             f"CLIP weights in transformers' format ({' or '.join(WEIGHTS)}) are required in {folder}, got "
-            f"{f'open_clip weights only ({others[0]})' if others else 'none of them'}. Name a folder or a revision "
-            "that has them, or convert the weights."
+            f"open_clip weights only ({open_clips[0]}). Name a folder or a revision that has them, or convert the "
+            "weights."
         )
-    return _frozen(str(folder), read_config(folder), None, device)
+    network = load_strictly(CLIPModel, folder, dtype=torch.float32)
+    return network.requires_grad_(False).eval().to(device)
 
 
 def build_network(config: CLIPConfig, state: dict[str, Tensor], device: str | torch.device) -> CLIPModel:
@@ -116,17 +119,28 @@ def build_network(config: CLIPConfig, state: dict[str, Tensor], device: str | to
     Raises:
         ValueError: If the weights do not fit it.
     """
-    return _frozen(None, config, state, device)
+    with quietly():
+        network, info = cast(Any, CLIPModel).from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=torch.float32,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below, all of them at once
+            output_loading_info=True,
+        )
+    refuse_misfits(info, "those of the CLIP in the config")
+    return network.requires_grad_(False).eval().to(device)
 
 
-def read_config(folder: Path) -> Any:
+def clip_config(folder: Path) -> Any:
     """Return the architecture that a folder's config.json describes, as transformers' CLIPConfig.
 
     Raises:
         ValueError: If there is none, or it is not CLIP's.
     """
     _need(folder, "config.json")
-    config, _ = CLIPConfig.get_config_dict(folder, local_files_only=True)
+    config = read_config(folder / "config.json", folder)
     if config.get("model_type") != "clip":
         raise ValueError(
             f"The config.json of a CLIP (model_type clip) is required in {folder}, got model_type "
@@ -143,7 +157,7 @@ def load_tokenizer(folder: Path, network: CLIPModel) -> CLIPTokenizer:
     """
     if not (folder / "tokenizer.json").is_file():
         _need(folder, "vocab.json", "merges.txt")
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load_checked(CLIPTokenizer, folder)
     text = network.text_model.config
     last = text.vocab_size - 1
     ends = (last,) if text.eos_token_id == LEGACY_EOS else (text.eos_token_id,)
@@ -163,10 +177,12 @@ def load_preprocess(folder: Path, network: CLIPModel) -> Preprocess:
         ValueError: If there is none, or it makes pictures of another size than the network's input.
     """
     _need(folder, "preprocessor_config.json")
-    processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+    processor = load_checked(CLIPImageProcessorPil, folder)
+    cropped = processor.do_center_crop and getattr(processor.size, "shortest_edge", None) is not None
 
     def preprocess(images: Images) -> Tensor:
-        return processor(images=to_pil(images), return_tensors="pt")["pixel_values"]
+        seen = [middle(picture) for picture in to_pil(images)] if cropped else to_pil(images)
+        return processor(images=seen, return_tensors="pt")["pixel_values"]
 
     side = cast(int, network.vision_model.config.image_size)
     size = tuple(preprocess(torch.zeros(1, 3, 2 * side, 3 * side)).shape[2:])
@@ -188,9 +204,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(f"A checkpoint is required at {path}, got no file. Download it, or mend the path.")
+    if path.suffix == ".safetensors":
+        return read_tensors(path, path.parent)
+    known_files(path.parent, [path.name])
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise ValueError(
@@ -204,42 +221,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "Name the file with the state dict."
         )
     return state
-
-
-def _frozen(
-    source: str | None, config: CLIPConfig, state: dict[str, Tensor] | None, device: str | torch.device
-) -> CLIPModel:
-    try:
-        with quietly():
-            network, info = cast(Any, CLIPModel).from_pretrained(
-                source,
-                config=config,
-                state_dict=state,
-                dtype=torch.float32,
-                local_files_only=True,
-                weights_only=True,
-                ignore_mismatched_sizes=True,  # they are refused below, all of them at once
-                output_loading_info=True,
-            )
-    except UNREADABLE as error:
-        raise ValueError(
-            f"CLIP weights are required in {source}, got a file that cannot be read as such ({error}). "
-            "Download it again."
-        ) from error
-    shapes = [f"{name} {tuple(got)} for {tuple(need)}" for name, got, need in info["mismatched_keys"]]
-    wrong = {"missing": info["missing_keys"], "left over": info["unexpected_keys"], "of another shape": shapes}
-    if any(wrong.values()):
-        raise ValueError(
-            "Weights are required whose names and shapes are those of the CLIP in the config, got "
-            + "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
-            + ". Name weights and config of the same model."
-        )
-    return network.requires_grad_(False).eval().to(device)
-
-
-def _some(names: Sequence[str] | set[str]) -> str:
-    first = sorted(names)[:3]
-    return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _need(folder: Path, *names: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from g2rpo.rewards.clip import ClipReward, Pixels, build_network, load_tokenizer, read_config, read_state
+from g2rpo.rewards.clip import ClipReward, Pixels, build_network, clip_config, load_tokenizer, read_state
 from g2rpo.rewards.hps_isolated import load_hps_isolated
 from g2rpo.rewards.open_clip_format import MEAN, STD, clean_text, from_open_clip
 from g2rpo.rewards.pictures import to_uint8
@@ -47,7 +47,7 @@ def load_hps(name: str, *, weights: Path, clip: Path, device: str | torch.device
     Raises:
         ValueError: If a file is missing, the architecture is another, or a name or shape does not fit.
     """
-    config = read_config(clip)
+    config = clip_config(clip)
     for tower in (config.text_config, config.vision_config):
         if (tower.hidden_act, tower.layer_norm_eps) != ("gelu", 1e-5):
             raise ValueError(
@@ -69,7 +69,7 @@ def hps_pixels(images: Images, *, side: int) -> Pixels:
     pictures = to_uint8(images).permute(0, 3, 1, 2).contiguous().float() / 255
     height, width = pictures.shape[2:]
     scale = side / max(height, width)
-    height, width = round(height * scale), round(width * scale)
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
     if scale != 1:
         pictures = functional.interpolate(pictures, (height, width), mode="bicubic", antialias=True)
     top, left = (side - height) // 2, (side - width) // 2

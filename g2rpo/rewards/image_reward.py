@@ -7,7 +7,6 @@ authors' pictures; most are within [-2, 2]. Source: arXiv:2304.05977, and the pa
 Deviations: pictures are first rounded to 8 bits; the batch goes through the network at once.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from g2rpo.model_files.reading import read_config
+from g2rpo.model_files.weights import load_tokenizer
 from g2rpo.rewards.blip import SIDE, Blip, renamed, text_fields_missing, vision_size
 from g2rpo.rewards.clip import read_state
-from g2rpo.rewards.pictures import check_counts, to_pil
+from g2rpo.rewards.pictures import check_counts, middle, to_pil
 from g2rpo.rewards.protocol import Reward
 from g2rpo.types import Images, Rewards
 
@@ -76,6 +77,7 @@ class ImageReward:
 
 def preprocess(picture: Image.Image) -> Float[Tensor, "3 h w"]:
     """Return the picture with its shorter side resized to 224, cut to the middle, normalised as for CLIP."""
+    picture = middle(picture)
     width, height = picture.size
     short = min(width, height)
     width, height = (SIDE * width) // short, (SIDE * height) // short
@@ -133,9 +135,9 @@ def _read_config(name: str, config: Path) -> dict[str, Any]:
             f"Set `rewards.{name}.config` to med_config.json."
         )
     try:
-        settings = json.loads(config.read_text())
+        settings = read_config(config, config.parent)
     except ValueError as error:
-        raise ValueError(f"{config} must be JSON, got: {error}. Fetch med_config.json again.") from error
+        raise ValueError(f"{error} Fetch med_config.json again.") from error
     missing = text_fields_missing(settings)
     if missing:
         raise ValueError(f"{config} must have {', '.join(missing)}, got no such field. Fetch med_config.json again.")
@@ -150,7 +152,7 @@ def _read_tokenizer(name: str, folder: Path, vocab_size: int) -> Any:
             f"The tokenizer of {name} must be a folder with vocab.txt or tokenizer.json, got {folder}. "
             f"Set `rewards.{name}.tokenizer` to bert-base-uncased."
         )
-    tokenizer = BertTokenizer.from_pretrained(str(folder))
+    tokenizer = load_tokenizer(BertTokenizer, folder)
     tokenizer.add_special_tokens({"bos_token": "[DEC]", "additional_special_tokens": ["[ENC]"]})
     if len(tokenizer) != vocab_size:
         raise ValueError(

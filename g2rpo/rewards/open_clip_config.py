@@ -17,10 +17,14 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from transformers import CLIPConfig
 
+from g2rpo.model_files.reading import MOST_LAYERS, read_bytes
 from g2rpo.rewards.clip import OPEN_CLIP, Preprocess
 from g2rpo.rewards.open_clip_format import MEAN, STD, clean_text, mend_text, open_clip_pixels
 
 CONFIG = "open_clip_config.json"
+
+
+_Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
 
 
 class _Known(BaseModel):
@@ -47,7 +51,7 @@ class _Tower(_Known):
 
 
 class _Vision(_Tower):
-    layers: PositiveInt = 12
+    layers: _Layers = 12
     width: PositiveInt = 768
     head_width: PositiveInt = 64
     patch_size: PositiveInt = 16
@@ -82,7 +86,7 @@ class _Text(_Tower):
     hf_tokenizer_name: str | None = None
     width: PositiveInt = 512
     heads: PositiveInt = 8
-    layers: PositiveInt = 12
+    layers: _Layers = 12
 
     tokenizer_mode: None = None
     tokenizer_kwargs: None = None
@@ -166,7 +170,7 @@ def read_open_clip(folder: Path) -> OpenClip:
         ValueError: If the file is invalid, or describes anything but a plain CLIP.
     """
     try:
-        file = _File.model_validate_json((folder / CONFIG).read_bytes())
+        file = _File.model_validate_json(read_bytes(folder / CONFIG, folder))
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc']))} {e['input']!r} ({e['msg']})"[:300] for e in error.errors()]
         raise ValueError(

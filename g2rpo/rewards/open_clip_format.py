@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from g2rpo.rewards.clip import Pixels
-from g2rpo.rewards.pictures import to_pil
+from g2rpo.rewards.pictures import middle, to_pil
 from g2rpo.types import Images
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pictures CLIP was trained on, in red, green, blue
@@ -61,7 +61,8 @@ def open_clip_pixels(
         squash: Both sides become `side`; else the shorter one does, and the middle of the longer one is kept.
     """
     prepared: list[Image.Image] = []
-    for picture in to_pil(images):
+    for whole in to_pil(images):
+        picture = whole if squash else middle(whole)
         wide, high = (side, side) if squash else (int(side * length / min(picture.size)) for length in picture.size)
         left, top = round((wide - side) / 2), round((high - side) / 2)
         prepared.append(picture.resize((wide, high), resample).crop((left, top, left + side, top + side)))

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import random
 import re
+import secrets
 import ssl
 from asyncio import sleep
 from collections.abc import Coroutine, Sequence
@@ -26,12 +27,18 @@ import torch
 from PIL import Image
 
 from g2rpo.rewards.pictures import check_counts, to_pil
+from g2rpo.rewards.protocol import RewardError
 from g2rpo.rewards.remote_reply import Question, check_described, read_scores, refused
 from g2rpo.types import Images, Rewards
 
-_RETRIED = (429, 500, 502, 503, 504)
+CLIENT_HEADER = "G2RPO-Client"
+"""Names a client, so that a server can be fair to clients that share an address."""
+
+_BUSY = (429, 503)
+_RETRIED = (*_BUSY, 500, 502, 504)
 _BACKOFF_SECONDS = 0.5  # before the second attempt; doubled before each further one
 _LONGEST_WAIT_SECONDS = 60.0  # between two attempts, whatever the server asks for
+_LATER_FRAC = 0.25  # clients that are told one time to come back come back at different ones
 _MAX_REPLY_BYTES = 2**20  # about 40,000 scores
 _JITTER = random.Random()  # its own, so that no draw of a run depends on the network
 
@@ -58,6 +65,7 @@ class RemoteReward:
         self.name = name
         self._url, self._pin = url.rstrip("/"), {"model": model, "revision": revision}
         self._batch, self._retries, self._timeout, self._token = batch, retries, timeout, token
+        self._client_name = secrets.token_hex(8)
 
     def check(self) -> None:
         """Check the server's model, its revision and the size of its requests.
@@ -97,26 +105,39 @@ class RemoteReward:
         return values
 
     def _client(self) -> httpx.AsyncClient:
-        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", CLIENT_HEADER: self._client_name}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        return httpx.AsyncClient(
-            headers=headers,
-            follow_redirects=False,
-            verify=_trusted(),
-            timeout=None,  # the deadline of `_ask` bounds all; httpx's own restart at every byte
-            trust_env=not is_loopback(httpx.URL(self._url).host),  # no proxy for the loopback
-        )
+        try:
+            return httpx.AsyncClient(
+                headers=headers,
+                follow_redirects=False,
+                verify=_trusted(),
+                timeout=None,  # the deadline of `_ask` bounds all; httpx's own restart at every byte
+                trust_env=not is_loopback(httpx.URL(self._url).host),  # no proxy for the loopback
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:  # of a proxy that the environment names
+            raise RewardError(
+                f"Reward {self.name} at {self._url}: a proxy of http or https is required if there is one, got "
+                f"{type(error).__name__}: {error} Correct http_proxy, https_proxy and all_proxy, or name the server's "
+                "host in no_proxy."
+            ) from None
 
     async def _ask(self, client: httpx.AsyncClient, question: Question, content: bytes | None) -> bytes:
         """Return the body of the first reply that has status 200.
 
+        A server that is busy and says when to come back is asked again until the total deadline.
+
         Raises:
-            RewardError: If the server refuses, or still fails after the last attempt.
+            RewardError: If the server refuses, or still fails after the last attempt or at the deadline.
         """
-        failure = ""
-        for attempt in range(self._retries + 1):
-            wait = _BACKOFF_SECONDS * 2 ** min(attempt, 10) * _JITTER.uniform(0.5, 1)
+        asked, failed = 0, 0
+        time = asyncio.get_running_loop().time
+        longest = _LONGEST_WAIT_SECONDS * (1 + _LATER_FRAC)
+        deadline = time() + (self._retries + 1) * (self._timeout + longest)
+        while True:
+            wait = min(_BACKOFF_SECONDS * 2 ** min(asked, 10), _LONGEST_WAIT_SECONDS) * _JITTER.uniform(0.5, 1)
+            asked, failed = asked + 1, failed + 1
             try:
                 async with asyncio.timeout(self._timeout):
                     reply, body = await _exchange(client, question, content)
@@ -130,12 +151,16 @@ class RemoteReward:
                 if reply.status_code not in _RETRIED:
                     raise refused(question, reply.status_code, reply.headers.get("Location"), body)
                 failure = question.quoted(f"status {reply.status_code}: {body.decode(errors='replace')}")
-                wait = max(wait, _retry_after(reply.headers.get("Retry-After", "")))
-            if attempt < self._retries:
-                await sleep(min(wait, _LONGEST_WAIT_SECONDS))
+                later = _retry_after(reply.headers.get("Retry-After", ""))
+                if later is not None:
+                    wait = max(wait, min(later, _LONGEST_WAIT_SECONDS) * _JITTER.uniform(1, 1 + _LATER_FRAC))
+                    failed -= reply.status_code in _BUSY
+            if failed > self._retries or time() + wait > deadline:
+                break
+            await sleep(wait)
         raise question.error(
             "a reply is required",
-            f"none in {self._retries + 1} attempts, at last {failure}",
+            f"none in {asked} attempts, at last {failure}",
             f"Start the server, or raise rewards.{self.name}.timeout or retries.",
         )
 
@@ -236,14 +261,14 @@ async def _exchange(client: httpx.AsyncClient, question: Question, data: bytes |
     return reply, bytes(body)
 
 
-def _retry_after(value: str) -> float:
-    """Return the seconds that a server asks to wait, given as a number or as a date; 0 if it does not say."""
+def _retry_after(value: str) -> float | None:
+    """Return the seconds that a server asks to wait, given as a number or as a date; None if it does not say."""
     if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
     try:
         then = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
-        return 0.0
+        return None
     return (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 

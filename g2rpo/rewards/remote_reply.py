@@ -32,9 +32,12 @@ class Question:
         return RewardError(f"Reward {self.reward} at {self.url}{about}: {required}, got {got}. {do}", row)
 
     def quoted(self, text: str) -> str:
-        """Return a server's text, cut, on one line, and without the token, in case the server echoes it."""
+        """Return a server's text, cut, on one line, and without the token, in case the server echoes it.
+
+        Characters that a terminal would obey are replaced.
+        """
         hidden = text.replace(self.token, "***") if self.token else text
-        line = " ".join(hidden.split())
+        line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(hidden.split()))
         return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS]}..."
 
     def shown(self, value: object) -> str:

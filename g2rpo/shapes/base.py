@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from g2rpo.model_files.weights import load_network, read_tensors
 from g2rpo.shapes.captions import NUM_WORDS, VOCABULARY, tokens
 from g2rpo.shapes.renderer import SIDE
 from g2rpo.shapes.shipped import shipped_base
@@ -103,11 +104,13 @@ def load_base(folder: Path | None = None) -> BaseModel:
         )
     from diffusers.models import FluxTransformer2DModel
 
-    transformer: Any = FluxTransformer2DModel.from_pretrained(
-        folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
+    transformer = load_network(
+        FluxTransformer2DModel, folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False
     )
     words = WordTable()
-    words.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "words.safetensors").items()})
+    shapes = {name: tuple(tensor.shape) for name, tensor in words.state_dict().items()}
+    tensors = read_tensors(folder / "words.safetensors", folder, like=shapes)
+    words.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return BaseModel(transformer=transformer.eval(), words=words.eval())
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 
+from g2rpo.messages import shown
 from g2rpo.shapes.scenes import COLOURS, KINDS, SHAPES, Scene, all_scenes
 
 SPLITS = ("train", "tuning", "test")
@@ -63,7 +64,7 @@ def scene_of(text: str) -> Scene:
     scene = _scenes().get(text)
     if scene is None:
         raise ValueError(
-            f"The shapes world knows 729 captions like 'a red circle left of a blue square', got {text!r}. "
+            f"The shapes world knows 729 captions like 'a red circle left of a blue square', got {shown(text)}. "
             "Take the text from g2rpo.shapes.captions.captions()."
         )
     return scene
@@ -83,14 +84,14 @@ def tokens(texts: Sequence[str]) -> list[list[int]]:
         words = text.split()
         if not 1 <= len(words) <= NUM_WORDS:
             raise ValueError(
-                f"A caption of the shapes world has 1 to {NUM_WORDS} words, got {len(words)} in {text!r}. "
+                f"A caption of the shapes world has 1 to {NUM_WORDS} words, got {len(words)} in {shown(text)}. "
                 "Shorten the text, or use a model that reads free text."
             )
         for word in words:
             if word not in number:
                 raise ValueError(
-                    f"A caption of the shapes world uses the words {', '.join(VOCABULARY[1:])}, got {word!r} "
-                    f"in {text!r}. Reword the text, or use a model that reads free text."
+                    f"A caption of the shapes world uses the words {', '.join(VOCABULARY[1:])}, got {shown(word)} "
+                    f"in {shown(text)}. Reword the text, or use a model that reads free text."
                 )
         rows.append([number[word] for word in words] + [0] * (NUM_WORDS - len(words)))
     return rows

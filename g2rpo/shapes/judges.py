@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from g2rpo.model_files.weights import read_tensors
 from g2rpo.shapes.captions import NUM_WORDS, VOCABULARY, tokens
 from g2rpo.shapes.renderer import SIDE
 from g2rpo.shapes.shipped import JUDGES, judge_path
@@ -33,12 +34,18 @@ class Judge(nn.Module):
         """Return the cosine of each picture and its text, in [-1, 1].
 
         Raises:
-            ValueError: If there are not as many texts as pictures, or a text has an unknown word.
+            ValueError: If there are not as many texts as pictures, the pictures are not 16x16 with three channels, or
+                a text has an unknown word.
         """
         if len(images) != len(texts):
             raise ValueError(
                 f"A judge needs one text per picture, got {len(images)} pictures and {len(texts)} texts. "
                 "Repeat or drop texts until they match."
+            )
+        if tuple(images.shape[1:]) != (3, SIDE, SIDE):
+            raise ValueError(
+                f"A judge sees pictures of shape (n, 3, {SIDE}, {SIDE}), got {tuple(images.shape)}. "
+                "Use it with the shapes world, or choose a reward that fits the model."
             )
         embedded = self.see(images.float())
         return functional.cosine_similarity(embedded, self.read(torch.tensor(tokens(texts), device=embedded.device)))
@@ -140,5 +147,7 @@ def load_judge(name: str, *, folder: Path | None = None) -> Judge:
             f"The judge {name} is a file {name}.safetensors, got none at {path}. "
             "Name another folder, or make one with `g2rpo shapes build`."
         )
-    judge.load_state_dict({key: tensor.float() for key, tensor in load_file(path).items()})
+    shapes = {key: tuple(tensor.shape) for key, tensor in judge.state_dict().items()}
+    tensors = read_tensors(path, path.parent, like=shapes)
+    judge.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
     return judge.eval().requires_grad_(False)

@@ -45,7 +45,7 @@ class ShapesPipeline:
         transformer: Any = FluxTransformer2DModel.from_pretrained(
             folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
         )
-        settings = json.loads((folder / "shapes_pipeline.json").read_text())
+        settings = json.loads((folder / "shapes_pipeline.json").read_text(encoding="utf-8"))
         return cls(transformer, load_file(folder / "words.safetensors"), settings)
 
     @torch.no_grad()

@@ -78,7 +78,7 @@ def build(
     }
     log = out / LOG_NAME if log is None else log
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(json.dumps(record, indent=1) + "\n")
+    log.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record
 
 

@@ -51,6 +51,8 @@ def _cpu() -> str:
     if not file.is_file():
         return platform.processor() or platform.machine()
     keys = ("cpu family", "model", "model name", "stepping", "cache size")
-    pairs = (line.split(":", 1) for line in file.read_text().split("\n\n")[0].splitlines() if ":" in line)
+    pairs = (
+        line.split(":", 1) for line in file.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if ":" in line
+    )
     values = {key.strip(): value.strip() for key, value in pairs}
     return ", ".join(f"{key} {values[key]}" for key in keys if key in values)

@@ -6,11 +6,16 @@ import glob
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
+import stat
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\..+\.(\d+)(-[0-9a-f]{16})?(\.old)?\.tmp")
 
 
 class StoreWriteError(OSError):
@@ -37,9 +42,10 @@ def writing(path: Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Generator[Path]:
-    """Yield a temporary path beside `path`; at the end it is synced to disk and renamed to `path`.
+    """Yield a new, empty file beside `path`; at the end it is synced to disk and renamed to `path`.
 
-    If the block fails, `path` is as it was before and the temporary file is gone.
+    Its name is random, and nothing that exists is opened. Its mode is that of the umask, also if a library in the block
+    writes the file with another. If the block fails, `path` is as it was before and the temporary file is gone.
 
     Raises:
         StoreWriteError: If the disk is full or the folder read-only.
@@ -47,8 +53,12 @@ def atomic(path: Path) -> Generator[Path]:
     temporary = _beside(path)
     with writing(path):
         make_folder(path.parent)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        os.close(handle)
         try:
             yield temporary
+            temporary.chmod(mode)
             _sync(temporary)
             temporary.replace(path)
         finally:
@@ -59,6 +69,8 @@ def atomic(path: Path) -> Generator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Generator[Path]:
     """Yield a temporary folder beside `path`; at the end it is synced to disk and takes the place of `path`.
+
+    Its files get the mode of the umask, except those that have other names elsewhere.
 
     Raises:
         StoreWriteError: If the disk is full or the folder read-only.
@@ -71,11 +83,14 @@ def atomic_folder(path: Path) -> Generator[Path]:
             raise NotADirectoryError("A folder is required, there is a file of this name")
         make_folder(path.parent)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # by a killed process
-            shutil.rmtree(left)
+            remove(left)
         try:
             temporary.mkdir()
+            mode = stat.S_IMODE(temporary.stat().st_mode) & 0o666
             yield temporary
             for inner in temporary.rglob("*"):
+                if stat.S_ISREG(inner.lstat().st_mode) and inner.lstat().st_nlink == 1:
+                    inner.chmod(mode)  # some libraries write files that only their owner may read
                 _sync(inner)
             _sync(temporary)
             if path.exists():
@@ -113,16 +128,27 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 def sweep(folder: Path) -> None:
     """Remove half-written files of a killed process below a folder."""
     for path in list(folder.rglob(".*.tmp")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with its contents; what a link leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def writer_of(temporary: Path) -> int | None:
+    """Return the id of the process that writes a temporary file or folder; None for another file."""
+    name = _TEMPORARY.fullmatch(temporary.name)
+    return int(name[1]) if name else None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, atomically."""
+    """Write a text file in UTF-8, atomically."""
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -131,8 +157,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file."""
-    return json.loads(path.read_text())
+    """Return the value of a JSON file.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deep.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} must be JSON of ours, got one that is nested too deep.") from error
 
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
@@ -145,9 +178,9 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
     try:
         value = read_json(path)
         seal = value.pop("seal")
+        return value if seal == value_digest(value) else None
     except (OSError, ValueError, TypeError, AttributeError, KeyError):  # missing, or something else
         return None
-    return value if seal == value_digest(value) else None
 
 
 def file_digest(path: Path) -> str:
@@ -179,7 +212,7 @@ def value_digest(value: Any) -> str:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
 
 
 def _sync(path: Path) -> None:

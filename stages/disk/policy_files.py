@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from g2rpo.distributed.fsdp import whole
+from g2rpo.model_files.weights import read_tensors
 from g2rpo.trainer import Trainer
 from stages.disk.files import atomic_folder, file_digest, write_json
 from stages.disk.policy_state import AVERAGE, OPTIMIZER, STATE, WEIGHTS, PolicyState, policy_state, state_digest
@@ -65,7 +66,7 @@ def _load(folder: Path, name: str) -> dict[str, Tensor]:
             f"{folder / name} must be as it was written, got a damaged or edited file. Run `g2rpo repair --run "
             "KEY`: it rebuilds damaged files."
         )
-    return load_file(folder / name)
+    return read_tensors(folder / name, folder)
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:

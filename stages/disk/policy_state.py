@@ -9,13 +9,17 @@ The folder of the base policy has state.json alone, which names the weights that
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.disk.files import read_json, value_digest, write_json
+from stages.disk.records import StateRecord, is_record
 
 STATE = "state.json"
 WEIGHTS, AVERAGE, OPTIMIZER = "weights.safetensors", "average.safetensors", "optimizer.safetensors"
+POLICY_FILES = (AVERAGE, OPTIMIZER, STATE, WEIGHTS)
+"""All names that a file of a policy may have, in order."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ def policy_state(folder: Path) -> PolicyState:
     path = folder / STATE
     if not path.is_file():
         raise ValueError(f"A policy is required, got no {STATE} in {folder}. Run the round's update stage.")
-    try:
-        state = PolicyState(**read_json(path))
-    except (ValueError, TypeError):
-        state = None
+    state = None
+    with suppress(ValueError):
+        value = read_json(path)
+        state = PolicyState(**value) if is_record(value, StateRecord) else None
     if state is None or not (state.is_base or state.digest == state_digest(state.num_steps, state.files)):
         raise ValueError(
             f"{path} must be as it was written, got a damaged or edited file. Run `g2rpo repair --run KEY`: it "

@@ -5,10 +5,10 @@ written completely or not at all, and carries a stamp: the digest of its inputs 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -138,23 +138,8 @@ PICTURES = Table(
     key=("policy_round", "prompt_id", "num_steps"),
 )
 
-TABLES = {
-    table.name: table
-    for table in (
-        TEXTS,
-        PROMPTS,
-        ANCHORS,
-        TRANSITIONS,
-        COMPLETIONS,
-        DIVERSITY,
-        REWARDS,
-        ADVANTAGES,
-        OLD_LOG_PROBS,
-        UPDATES,
-        EVALUATIONS,
-        PICTURES,
-    )
-}
+_ROUND = (PROMPTS, ANCHORS, TRANSITIONS, COMPLETIONS, DIVERSITY, REWARDS, ADVANTAGES, OLD_LOG_PROBS, UPDATES)
+TABLES = {table.name: table for table in (TEXTS, *_ROUND, EVALUATIONS, PICTURES)}
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -182,51 +167,42 @@ def arrow(table: Table, columns: Mapping[str, Any]) -> pa.Table:
         for name, kind in table.columns.items()
     }
     rows = pa.table(arrays)
-    for name in rows.column_names:
-        if rows[name].null_count:
-            raise ValueError(f"Table {table.name} holds no nulls, got {rows[name].null_count} in {name}.")
-    if len(_keys(rows, table.key)) < rows.num_rows:
-        raise ValueError(f"Table {table.name} holds each key {table.key} once, got one twice.")
+    check_rows(table, rows)
     return rows
 
 
-def check_parents(child: pa.Table, table: Table, parents: Mapping[str, pa.Table]) -> None:
-    """Refuse rows without a parent: each foreign key must match a row of its parent table.
+def check_rows(table: Table, rows: pa.Table) -> None:
+    """Refuse rows that are not as the table is declared.
 
     Raises:
-        ValueError: With the table, the parent and a key without a row there.
+        ValueError: If columns are missing or unknown or of another type, hold nulls or repeat a key.
     """
-    for name, columns in table.parents.items():
-        if name in parents:
-            check_foreign_key(table.name, child, name, parents[name], columns)
-
-
-def check_foreign_key(name: str, child: pa.Table, parent_name: str, parent: pa.Table, columns: Sequence[str]) -> None:
-    """Refuse a child row whose values in the columns match no parent row.
-
-    Raises:
-        ValueError: With both names and a key without a row.
-    """
-    orphans = _keys(child, columns) - _keys(parent, columns)
-    if orphans:
-        raise ValueError(
-            f"Each row of {name} needs a row of {parent_name} with its {', '.join(columns)}, got none for "
-            f"{min(orphans)}. Run the stage that writes {parent_name} again."
-        )
+    for name, kind in table.columns.items():
+        if rows.column_names != list(table.columns) or not _is_of(rows[name].type, kind):
+            raise ValueError(f"Table {table.name} has the columns {dict(table.columns)}, got {rows.schema.types}.")
+        if rows[name].null_count:
+            raise ValueError(f"Table {table.name} holds no nulls, got {rows[name].null_count} in {name}.")
+    if rows.group_by(list(table.key)).aggregate([]).num_rows < rows.num_rows:
+        raise ValueError(f"Table {table.name} holds each key {table.key} once, got one twice.")
 
 
 def write_shard(folder: Path, shard: int, table: Table, rows: pa.Table, *, stamp: str, evaluations: int = 0) -> None:
     """Write one shard, whole or not at all, uncompressed, with its stamp and its transformer evaluations."""
+    with atomic(shard_path(folder, shard)) as temporary:
+        encode_shard(temporary, table, rows, stamp=stamp, evaluations=evaluations)
+
+
+def encode_shard(target: Path | BinaryIO, table: Table, rows: pa.Table, *, stamp: str, evaluations: int) -> None:
+    """Write the bytes of a shard; the same rows give the same bytes."""
     stamped = rows.replace_schema_metadata({_STAMP: stamp.encode(), _EVALUATIONS: str(evaluations).encode()})
     scalars = [name for name, kind in table.columns.items() if kind == pa.string()]
-    with atomic(shard_path(folder, shard)) as temporary:
-        pq.write_table(
-            stamped,
-            temporary,
-            compression="none",
-            use_dictionary=scalars,  # its stub knows no list
-            write_page_checksum=True,
-        )
+    pq.write_table(
+        stamped,
+        target,
+        compression="none",
+        use_dictionary=scalars,  # its stub knows no list
+        write_page_checksum=True,
+    )
 
 
 def shard_stamp(folder: Path, shard: int) -> str | None:
@@ -246,18 +222,29 @@ def _metadata(folder: Path, shard: int) -> dict[bytes, bytes]:
     return pq.read_schema(shard_path(folder, shard)).metadata or {}
 
 
-def read_shard(folder: Path, shard: int) -> pa.Table:
-    """Return one shard.
+def read_shard(folder: Path, shard: int, table: Table | None = None) -> pa.Table:
+    """Return one shard, checked against its table.
+
+    Args:
+        folder: The folder of the table.
+        shard: Its number.
+        table: The table; None: that of the folder's name, if there is one.
 
     Raises:
-        ValueError: If it is missing or damaged.
+        ValueError: If it is missing or damaged, has no row, or other columns than its table.
     """
+    table = table or TABLES.get(folder.name)
     path = shard_path(folder, shard)
     if not path.is_file():
         raise ValueError(f"Shard {shard} of {folder.name} is required, got no file {path}. Run its stage.")
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+        rows = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+        if table:
+            check_rows(table, rows)
+            if not rows.num_rows:
+                raise ValueError("no row")
+        return rows
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise ValueError(
             f"{path} must be as it was written, got a damaged file: {error}. Run `g2rpo repair --run KEY`: it "
             "rebuilds damaged files."
@@ -291,9 +278,12 @@ def where(rows: pa.Table, **equal: Any) -> pa.Table:
     return rows
 
 
+def _is_of(kind: pa.DataType, declared: pa.DataType | str) -> bool:
+    """Whether a column's type is the declared one; a tensor holds fp32, or the bytes of pictures."""
+    if declared == TENSOR:
+        return isinstance(kind, pa.FixedShapeTensorType) and kind.value_type in (pa.float32(), pa.uint8())
+    return kind == declared
+
+
 def _tensor_array(values: np.ndarray[Any, Any]) -> pa.Array:
     return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
-
-
-def _keys(rows: pa.Table, columns: Sequence[str]) -> set[tuple[Any, ...]]:
-    return set(zip(*(rows[column].to_pylist() for column in columns), strict=True))

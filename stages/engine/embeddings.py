@@ -6,6 +6,7 @@ text is missing, and freed afterwards.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from g2rpo.policies.compute import Compute
 from g2rpo.policies.protocol import Condition, Pretrained, TextEncoder
 from stages.disk.files import value_digest
-from stages.disk.tables import EMBEDDINGS, arrow, read_shard, write_shard
+from stages.disk.tables import EMBEDDINGS, arrow, read_shard, shard_stamp, write_shard
 
 _HELD = 256  # texts whose embeddings stay in memory, on the CPU: 1.1 GB for FLUX.1
 _AS_INTEGERS = {torch.bfloat16: torch.int16}  # Parquet knows no bfloat16
@@ -89,13 +90,32 @@ class Embeddings:
 
     def _read(self, text: str) -> dict[str, Tensor]:
         try:
-            rows = read_shard(self._path(text).parent, 0).to_pylist()
+            return self._stored(text)
         except ValueError:  # damaged: encode the text again
             self._path(text).unlink()
             self.encode([text])
-            rows = read_shard(self._path(text).parent, 0).to_pylist()
+            return self._stored(text)
+
+    def _stored(self, text: str) -> dict[str, Tensor]:
+        """Return the cached embedding of a text.
+
+        Raises:
+            ValueError: If the file is damaged, or without the stamp of this text.
+        """
+        folder = self._path(text).parent
+        rows = read_shard(folder, 0, EMBEDDINGS).to_pylist()
+        if shard_stamp(folder, 0) != value_digest(text) or any(row["text"] != text for row in rows):
+            raise ValueError(f"{folder} must hold the embedding of {text!r}, got another.")
         return {row["name"]: _tensor(row["values"], row["dtype"], row["shape"]) for row in rows}
 
 
 def _tensor(values: bytes, dtype: str, shape: Sequence[int]) -> Tensor:
-    return torch.frombuffer(bytearray(values), dtype=getattr(torch, dtype)).reshape(*shape)
+    """Return a tensor of stored bytes.
+
+    Raises:
+        ValueError: If there is no such dtype, or the bytes do not fill the shape.
+    """
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype) or min(shape, default=1) < 1 or len(values) != prod(shape) * kind.itemsize:
+        raise ValueError(f"A tensor of {shape} is required, got {len(values)} bytes of {dtype}.")
+    return torch.frombuffer(bytearray(values), dtype=kind).reshape(*shape)

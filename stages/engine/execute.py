@@ -15,6 +15,7 @@ from stages.contract.job import Job
 from stages.disk.files import sweep
 from stages.disk.policy_state import STATE, policy_state
 from stages.disk.tables import shard_evaluations, shard_numbers, shard_path, shard_stamp
+from stages.disk.whole_shards import is_as_written
 from stages.params.record import Params
 from stages.store.input_digests import stage_origins
 from stages.store.manifest import described, is_complete, manifest_path, read_manifest, stamp_of, write_manifest
@@ -85,7 +86,7 @@ def execute(
     outputs = {name: folder / name for name in stage.outputs}
     manifest_path(folder, stage).unlink(missing_ok=True)  # the stage is not done until it is complete again
     sweep(folder)
-    _drop_stale(outputs.values(), stamp)
+    _drop_stale(outputs.values(), stamp, force=force)
     began = time.perf_counter()
     spent = executor.do(stage, Job(params, number, inputs, outputs, stamp, shards, force))
     if not _whole(stage, inputs, outputs, stamp):
@@ -165,9 +166,9 @@ def _whole(stage: Stage, inputs: dict[str, Path], outputs: dict[str, Path], stam
     return all(shard_stamp(path, n) == stamp for n in _shards(stage, inputs) for path in outputs.values())
 
 
-def _drop_stale(outputs: Iterable[Path], stamp: str) -> None:
-    """Remove shards that were made from other inputs."""
+def _drop_stale(outputs: Iterable[Path], stamp: str, *, force: bool) -> None:
+    """Remove shards that were made from other inputs, or are damaged; by force all are made again anyway."""
     for output in outputs:
         for shard in shard_numbers(output):
-            if shard_stamp(output, shard) != stamp:
+            if shard_stamp(output, shard) != stamp or not (force or is_as_written(output, shard)):
                 shard_path(output, shard).unlink()

@@ -35,7 +35,7 @@ class LoadedPolicy:
             self._current = required
         if self._current != required:
             self._current = None
-            weights = self._first() if state.is_base else read_weights(folder, averaged=averaged)
+            weights = self._first() if state.is_base else self._fitting(folder, averaged=averaged)
             self._copy(weights.items())
             self._current = required
         return self.policy
@@ -52,6 +52,26 @@ class LoadedPolicy:
     def is_now(self, folder: Path) -> None:
         """Note that the weights are now those of this stored policy."""
         self._current = policy_state(folder).digest
+
+    def _fitting(self, folder: Path, *, averaged: bool) -> dict[str, Tensor]:
+        """Return the weights of a stored policy: one for each weight that is trained, of its shape.
+
+        Raises:
+            ValueError: With the names that are missing, left over or of another shape.
+        """
+        weights = read_weights(folder, averaged=averaged)
+        own = dict(self.policy.module.named_parameters())
+        trained = {name for name, weight in own.items() if weight.requires_grad}
+        left_over = weights.keys() - own.keys()
+        shapes = {name for name in weights.keys() & own.keys() if weights[name].shape != own[name].shape}
+        wrong = {"missing": trained - weights.keys(), "left over": left_over, "of another shape": shapes}
+        if any(wrong.values()):
+            raise ValueError(
+                f"The stored policy {folder} must have the weights that this model trains, got "
+                + "; ".join(f"{len(names)} {what}, as {min(names)}" for what, names in wrong.items() if names)
+                + ". Take the model and the parameters of its run, or run `g2rpo repair --run KEY`."
+            )
+        return weights
 
     @torch.no_grad()
     def _copy(self, weights: Iterable[tuple[str, Tensor]]) -> None:

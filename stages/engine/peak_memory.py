@@ -15,7 +15,7 @@ def begin_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         try:
-            _CLEAR.write_text("5")  # Linux: the peak of the resident set starts again
+            _CLEAR.write_text("5", encoding="utf-8")  # Linux: the peak of the resident set starts again
         except OSError:
             return
 
@@ -25,6 +25,6 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.is_file():
-        (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith(_PEAK))
+        (line,) = (line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith(_PEAK))
         return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

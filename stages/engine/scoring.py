@@ -5,7 +5,8 @@ import pyarrow as pa
 import torch
 
 from stages.contract.job import Job
-from stages.disk.tables import REWARDS, arrow, check_parents, tensor
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import REWARDS, arrow, tensor
 from stages.engine.loaded_models import LoadedModels
 from stages.engine.score_pictures import score_pictures
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.contract.declared_stages import Stage
-from stages.disk.files import read_sealed, write_sealed
+from stages.disk.files import write_sealed
+from stages.disk.records import MarkRecord, read_record
 from stages.readings.metrics import whole_evaluations
 from stages.store.run import Run
 
@@ -39,6 +40,6 @@ def mark(run: Run, left: Sequence[Damage]) -> None:
 
 def num_marked(run: Run) -> int:
     """Return the number of damaged files that a run's last start left, except evaluations made again since."""
-    files = (read_sealed(run.path / _MARK) or {"files": ()})["files"]
+    files = (read_record(run.path / _MARK, MarkRecord) or {"files": ()})["files"]
     whole = {run.evaluation_folder(*evaluation) for evaluation in whole_evaluations(run)} if files else set()
     return sum(whole.isdisjoint((run.path / file).parents) for file in files)

@@ -4,6 +4,7 @@ A killed process leaves them behind. The next start or repair of the run puts th
 it finds the same damage again, and the manifest with which it compares the new files.
 """
 
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from stages.disk.files import atomic_folder, link_or_copy, writing
 from stages.store.manifest import manifest_path
 from stages.store.run import Run
 
+_KEPT = re.compile("(?P<number>[0-9]{4,6})-(?P<stage>[a-z]+)")
 _FORMER = ".former"
 """Below the run; the lock removes `.tmp`."""
 
@@ -46,8 +48,10 @@ def restore_former(run: Run) -> None:
     """
     with writing(run.path):
         for kept in sorted((run.path / _FORMER).glob("[0-9]*-*")):
-            number, name = kept.name.split("-")
-            folder, stage = run.round_folder(int(number)), STAGES[name]
+            name = _KEPT.fullmatch(kept.name)
+            if name is None or name["stage"] not in STAGES:
+                continue  # it is not ours
+            folder, stage = run.round_folder(int(name["number"])), STAGES[name["stage"]]
             for output in stage.outputs:
                 shutil.rmtree(folder / output, ignore_errors=True)
             manifest_path(folder, stage).unlink(missing_ok=True)

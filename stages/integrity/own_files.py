@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.disk.files import read_json, read_sealed
+from stages.disk.files import read_json
 from stages.disk.policy_state import STATE
 from stages.disk.root import store_root
 from stages.disk.tables import shard_path, shard_stamp
 from stages.integrity.damage import Damage
 from stages.params.file import load_params
 from stages.params.record import Params
-from stages.store.run import Run
+from stages.store.fingerprint import Fingerprint
+from stages.store.run import Run, is_run
+from stages.store.run_files import begun_rounds, rounds_with_metrics
 from stages.texts.lists import list_digest, splits_of, with_prompts
 
 
@@ -46,12 +48,12 @@ def require_source(run: Run, params: Params) -> None:
 
 def num_with_metrics(run: Run) -> int:
     """Return the number of rounds with metrics, which a round writes last before it moves HEAD."""
-    return max((int(path.stem) + 1 for path in run.path.glob("metrics/[0-9]*.json")), default=0)
+    return max(rounds_with_metrics(run.path), default=-1) + 1
 
 
 def _about(run: Run) -> Iterator[Damage]:
     path = run.path / "run.json"
-    if read_sealed(path) is None:
+    if not is_run(run.path):
         yield Damage(path, "it must be as it was written, got none or a damaged or edited one")
     elif run.key != run.fingerprint.key:
         yield Damage(path, f"its fingerprint must have the digest {run.key}, got {run.fingerprint.key}: it was edited")
@@ -88,15 +90,12 @@ def _params_and_prompts(run: Run, params: Params | None) -> Iterator[Damage]:
 
 
 def _edited(params: Params, known: Mapping[str, Any]) -> list[str]:
-    """Return the names of parameters that differ from the run's fingerprint."""
-    tree = params.model_dump(mode="json")
-    names = [name for name in known if not name.startswith("origins.") and name != "resources.device"]
-    return sorted(name for name in names if _at(tree, name) != known[name])
-
-
-def _at(tree: dict[str, Any], name: str) -> Any:
-    section, key = name.split(".", 1)
-    return tree.get(section, {}).get(key)
+    """Return the names of parameters and of their files that differ from those of the run's fingerprint."""
+    own, absent = Fingerprint.settings(params), object()
+    origins = {f"origins.{name}" for name in Fingerprint.origin_names(params)}
+    settings = {name: value for name, value in known.items() if not name.startswith("origins.")}
+    differ = {name for name in settings | own if settings.get(name, absent) != own.get(name, absent)}
+    return sorted((differ | (origins ^ (known.keys() - settings.keys()))) - {"resources.device"})
 
 
 def _list_digest(params: Params, folder: Path, split: str) -> str | None:
@@ -109,7 +108,7 @@ def _list_digest(params: Params, folder: Path, split: str) -> str | None:
 def _head(run: Run) -> Iterator[Damage]:
     """Compare HEAD with the existing rounds; a process may have been killed just before it moved HEAD."""
     path, with_metrics = run.path / "HEAD", num_with_metrics(run)
-    begun = max((int(folder.name) + 1 for folder in run.path.glob("rounds/[0-9]*")), default=0)
+    begun = max(begun_rounds(run.path), default=-1) + 1
     least, most = max(with_metrics - 1, 0), max(with_metrics, begun)
     try:
         finished = run.num_finished

@@ -11,8 +11,8 @@ from stages.disk.policy_state import STATE, missing_files, write_base
 from stages.engine.execute import run_stage
 from stages.integrity.damage import Damage, mark
 from stages.integrity.former import drop_former, keep_former, restore_former
-from stages.integrity.hardlinks import drop_aside, mending_shared
 from stages.integrity.own_files import damaged_own_files, num_with_metrics, require_source
+from stages.integrity.set_aside import drop_aside
 from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
 from stages.readings.metrics import round_metrics
@@ -79,11 +79,10 @@ def make_again(
         ValueError: As `repair`.
         StoreWriteError: If the store cannot be written to.
     """
-    with mending_shared(found):
-        _make_again(run, found, params, executor)
-        left = [damage for damage in verify(run) if damage.path not in leaving]
-        if left:
-            raise _changed_error(left[0])
+    _make_again(run, found, params, executor)
+    left = [damage for damage in verify(run) if damage.path not in leaving]
+    if left:
+        raise _changed_error(left[0])
 
 
 def _make_again(run: Run, found: Sequence[Damage], params: Params, executor: StageExecutor) -> None:

@@ -16,9 +16,9 @@ from stages.engine.execute import is_done
 from stages.integrity.damage import Damage, mark
 from stages.integrity.former import keep_former, restore_former
 from stages.integrity.go_back import go_back
-from stages.integrity.hardlinks import drop_aside, mending_shared, set_aside
 from stages.integrity.own_files import damaged_own_files, require_source
 from stages.integrity.repair import ChangedError, is_there, make_again, remove, run_again, write_own_files
+from stages.integrity.set_aside import drop_aside, set_aside
 from stages.integrity.verify import verify
 from stages.params.record import Params, for_report
 from stages.readings.metrics import round_metrics
@@ -125,11 +125,10 @@ def _policies_again(
         say(f"the policy after {policy_round} rounds is made again by the update of its round")
         broken = [damage for damage in found if (damage.stage, damage.number) == (_UPDATE, number)]
         try:
-            with mending_shared(broken):
-                keep_former(run, _UPDATE, number)
-                for damage in broken:
-                    remove(run, damage)
-                run_again(run, _UPDATE, number, params, executor)
+            keep_former(run, _UPDATE, number)
+            for damage in broken:
+                remove(run, damage)
+            run_again(run, _UPDATE, number, params, executor)
         except ChangedError:
             say("the result differs from the lost one, e.g. because of another machine")
             break

@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
-from stages.disk.files import file_digest, read_sealed, value_digest
+from stages.disk.files import file_digest, value_digest
 from stages.disk.policy_state import STATE, policy_state
-from stages.disk.tables import read_shard, shard_numbers, shard_path
+from stages.disk.records import MetricsRecord, read_record
+from stages.disk.tables import shard_numbers, shard_path
+from stages.disk.whole_shards import is_as_written
 from stages.integrity.damage import Damage
 from stages.integrity.own_files import damaged_own_files
 from stages.params.record import Params
-from stages.store.manifest import PRUNABLE, manifest_path, pruned_outputs, read_manifest, stamp_of, tombstone_path
+from stages.store.manifest import (
+    is_damaged_tombstone,
+    manifest_path,
+    output_files,
+    pruned_outputs,
+    read_manifest,
+    stamp_of,
+    tombstone_path,
+)
 from stages.store.run import WRITER, Run
 
 _AS_WRITTEN = "the manifest must be as it was written"
@@ -119,17 +129,18 @@ class _Check:
                 path = folder / name / file
                 if path.is_file() or name not in pruned or file == STATE:  # the state of a pruned policy stays
                     self._expected.append(_Expected(path, digest, stage, number))
-            for path in sorted((folder / name).glob("[!.]*")):
+            for path in output_files(folder / name):
                 if path.name not in out["files"]:
                     what = "only files that the stage wrote may be here, since readers read all of them; got another"
                     yield Damage(path, what, None, number)
 
     def _metrics_and_tombstone(self, number: int) -> Iterator[Damage]:
-        metrics, tombstone = self._run.metrics_path(number), tombstone_path(self._run.round_folder(number))
-        if number < self._num_finished and (read_sealed(metrics) or {}).get("round") != number + 1:
+        metrics, folder = self._run.metrics_path(number), self._run.round_folder(number)
+        if number < self._num_finished and (read_record(metrics, MetricsRecord) or {}).get("round") != number + 1:
             yield Damage(metrics, "this round's metrics are required as they were written, got others", None, number)
-        if tombstone.is_file() and not (read_sealed(tombstone) and pruned_outputs(tombstone.parent) <= PRUNABLE):
-            yield Damage(tombstone, "it must be as it was written, got a damaged or edited one", None, number)
+        if is_damaged_tombstone(folder):
+            what = "it must be as it was written, got a damaged or edited one"
+            yield Damage(tombstone_path(folder), what, None, number)
 
     def _evaluation(self, policy_round: int, split: str) -> Iterator[Damage]:
         folder = self._run.evaluation_folder(policy_round, split)
@@ -140,8 +151,9 @@ class _Check:
         inputs, parameters = self._inputs(EVALUATE, policy_round), EVALUATE.parameters(self._params, policy_round)
         if not (
             manifest["inputs"].items() >= inputs.items()
+            and manifest["parameters"].keys() == parameters.keys()
             and manifest["parameters"] | {"evaluate": parameters["evaluate"]} == parameters  # that may have changed
-            and manifest["parameters"]["evaluate"]["split"] == split
+            and manifest["parameters"]["evaluate"].get("split") == split
             and _is_stamped(manifest, EVALUATE, policy_round)
         ):
             required = f"an evaluation of this run's policy after {policy_round} rounds on {split} is required"
@@ -162,12 +174,10 @@ def _is_stamped(manifest: Mapping[str, Any], stage: Stage, number: int) -> bool:
 
 
 def _unreadable(folder: Path, stage: Stage, number: int) -> Iterator[Damage]:
-    """Yield shards of an unfinished stage that are no Parquet files or have wrong checksums."""
+    """Yield shards of an unfinished stage that are no whole tables, or not the bytes that were written."""
     for output in stage.outputs:
         for shard in shard_numbers(folder / output):
-            try:
-                read_shard(folder / output, shard)
-            except ValueError:
+            if not is_as_written(folder / output, shard):
                 path = shard_path(folder / output, shard)
                 yield Damage(path, "a whole Parquet file is required, got a damaged one", stage, number)
 

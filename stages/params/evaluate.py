@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import Count, Effect, Section, refuse_repeats
+from stages.params.names import Name
+from stages.params.section import Count, Effect, Section, Steps, refuse_repeats, refuse_too_many
 
 
 class EvaluateParams(Section):
@@ -16,13 +17,13 @@ class EvaluateParams(Section):
     """Captions evaluated during the run; `test` is kept for the report."""
     num_prompts: Count
     """Captions, spread evenly over the split; at most its size."""
-    num_noises: Count
+    num_noises: Annotated[Count, Field(le=1000)]
     """Noises per caption."""
-    num_steps: Annotated[tuple[Count, ...], Field(min_length=1)]
+    num_steps: Annotated[tuple[Steps, ...], Field(min_length=1, max_length=100)]
     """Numbers of inference steps to evaluate at."""
-    rewards: Annotated[tuple[str, ...], Field(min_length=1)]
+    rewards: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)]
     """Rewards to report, including held-out rewards."""
-    choose_by: Annotated[str, Effect.NONE]
+    choose_by: Annotated[Name, Effect.NONE]
     """One of `rewards`; the best round has its highest mean at the first of `num_steps`."""
     num_pictures: Count
     """Captions whose pictures the store keeps, each with its first noise."""
@@ -33,6 +34,7 @@ class EvaluateParams(Section):
     def _one_reward_chooses(self) -> Self:
         refuse_repeats("evaluate.rewards", self.rewards)
         refuse_repeats("evaluate.num_steps", self.num_steps)
+        refuse_too_many("evaluate", self.num_prompts, self.num_noises)
         if self.choose_by not in self.rewards:
             raise ValueError(
                 f"evaluate.choose_by: one of evaluate.rewards is required, {', '.join(self.rewards)}, got "

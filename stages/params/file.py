@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
+from g2rpo.messages import listed, plain, shown
+from stages.params.faults import fault_lines, value_line
 from stages.params.record import Params
 from stages.params.section import Section
-from stages.params.yaml import read_extending, with_floats
+from stages.params.yaml import MOST_DEPTH, dumped, dumped_line, parse, read_extending
 
 _TAGS = ("family", "kind", "method")
 """Keys that select the record of a section that has several."""
@@ -33,14 +34,19 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """
     *presets, lowest = (tree for _, tree in read_extending(path, "A parameter file", "--params FILE"))
     tree = reduce(_merge, reversed(presets), lowest)
-    for override in overrides:
-        _override(tree, override)
+    for text in overrides:
+        _override(tree, text)
     return parse_params(tree)
 
 
 def written(params: Params) -> str:
     """Return parameters as the text of a params.yaml, without comments."""
-    return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False)
+    return dumped(params.model_dump(mode="json"))
+
+
+def override(key: str, value: Any) -> str:
+    """Return a value as an override of `load_params`. Example: `rollout.steps=[0, 1]`."""
+    return f"{key}={dumped_line(value)}"
 
 
 def _merge(tree: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
@@ -67,31 +73,34 @@ def parse_params(tree: dict[str, Any]) -> Params:
         ValueError: As `load_params`.
     """
     try:
-        return Params.model_validate(_tuples(with_floats(tree)))
+        return Params.model_validate(_tuples(tree))
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
-        raise ValueError(f"The parameters are not valid; nothing was started.\n{faults}") from None
+        raise ValueError(f"The parameters are not valid; nothing was started.\n{fault_lines(error, _fault)}") from None
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
+def _override(tree: dict[str, Any], text: str) -> None:
     """Set one `section.key=value` in the tree; the later check refuses unknown keys.
 
     Another family or method removes the keys that only the former one had.
     """
-    key, equals, value = override.partition("=")
+    key, equals, value = text.partition("=")
     section, dot, name = key.partition(".")
     if not (equals and dot and name):
-        raise ValueError(f"An override has the form section.key=value, got {override!r}. Example: --set run.rounds=10.")
+        raise ValueError(
+            f"An override has the form section.key=value, got {shown(text)}. Example: --set run.rounds=10."
+        )
     *inner, last = name.split(".")
+    if len(inner) > MOST_DEPTH:
+        raise ValueError(f"The override {shown(text)} must have at most {MOST_DEPTH} dots, got more. Check the key.")
     try:
         at = tree.setdefault(section, {})
         for part in inner:
             at = at.setdefault(part, {})
-        at[last] = yaml.safe_load(value)
+        at[last] = parse(value.encode(errors="surrogateescape"), f"the override of {key}")
         if last in _TAGS and not inner:
             tree[section] = _known_keys(section, at)
-    except (yaml.YAMLError, AttributeError, TypeError) as error:
-        raise ValueError(f"The override {override!r} could not be applied: {error}. Check key and value.") from None
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"The override {shown(text)} could not be applied: {error}. Check key and value.") from None
 
 
 def _known_keys(section: str, keys: dict[str, Any]) -> dict[str, Any]:
@@ -104,32 +113,32 @@ def _known_keys(section: str, keys: dict[str, Any]) -> dict[str, Any]:
     return keys
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: Any, depth: int = 0) -> Any:
     """Return the tree with lists as tuples."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"At most {MOST_DEPTH} levels of lists and keys are required in parameters, got more.")
     if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+        return {key: _tuples(inner, depth + 1) for key, inner in value.items()}
+    return tuple(_tuples(inner, depth + 1) for inner in value) if isinstance(value, list) else value
 
 
 def _fault(fault: Any) -> str:
     """Return a fault that pydantic found as one line: key, required, got, do."""
     key, section = _place(fault["loc"])
+    key, got = plain(key), shown(fault["input"])
     if fault["type"] == "extra_forbidden":
-        known = ", ".join(section.model_fields)
-        return f"{key}: unknown key, got {fault['input']!r}. Remove it or correct it; known here: {known}."
+        known = listed(section.model_fields, most=32)
+        return f"{key}: unknown key, got {got}. Remove it or correct it; known here: {known}."
     if fault["type"] == "missing":
         return f"{key}: required, got nothing. Add it; the shipped params.yaml and presets have values and meanings."
     if fault["type"].startswith("union_tag"):
         by = fault["ctx"]["discriminator"].strip("'")
-        got = fault["input"].get(by) if isinstance(fault["input"], dict) else fault["input"]
+        given = fault["input"].get(by) if isinstance(fault["input"], dict) else fault["input"]
         expected = fault["ctx"].get("expected_tags") or "a name"
-        return f"{key}.{by}: one of {expected} is required, got {got!r}. Change it."
+        return f"{key}.{by}: one of {expected} is required, got {shown(given)}. Change it."
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
-    if fault["type"] == "string_pattern_mismatch":
-        return f"{key}: a commit of 40 hex digits is required, got {fault['input']!r}: a branch can move. Change it."
-    required = fault["msg"].lower().replace("tuple", "list")
-    return f"{key}: {required}, got {fault['input']!r}. Change it in params.yaml or by --set."
+    return value_line(key, fault, "params.yaml or by --set")
 
 
 def _place(location: Sequence[Any]) -> tuple[str, Any]:
@@ -138,10 +147,15 @@ def _place(location: Sequence[Any]) -> tuple[str, Any]:
     here: Any = Params
     record: Any = Params
     for part in location:
+        if part == "[key]":  # of a mapping, whose name the location has already
+            continue
         members = [kind for kind in _flat(here) if isinstance(kind, type) and issubclass(kind, Section)]
         tagged = [kind for kind in members if len(members) > 1 and part in _tags(kind)]
         if tagged:
             here = record = tagged[0]
+            continue
+        if not members and len(set(_flat(here)) - {NoneType}) > 1:  # the part names a member, such as a literal
+            here = Any
             continue
         key.append(str(part))
         record = members[0] if members else record

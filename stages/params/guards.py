@@ -4,14 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.params.section import Count, Positive, Section
+from stages.params.section import Count, CountOrNone, Positive, Section, Share
 
 Severity = Literal["ignore", "warn", "stop"]
 Action = Literal["ignore", "warn", "stop", "rollback"]
 """`ignore`: the guard is off. `warn`: it warns once. `stop`: the run ends; its best round is evaluated and exported.
 `rollback`: a child run continues from the best round with half the learning rate."""
-
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class GuardParams(Section):
@@ -24,7 +22,7 @@ class GuardParams(Section):
 class ExplodingParams(GuardParams):
     """The gradient norm is far above that of earlier rounds."""
 
-    times: Annotated[float, Field(gt=1, allow_inf_nan=False)]
+    times: Annotated[Positive, Field(gt=1)]
     """Largest gradient norm, in multiples of its median over the earlier rounds."""
 
 
@@ -106,7 +104,7 @@ class TimeParams(Section):
 class GuardsParams(Section):
     """Checks before the first round of a session and after each round."""
 
-    max_rollbacks: Annotated[int, Field(ge=0)]
+    max_rollbacks: CountOrNone
     """Consecutive rollbacks, after which `rollback` acts as `stop`."""
     non_finite: GuardParams
     """A number is NaN or infinite. If a stage fails because of it, the run ends whatever the action: with `ignore` and

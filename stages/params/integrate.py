@@ -5,15 +5,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.params.names import Name
 from stages.params.section import NotNegative, Positive, Section
 
 
 class IntegrateParams(Section):
     """Stage `integrate`: one advantage per branch, from all granularities and rewards."""
 
-    reward_weights: dict[str, NotNegative]
+    reward_weights: Annotated[dict[Name, NotNegative], Field(max_length=100)]
     """Weight of each trained reward."""
-    granularity_weights: Annotated[tuple[NotNegative, ...], Field(min_length=1)] | None
+    granularity_weights: Annotated[tuple[NotNegative, ...], Field(min_length=1, max_length=32)] | None
     """Weight of each of complete.granularities, in their order; null: 1 each."""
     fusion: Literal["sum", "mean"]
     """`sum`: sum over rewards and granularities, as in the paper. `mean`: their weighted mean."""

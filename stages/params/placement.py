@@ -5,17 +5,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import Count, Effect, NotNegative, Section
+from stages.params.names import Text
+from stages.params.section import CountOrNone, Effect, NotNegative, Processes, Section
 
 
 class ScorersParams(Section):
     """Runners that only score pictures, so that reward models can run on cheaper GPUs."""
 
-    num_runners: Count
+    num_runners: Processes
     """Ray actors."""
-    gpus_per_runner: Annotated[float, Field(ge=0, le=1)]
+    gpus_per_runner: Annotated[NotNegative, Field(le=1)]
     """GPUs per runner; a fraction lets several runners share a GPU, 0 scores on CPUs."""
-    resource: str | None
+    resource: Text | None
     """Name of a Ray resource that the nodes must have, as in `ray start --resources '{"l4": 4}'`; null: any node."""
 
 
@@ -24,10 +25,10 @@ class PlacementParams(Section):
 
     runner: Annotated[Literal["local", "ray"], Effect.NONE]
     """`local`: in the flow's process, on one device. `ray`: in actors of a Ray cluster."""
-    address: Annotated[str | None, Effect.NONE]
+    address: Annotated[Text | None, Effect.NONE]
     """Address of the cluster, such as `auto` on one of its nodes; null: RAY_ADDRESS, else a cluster on this machine for
     the run."""
-    num_runners: Annotated[Count, Effect.NONE]
+    num_runners: Annotated[Processes, Effect.NONE]
     """Ray actors, each with its own models."""
     gpus_per_runner: Annotated[Literal[0, 1], Effect.NONE]
     """GPUs per runner; 0 computes on CPUs."""
@@ -35,12 +36,12 @@ class PlacementParams(Section):
     """CPUs per runner, as Ray counts them; torch uses `resources.threads`."""
     scorers: Annotated[ScorersParams | None, Effect.NONE]
     """Separate runners for stage `score`; null: the other runners score too."""
-    update_runners: Annotated[Count | None, Effect.NONE]
+    update_runners: Annotated[Processes | None, Effect.NONE]
     """Number of runners that take the optimizer steps; null: all."""
     parallel: Annotated[Literal["auto", "ddp", "fsdp"], Effect.NONE]
     """How several runners train: `ddp` as copies, `fsdp` with sharded weights; `auto`: copies for adapters, shards for
     all weights."""
-    max_restarts: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]
+    max_restarts: Annotated[CountOrNone, Effect.NONE]
     """Lost runners that a run replaces; one more, and the stage ends."""
     staleness: Literal[0, 1]
     """1: the policy of the round before samples each round, while that policy updates; the importance ratio uses the

@@ -4,19 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.params.names import Text
 from stages.params.section import Count, Effect, Positive, Section, Source
 
-Pixels = Annotated[int, Field(ge=16, multiple_of=16)]
+Pixels = Annotated[int, Field(ge=16, le=16_384, multiple_of=16)]
 
 
 class LoraParams(Section):
     """A low-rank adapter, trained in place of the weights."""
 
-    rank: Count
+    rank: Annotated[Count, Field(le=10_000)]
     """Rank of the two matrices."""
     alpha: Count
     """The product of the matrices is scaled by alpha / rank; some programs that load a LoRA assume alpha = rank."""
-    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    targets: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)]
     """Suffixes of the names of the linear layers to adapt."""
 
 
@@ -25,7 +26,7 @@ class ShapesParams(Section):
 
     family: Literal["shapes"]
     """The shapes world."""
-    path: Annotated[str | None, Effect.CONTENTS]
+    path: Annotated[Text | None, Effect.CONTENTS]
     """Folder of other base weights; null: the shipped weights."""
 
 
@@ -55,9 +56,9 @@ class StableDiffusion3Params(Source):
     """Height of a picture in pixels."""
     width: Pixels
     """Width of a picture in pixels."""
-    guidance: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    guidance: Annotated[Positive, Field(ge=1)]
     """Scale of the classifier-free guidance; 1: no guidance, at half the cost."""
-    negative_prompt: str
+    negative_prompt: Text
     """Text that guidance leads away from; empty as published."""
     max_sequence_length: Annotated[int, Field(ge=1, le=512)]
     """Tokens of the T5 encoder, 256 as published."""

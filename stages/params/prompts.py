@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from stages.params.names import Text
 from stages.params.section import Count, Effect, Section
 
 
@@ -10,7 +11,7 @@ class PromptsParams(Section):
 
     split: Literal["train", "tuning", "test", "all"]
     """Captions to draw from: each once per epoch, in an order that the seed determines."""
-    path: Annotated[str | None, Effect.CONTENTS]
+    path: Annotated[Text | None, Effect.CONTENTS]
     """Folder of prompt lists, one for each split, in a layout of docs/prompts.md; null: the family's own."""
     num_prompts: Count
     """Prompts per round."""

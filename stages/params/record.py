@@ -5,13 +5,14 @@ No key has a default here: a missing key is an error, and so is an unknown one.
 
 from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from g2rpo.strides import completion_path
 from stages.params.complete import CompleteParams
 from stages.params.evaluate import EvaluateParams
 from stages.params.guards import GuardsParams
 from stages.params.integrate import IntegrateParams
+from stages.params.names import Name
 from stages.params.placement import PlacementParams
 from stages.params.policy import PolicyParams
 from stages.params.prompts import PromptsParams
@@ -26,6 +27,9 @@ from stages.params.section import Effect, Section
 from stages.params.tracking import TrackingParams
 from stages.params.update import UpdateParams
 
+_MOST_SITES = 10_000_000
+"""Branches of a round; the check of parameters counts each of them."""
+
 
 class Params(Section):
     """All of params.yaml."""
@@ -34,7 +38,7 @@ class Params(Section):
     resources: ResourcesParams
     placement: PlacementParams
     policy: PolicyParams
-    rewards: Annotated[dict[str, RewardParams], Effect.CONTENTS]
+    rewards: Annotated[dict[Name, RewardParams], Field(max_length=100), Effect.CONTENTS]
     """Settings of rewards, by the names that `score.rewards` and `evaluate.rewards` use; the rewards of the model's
     family need none."""
     prompts: PromptsParams
@@ -52,6 +56,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         self.integrate.check(self.score.rewards, self.complete.granularities)
+        self._check_size()
         self._check_update()
         self._check_paths()
         self._check_splits()
@@ -69,6 +74,14 @@ class Params(Section):
     def adapted(self) -> bool:
         """Whether only an adapter is trained."""
         return getattr(self.policy, "lora", None) is not None
+
+    def _check_size(self) -> None:
+        sites = self.prompts.num_prompts * self.rollout.group_size * len(self.rollout.steps)
+        if sites > _MOST_SITES:
+            raise ValueError(
+                f"prompts.num_prompts: at most {_MOST_SITES:,} branches of a round, prompts.num_prompts times "
+                f"rollout.group_size times the number of rollout.steps, are required, got {sites:,}. Lower one."
+            )
 
     def _check_update(self) -> None:
         most = self.prompts.num_prompts if self.update.cadence == "iteration" else 1

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal
 
-from stages.params.section import Count, Effect, Section
+from stages.params.names import Text
+from stages.params.section import Count, Effect, Processes, Section
 
 
 class ResourcesParams(Section):
@@ -12,13 +13,13 @@ class ResourcesParams(Section):
     """`auto`: CUDA if available, else the CPU."""
     dtype: Literal["float32", "bfloat16"]
     """Dtype of the networks' computation; weights, latents and log-probabilities stay in float32."""
-    threads: Count
+    threads: Processes
     """CPU threads of torch. It changes the last bits of float32 results."""
     decode_batch: Count
     """Latents per call of the autoencoder; decoding all at once is the first to run out of memory."""
     gradient_checkpointing: bool
     """Whether the backward pass recomputes each block's activations: less memory, a third more time there."""
-    attention: str
+    attention: Text
     """Attention backend of diffusers, such as `native`, `flash` or `_native_cudnn`."""
     compile: bool
     """Whether `torch.compile` compiles the repeated blocks of the transformer."""

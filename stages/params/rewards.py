@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import ConfigSource, Count, Effect, FileSource, Positive, Section, Source
+from stages.params.addresses import Address
+from stages.params.names import Text, TokenVariable
+from stages.params.section import ConfigSource, Count, CountOrNone, Effect, FileSource, Positive, Section, Source
 
 
 class HpsParams(Section):
@@ -20,7 +22,7 @@ class HpsParams(Section):
     clip: ConfigSource | None
     """Configuration and tokenizer of its architecture, laion/CLIP-ViT-H-14-laion2B-s32B-b79K, for the backend
     `clip`; else null."""
-    folder: Annotated[str | None, Effect.NONE]
+    folder: Annotated[Text | None, Effect.NONE]
     """Folder that `g2rpo setup hps` made, for the backend `hpsv2`; else null."""
 
     @model_validator(mode="after")
@@ -92,20 +94,20 @@ class RemoteParams(Section):
 
     kind: Literal["remote"]
     """A scorer behind HTTP."""
-    url: Annotated[str, Effect.NONE]
-    """Address of the server, such as http://127.0.0.1:8000."""
-    model: str
+    url: Annotated[Address, Effect.NONE]
+    """Address of the server, without a login, such as http://127.0.0.1:8000."""
+    model: Text
     """Name of the model that must answer."""
-    revision: str
+    revision: Text
     """Revision of the model; a server with another one is refused."""
     batch: Annotated[Count, Effect.NONE]
     """Pictures per request."""
-    retries: Annotated[Annotated[int, Field(ge=0)], Effect.NONE]
+    retries: Annotated[CountOrNone, Effect.NONE]
     """Further attempts after a request fails for a temporary reason."""
     timeout: Annotated[Positive, Effect.NONE]
     """Seconds per attempt, from the connection to the last byte of the reply."""
-    token_env: Annotated[str | None, Effect.NONE]
-    """Environment variable that holds the bearer token; null: no token."""
+    token_env: Annotated[TokenVariable | None, Effect.NONE]
+    """Environment variable that holds the bearer token, G2RPO_TOKEN_ and a name of capitals; null: no token."""
 
 
 RewardParams = Annotated[

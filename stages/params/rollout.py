@@ -5,21 +5,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from g2rpo.windows import Window, drawn_steps, one_step_windows, sliding_window, whole_window
-from stages.params.section import Count, Positive, Section, refuse_repeats
+from stages.params.section import Count, Positive, Section, Steps, refuse_repeats
 
-Step = Annotated[int, Field(ge=0)]
+Step = Annotated[int, Field(ge=0, le=1000)]
 
 
 class _RolloutParams(Section):
     """The keys that all methods share."""
 
-    num_steps: Annotated[int, Field(ge=2)]
+    num_steps: Annotated[Steps, Field(ge=2)]
     """T, steps of the trajectory."""
     shift: Positive | Literal["model"]
     """s of the schedule s t / (1 + (s - 1) t); 1: even steps, 3 in the papers; `model`: the base model's own."""
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=1000)]
     """The steps that may be stochastic; each below num_steps - 1, so that the ODE removes their noise."""
-    group_size: Annotated[int, Field(ge=2)]
+    group_size: Annotated[int, Field(ge=2, le=10_000)]
     """G, branches of one prompt that form a group and are compared with each other."""
     sde: Literal["flow", "dance", "cps"]
     """Law of a stochastic step; see g2rpo/sde.py."""
@@ -63,7 +63,7 @@ class G2rpoParams(_RolloutParams):
     """One window of one step for each of `steps`, which is M."""
     steps_a_round: Count | None
     """Number of steps of M at which a round branches, drawn anew for each round; null: all."""
-    step_weights: tuple[Positive, ...] | None
+    step_weights: Annotated[tuple[Positive, ...], Field(max_length=1000)] | None
     """Weight of each of `steps` in that draw, such as the spread that `g2rpo signal` reports there; null: uniform."""
 
     def windows(self, round_number: int, seed: int) -> tuple[Window, ...]:

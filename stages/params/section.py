@@ -6,10 +6,26 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from g2rpo.messages import shown
+from stages.params.names import Commit, Text
+
+MOST = 1_000_000
+"""The largest count: a list of as many still fits into the memory of the check."""
+_LARGEST = 1e9
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+"""A number of things."""
+CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
+"""As `Count`, or 0 for none."""
+Steps = Annotated[int, Field(ge=1, le=1000)]
+"""A number of steps of the sampler, at most the thousand levels on which flow models are trained."""
+Processes = Annotated[int, Field(ge=1, le=10_000)]
+"""Processes or threads, at most those of the largest clusters."""
+Positive = Annotated[float, Field(gt=0, le=_LARGEST, allow_inf_nan=False)]
+"""A finite number above 0; the largest leaves products of four within float32."""
+NotNegative = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Effect(Enum):
@@ -59,9 +75,9 @@ class Section(BaseModel):
 class Source(Section):
     """A folder of files, on this machine or on a model hub."""
 
-    path: Annotated[str, Effect.CONTENTS]
+    path: Annotated[Text, Effect.CONTENTS]
     """A folder, or a hub id such as `owner/name`."""
-    revision: Annotated[Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None, Effect.CONTENTS]
+    revision: Annotated[Commit | None, Effect.CONTENTS]
     """The commit of a hub id, 40 hex digits, so that a push to the hub does not change a run; null for a folder."""
 
 
@@ -72,7 +88,7 @@ class ConfigSource(Source):
 class FileSource(Source):
     """One file of a folder, on this machine or on a model hub."""
 
-    file: str
+    file: Text
     """Name of the file in the folder."""
 
 
@@ -83,4 +99,17 @@ def refuse_repeats(key: str, values: Sequence[object]) -> None:
         ValueError: With the key and the values.
     """
     if len({repr(value) for value in values}) < len(values):  # a value may be a list
-        raise ValueError(f"{key}: distinct values are required, got {list(values)}. Name each once.")
+        raise ValueError(f"{key}: distinct values are required, got {shown(list(values))}. Name each once.")
+
+
+def refuse_too_many(section: str, num_prompts: int, num_noises: int) -> None:
+    """Refuse an evaluation of more than a million pictures, which would be listed before the first is sampled.
+
+    Raises:
+        ValueError: With the section and the number.
+    """
+    if num_prompts * num_noises > MOST:
+        raise ValueError(
+            f"{section}.num_noises: at most {MOST:,} pictures, {section}.num_prompts times {section}.num_noises, are "
+            f"required, got {num_prompts * num_noises:,}. Lower one."
+        )

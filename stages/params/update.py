@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.params.section import Count, Fraction, NotNegative, Positive, Section
+from stages.params.section import Count, CountOrNone, Fraction, NotNegative, Positive, Section, Share
 
 
 class UpdateParams(Section):
@@ -12,13 +12,13 @@ class UpdateParams(Section):
 
     learning_rate: Positive
     """Peak learning rate of AdamW; 2e-6 for FLUX in the paper."""
-    warmup_rounds: Annotated[int, Field(ge=0)]
+    warmup_rounds: CountOrNone
     """Rounds over which the learning rate rises linearly to `learning_rate`."""
     decay_rounds: Count | None
     """Rounds over which it then falls linearly to `final_frac` of `learning_rate`; null: it stays constant."""
-    final_frac: Annotated[float, Field(ge=0, le=1)]
+    final_frac: Annotated[NotNegative, Field(le=1)]
     """Share of `learning_rate` after the decay; without effect if `decay_rounds` is null."""
-    halved_after: tuple[Annotated[int, Field(ge=0)], ...]
+    halved_after: Annotated[tuple[CountOrNone, ...], Field(max_length=1000)]
     """Rounds, in rising order, after each of which the learning rate is halved; a round named twice quarters it. If a
     guard rolls a run back, the child run has the best round added here."""
     betas: tuple[Fraction, Fraction]
@@ -29,7 +29,7 @@ class UpdateParams(Section):
     """The global norm of the gradient is clipped to this."""
     clip_range: Positive
     """epsilon of PPO's clip; 1e-4 in the paper, since log-probabilities are means over latent elements."""
-    train_frac: Annotated[float, Field(gt=0, le=1)]
+    train_frac: Share
     """Share of a branch's stochastic steps to train, drawn anew for each branch; 0.6 in DanceGRPO, else 1."""
     cadence: Literal["iteration", "step"]
     """`iteration`: one optimizer step per pass over the round. `step`: one for each stochastic step k."""
@@ -40,7 +40,7 @@ class UpdateParams(Section):
     """Passes over the round."""
     kl_weight: NotNegative
     """beta of the KL to the base policy; 0 in the paper."""
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    ema_decay: Annotated[Positive, Field(lt=1)] | None
     """Decay of the moving average of the weights, with which the policy is evaluated; null: no average."""
     micro_batch: Count
     """Sites (prompt, step) per forward and backward pass."""

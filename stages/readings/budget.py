@@ -3,12 +3,11 @@
 They equal the counts of the stages, so that runs of different methods can have the same budget.
 """
 
-from itertools import count
-
 from g2rpo.policies.families import FAMILIES
 from g2rpo.tree import completion_tree
 from g2rpo.windows import Window, trained_steps
 from stages.params.record import Params
+from stages.params.section import MOST as MOST_ROUNDS
 from stages.texts.draws import noise_seeds
 
 
@@ -46,7 +45,7 @@ def rounds_within(params: Params, budget: int) -> int:
         ValueError: If one round exceeds the budget.
     """
     spent = 0
-    for number in count():
+    for number in range(MOST_ROUNDS):
         spent += method_evaluations(params, number)
         if spent > budget:
             if number == 0:
@@ -55,7 +54,7 @@ def rounds_within(params: Params, budget: int) -> int:
                     "Raise it, or lower prompts.num_prompts or rollout.group_size."
                 )
             return number
-    raise AssertionError
+    return MOST_ROUNDS
 
 
 def _rows_per_velocity(params: Params) -> int:

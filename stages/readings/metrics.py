@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
-from stages.disk.tables import read_table
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import ADVANTAGES, read_table
 from stages.store.manifest import is_complete, read_manifest
 from stages.store.run import Run
 
@@ -26,8 +27,9 @@ def round_metrics(run: Run, number: int) -> dict[str, float]:
     manifests = {stage.name: finished_manifest(folder, stage) for stage in ROUND_STAGES}
     metrics = {"round": float(number + 1)}
     metrics |= _diversity(read_table(folder / "diversity").to_pandas())
-    metrics |= _rewards(read_table(folder / "rewards").to_pandas())
-    metrics |= _advantages(read_table(folder / "advantages").to_pandas())
+    rewards, advantages = read_table(folder / "rewards"), read_table(folder / "advantages")
+    check_parents(advantages, ADVANTAGES, {"rewards": rewards})
+    metrics |= _rewards(rewards.to_pandas()) | _advantages(advantages.to_pandas())
     updates = read_table(folder / "updates").to_pandas().drop(columns="optimizer_step")
     extremes = {"ratio_min": updates["ratio_min"].min(), "ratio_max": updates["ratio_max"].max()}
     extremes["first_ratio_gap"] = _first_ratio_gap(updates)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from stages.contract.declared_stages import ROUND_STAGES
-from stages.disk.tables import SHARED, TABLES, TENSOR, read_table, tensor, where
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import ADVANTAGES, REWARDS, SHARED, TABLES, TENSOR, read_table, tensor, where
 from stages.readings.metrics import finished_manifest
 from stages.store.manifest import missing_outputs
 from stages.store.run import Run
@@ -20,6 +21,9 @@ def trace_prompt(run: Run, number: int, prompt_id: str) -> str:
         finished = f"has finished 0 to {run.num_finished - 1}" if run.num_finished else "has finished none yet"
         raise ValueError(f"A finished round, counted from 0, is required, got {number}; run {run.key} {finished}.")
     _require_tables(run, number)
+    for table in (REWARDS, ADVANTAGES):
+        parents = {parent: read_table(folder / parent) for parent in table.parents}
+        check_parents(read_table(folder / table.name), table, parents)
     prompts = read_table(folder / "prompts")
     prompt = where(prompts, prompt_id=prompt_id)
     if prompt.num_rows == 0:

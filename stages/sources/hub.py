@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from stages.disk.files import FileState, file_digest, value_digest, write_text
+from g2rpo.model_files.reading import known_files
+from stages.disk.files import FileState, file_digest, value_digest, write_sealed
+from stages.disk.records import DigestRecord, read_record
 from stages.disk.root import store_root
 from stages.params.section import FileSource, Source
 
@@ -28,7 +30,7 @@ def local_folder(source: Source, patterns: Sequence[str], *, key: str) -> Path:
                 f"{key}.revision: null is required for a folder, got {source.revision} for {source.path}. A folder is "
                 "identified by the digest of its files."
             )
-        return Path(source.path)
+        return _own(Path(source.path), patterns, key)
     if source.path.count("/") != 1 or source.path.startswith((".", "/", "~")):
         raise ValueError(
             f"{key}.path: a folder, or a hub id as owner/name, is required; got {source.path}, which is no folder "
@@ -39,7 +41,7 @@ def local_folder(source: Source, patterns: Sequence[str], *, key: str) -> Path:
             f"{key}.revision: the commit of a hub id is required, 40 hex digits, got null for {source.path}, which is "
             "no folder here. Take it from the hub's page of the model's files, or correct the path."
         )
-    return _snapshot(source.path, source.revision, tuple(patterns), key)
+    return _own(_snapshot(source.path, source.revision, tuple(patterns), key), patterns, key)
 
 
 def local_file(source: FileSource, *, key: str) -> Path:
@@ -48,6 +50,11 @@ def local_file(source: FileSource, *, key: str) -> Path:
     Raises:
         ValueError: As `local_folder`, or if the folder has no such file.
     """
+    if Path(source.file).is_absolute() or ".." in Path(source.file).parts:
+        raise ValueError(
+            f"{key}.file: the name of a file within {source.path} is required, got {source.file!r}. Name the folder of "
+            f"the file in {key}.path."
+        )
     path = local_folder(source, [source.file], key=key) / source.file
     if not path.is_file():
         raise ValueError(
@@ -62,7 +69,7 @@ def files_digest(folder: Path, patterns: Sequence[str], *, key: str) -> str:
     Raises:
         ValueError: If no file matches.
     """
-    files = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    files = known_files(folder, patterns)
     if not files:
         raise ValueError(
             f"{key}: a folder with {', '.join(patterns)} is required, got {folder} without any. Correct it."
@@ -75,15 +82,26 @@ def weights_digest(path: Path) -> str:
     return _digest(FileState.of(path))
 
 
+def _own(folder: Path, patterns: Sequence[str], key: str) -> Path:
+    """Return a folder none of whose files is a link to elsewhere."""
+    try:
+        known_files(folder, patterns)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+    return folder
+
+
 @cache
 def _digest(file: FileState) -> str:
     if file.size < _LARGE:
         return file_digest(file.path)
     kept = store_root() / "digests" / value_digest({**vars(file), "path": str(file.path)})
-    if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text(kept, file_digest(file.path))
-    return kept.read_text()
+    record = read_record(kept, DigestRecord)
+    if record and record["file"] == kept.name:
+        return record["digest"]
+    digest = file_digest(file.path)
+    write_sealed(kept, {"file": kept.name, "digest": digest})
+    return digest
 
 
 @cache

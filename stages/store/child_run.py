@@ -8,8 +8,8 @@ from stages.disk.files import link_or_copy, make_folder, writing
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
-from stages.store.run import Run, run_of, stored_runs, write_about
-from stages.store.transfer import files_of, round_of
+from stages.store.run import Run, is_run, run_of, stored_runs, write_about
+from stages.store.run_files import files_of, round_of
 
 
 def child_params(params: Params, best: int) -> Params:
@@ -58,5 +58,11 @@ def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: 
 
 def last_descendant(run: Run) -> Run:
     """Return the last child of a run through all its rollbacks; the run itself if there were none."""
-    children = [child for child in stored_runs() if (child.parent or {}).get("key") == run.key]
-    return last_descendant(max(children, key=lambda child: child.about["created_at"])) if children else run
+    abouts = {child: child.about for child in stored_runs() if is_run(child.path)}
+    last, seen = run, {run.key}
+    while children := [child for child, about in abouts.items() if (about.get("parent") or {}).get("key") == last.key]:
+        last = max(children, key=lambda child: abouts[child]["created_at"])
+        if last.key in seen:  # somebody has edited them
+            break
+        seen.add(last.key)
+    return last

@@ -13,6 +13,9 @@ ALGORITHM_VERSION = 6
 """Increased when the same parameters would give other numbers, or other files."""
 
 
+_VERSION = "algorithm_version"
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """The inputs of a run's numbers, as `section.key` and `origins.name`; its digest is the run's key.
@@ -32,11 +35,22 @@ class Fingerprint:
         Raises:
             ValueError: If base weights or prompts are missing.
         """
+        origins = run_origins(params) | {_VERSION: ALGORITHM_VERSION}
+        of_files = {f"origins.{name}": value for name, value in origins.items()}
+        return cls(cls.settings(params) | {"resources.device": device} | of_files)
+
+    @staticmethod
+    def settings(params: Params) -> dict[str, Any]:
+        """Return the parameters that change a run's numbers, as `section.key`."""
         learned = [section for section in Params.model_fields if params.effect_of(section) is None]
         tree = {section: getattr(params, section).without(*Effect) for section in learned}
-        tree["resources"]["device"] = device
-        tree["origins"] = run_origins(params) | {"algorithm_version": ALGORITHM_VERSION}
-        return cls({f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()})
+        return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+
+    @staticmethod
+    def origin_names(params: Params) -> set[str]:
+        """Return the names of what else changes a run's numbers: the files that the parameters name, our version."""
+        rewards = {f"rewards/{name}" for name in params.score.rewards}
+        return {"policy", f"prompts/{params.prompts.split}", _VERSION} | rewards
 
     @property
     def key(self) -> str:

@@ -6,17 +6,18 @@ of one stage are the outputs of another, so that manifests chain from round to r
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 
 from stages.contract.declared_stages import Stage
-from stages.disk.files import file_digest, read_sealed, value_digest, write_sealed
-from stages.disk.policy_state import STATE, policy_state
+from stages.disk.files import file_digest, value_digest, write_sealed
+from stages.disk.policy_state import POLICY_FILES, STATE, policy_state
+from stages.disk.records import ManifestRecord, Prunable, TombstoneRecord, read_record
 from stages.disk.tables import shard_numbers, shard_path
 
 LATENTS = ("anchors", "transitions", "completions")
-PRUNABLE = frozenset((*LATENTS, "policy"))
+PRUNABLE = frozenset(get_args(Prunable))
 """Outputs of a round that retention may prune."""
 
 
@@ -36,19 +37,27 @@ def write_manifest(folder: Path, stage: Stage, manifest: Mapping[str, Any]) -> N
 
 
 def read_manifest(folder: Path, stage: Stage) -> dict[str, Any] | None:
-    """Return a stage's manifest; None if it is missing, damaged or edited."""
-    manifest = read_sealed(manifest_path(folder, stage))
-    return manifest if manifest and manifest.get("stage") == stage.name else None
+    """Return a stage's manifest; None if it is missing, damaged or edited, or names other outputs than the stage's."""
+    manifest = read_record(manifest_path(folder, stage), ManifestRecord)
+    fits = manifest and manifest["stage"] == stage.name and manifest["outputs"].keys() == set(stage.outputs)
+    return manifest if fits else None
 
 
 def described(folder: Path) -> dict[str, Any]:
     """Return digest, rows and bytes of an output folder, file by file."""
     known = policy_state(folder).files if (folder / STATE).is_file() else {}
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = [path.name for path in output_files(folder)]
     files = {name: known.get(name) or file_digest(folder / name) for name in names}
     rows = sum(pq.read_metadata(shard_path(folder, shard)).num_rows for shard in shard_numbers(folder))
     size = sum((folder / name).stat().st_size for name in files)
     return {"digest": value_digest(files), "rows": rows, "bytes": size, "files": files}
+
+
+def output_files(folder: Path) -> list[Path]:
+    """Return the files of an output folder that a stage may have written, in order: shards, or those of a policy."""
+    if folder.name == "policy":
+        return [path for path in (folder / name for name in POLICY_FILES) if path.is_file()]
+    return [shard_path(folder, shard) for shard in shard_numbers(folder)]
 
 
 def tombstone_path(folder: Path) -> Path:
@@ -58,7 +67,16 @@ def tombstone_path(folder: Path) -> Path:
 
 def pruned_outputs(folder: Path) -> frozenset[str]:
     """Return the pruned outputs of a round, from its tombstone; a damaged tombstone names none."""
-    return frozenset((read_sealed(tombstone_path(folder)) or {"outputs": ()})["outputs"])
+    return frozenset((_tombstone(folder) or {"outputs": ()})["outputs"])
+
+
+def is_damaged_tombstone(folder: Path) -> bool:
+    """Whether a round has a tombstone that is not as it was written."""
+    return tombstone_path(folder).is_file() and _tombstone(folder) is None
+
+
+def _tombstone(folder: Path) -> dict[str, Any] | None:
+    return read_record(tombstone_path(folder), TombstoneRecord)
 
 
 def write_tombstone(folder: Path, outputs: frozenset[str]) -> None:

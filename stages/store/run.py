@@ -7,6 +7,7 @@
 The key is the fingerprint of everything that changes the numbers; rounds, evaluation, retention and tracking do not.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
-from stages.disk.files import make_folder, read_sealed, write_sealed, write_text
+from stages.disk.files import make_folder, write_sealed, write_text
 from stages.disk.policy_state import write_base
+from stages.disk.records import AboutRecord, MetricsRecord, read_record
 from stages.disk.root import store_root
 from stages.params.file import load_params, written
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
+from stages.store.run_files import evaluations_of, require_no_links
 from stages.texts.lists import with_prompts, write_prompt_lists
 
+_KEY = re.compile("[0-9a-f]{16}")
+_DIGITS = 6  # of a number of rounds
 _SHORTEST = 4  # characters of a key by which a run may be named
 
 WRITER = {table: stage for stage in ROUND_STAGES for table in stage.outputs}
@@ -43,7 +48,7 @@ class Run:
         Raises:
             ValueError: If the file is damaged.
         """
-        about = read_sealed(self.path / "run.json")
+        about = read_record(self.path / "run.json", AboutRecord)
         if about is None:
             raise ValueError(
                 f"{self.path / 'run.json'} must be as it was written, got a damaged or edited file. Run the command "
@@ -72,7 +77,7 @@ class Run:
         if not head.is_file():
             return 0
         content = head.read_bytes().strip()
-        if not content.isdigit():
+        if not (content.isdigit() and len(content) <= _DIGITS):
             raise ValueError(
                 f"{head} must be a number of rounds, got {content!r}. Run the command that made the run again: it "
                 "counts them anew."
@@ -99,8 +104,7 @@ class Run:
 
     def evaluations(self) -> list[tuple[int, str]]:
         """Return (policy_round, split) of the existing evaluations, in order."""
-        names = sorted(path.parent.name for path in self.path.glob("evaluations/*/evaluate.json"))
-        return [(int(number), split) for number, split in (name.split("-", 1) for name in names)]
+        return evaluations_of(self.path)
 
     def policy_folder(self, policy_round: int) -> Path:
         """Return the folder of the policy after so many rounds; 0 is the base."""
@@ -181,7 +185,7 @@ class Run:
         return [self._metrics_of(number) for number in range(first, self.num_finished)]
 
     def _metrics_of(self, number: int) -> dict[str, float]:
-        metrics = read_sealed(self.metrics_path(number))
+        metrics = read_record(self.metrics_path(number), MetricsRecord)
         if metrics is None:
             raise ValueError(
                 f"{self.metrics_path(number)} must be as it was written, got a damaged file or none. Run the command "
@@ -208,11 +212,16 @@ def open_run(params: Params, *, device: str) -> Run:
     """
     fingerprint = Fingerprint.of(params, device)
     run = run_of(fingerprint)
-    if read_sealed(run.path / "run.json") is None:
+    if not is_run(run.path):
         make_folder(run.path)
         with locked(run.path):
             write_about(run, params, fingerprint)
     return run
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run lies in a folder."""
+    return read_record(folder / "run.json", AboutRecord) is not None
 
 
 def write_about(run: Run, params: Params, found: Fingerprint, **more: Any) -> None:
@@ -233,29 +242,33 @@ def find_run(name: str) -> Run:
     `newest` is the run that began last.
 
     Raises:
-        ValueError: If there is none, or several.
+        ValueError: If there is none, or several, or links lie in its folder.
     """
-    if name == NEWEST:
-        return _newest()
+    run = _newest() if name == NEWEST else _named(name)
+    require_no_links(run.path)
+    return run
+
+
+def _named(name: str) -> Run:
     if (Path(name) / "run.json").is_file():
         return Run(Path(name).resolve())
     runs = stored_runs()
     if len(name) < _SHORTEST:
         raise ValueError(f"At least {_SHORTEST} characters of a run's key are required, got {name!r}. {_list(runs)}")
-    if (store_root() / "runs" / name).is_dir() and name not in (run.path.name for run in runs):
-        raise ValueError(
-            f"{store_root() / 'runs' / name / 'run.json'} is required, got none. Run the command that made the run "
-            "again, with its parameters and not its key: it rewrites the file."
-        )
     matches = [run for run in runs if run.path.name.startswith(name)]
     if len(matches) != 1:
         required = f"A run is required whose key begins with {name!r}, or the folder of one"
         raise ValueError(f"{required}, got {len(matches) or 'none'}. {_list(matches or runs)}")
+    if not (matches[0].path / "run.json").is_file():
+        raise ValueError(
+            f"{matches[0].path / 'run.json'} is required, got none. Run the command that made the run again, with its "
+            "parameters and not its key: it rewrites the file."
+        )
     return matches[0]
 
 
 def _newest() -> Run:
-    runs = stored_runs()
+    runs = [run for run in stored_runs() if is_run(run.path)]
     if not runs:
         raise ValueError("A run is required, got an empty store. Train one first, as by `g2rpo train`.")
     return max(runs, key=lambda run: run.about["created_at"])
@@ -266,5 +279,6 @@ def _list(runs: list[Run]) -> str:
 
 
 def stored_runs() -> list[Run]:
-    """Return the runs of the store, by key."""
-    return [Run(path.parent) for path in sorted((store_root() / "runs").glob("*/run.json"))]
+    """Return the runs of the store, by key, also those that cannot be read: the folders that a key names."""
+    folders = sorted((store_root() / "runs").glob("*"))
+    return [Run(path) for path in folders if _KEY.fullmatch(path.name) and path.is_dir()]

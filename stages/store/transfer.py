@@ -1,12 +1,13 @@
 """A run outside the store: link it out for DVC, and adopt it from there."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from stages.disk.files import atomic_folder, link_or_copy, make_folder, read_sealed, write_sealed, writing
+from stages.disk.files import atomic_folder, link_or_copy, write_sealed, writing
 from stages.disk.root import store_root
+from stages.store.adopted import mark_adopted
 from stages.store.lock import locked
-from stages.store.run import Run
+from stages.store.run import Run, is_run
+from stages.store.run_files import files_of, require_no_links, round_of
 
 
 def link_out(run: Run, out: Path, rounds: int) -> None:
@@ -29,39 +30,46 @@ def link_out(run: Run, out: Path, rounds: int) -> None:
 def adopt(copy: Run) -> Run:
     """Adopt a run from a folder into the store, unless the store has as many rounds of it.
 
+    Only the files that a run may have are taken. A run whose parameters come from the copy is marked as adopted.
+
     Raises:
-        ValueError: If the copy's run.json is damaged.
+        ValueError: If the copy's run.json is damaged or of another run, or links lie in the folder; the store is as it
+            was then.
         StoreWriteError: If the store cannot be written to.
     """
+    require_no_links(copy.path)
+    if copy.key != copy.fingerprint.key:
+        raise ValueError(
+            f"{copy.path / 'run.json'} must have the key of its fingerprint, {copy.fingerprint.key}, got {copy.key}: "
+            "it was edited. Fetch the run again, e.g. by `dvc pull --force`."
+        )
     run = Run(store_root() / "runs" / copy.key)
     finished = _finished(run)
     if is_run(run.path) and finished >= _finished(copy):
         return run
-    make_folder(run.path)
-    with locked(run.path):
-        for path in files_of(copy.path):
-            within = path.relative_to(copy.path)
-            target = run.path / within
-            known = target.is_file() and round_of(within) <= finished  # the store keeps its own files
-            if path.name not in ("HEAD", "run.json") and not known:
-                with writing(target):
-                    target.unlink(missing_ok=True)
-                    link_or_copy(path, target)
-        write_sealed(run.path / "run.json", copy.about)
-        run.finish_round(max(_finished(copy), finished) - 1)
+    if not (run.path / "params.yaml").is_file():
+        mark_adopted(run.path.name, copy.path)
+    if not run.path.exists():
+        with atomic_folder(run.path) as temporary:
+            _take(copy, Run(temporary), finished)
+    else:
+        with locked(run.path):
+            _take(copy, run, finished)
     return run
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a run lies in a folder."""
-    return read_sealed(folder / "run.json") is not None
-
-
-def round_of(path: Path) -> int:
-    """Return the number of rounds after which a file of a run exists: 8 for a file of round 7, 0 for the run's own."""
-    if path.parts[0] in ("rounds", "metrics"):
-        return int(path.parts[1][:4]) + 1
-    return int(path.parts[1][:4]) if path.parts[0] == "evaluations" else 0
+def _take(copy: Run, run: Run, finished: int) -> None:
+    """Link a copy's files into a run that has finished some rounds, which keeps its own files; HEAD moves last."""
+    for path in files_of(copy.path):
+        within = path.relative_to(copy.path)
+        target = run.path / within
+        known = target.is_file() and round_of(within) <= finished
+        if path.name not in ("HEAD", "run.json") and not known:
+            with writing(target):
+                target.unlink(missing_ok=True)
+                link_or_copy(path, target)
+    write_sealed(run.path / "run.json", copy.about)
+    run.finish_round(max(_finished(copy), finished) - 1)
 
 
 def _finished(run: Run) -> int:
@@ -70,14 +78,3 @@ def _finished(run: Run) -> int:
         return run.num_finished
     except ValueError:
         return 0
-
-
-def files_of(folder: Path) -> Iterator[Path]:
-    """Yield every file of a run except its lock, half-written or former files, the mark of damage, files set aside."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        left_out = path.name in ("lock", "damaged.json") or any(
-            part.endswith((".tmp", ".damaged", ".former")) for part in parts
-        )
-        if path.is_file() and not left_out:
-            yield path

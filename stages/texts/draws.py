@@ -43,8 +43,13 @@ def drawn_texts(params: Params, rounds: Iterable[int]) -> list[str]:
     """Return the distinct texts that rounds of a run draw."""
     settings = params.prompts
     texts = prompt_list(params, settings.split)
-    slots = (number * settings.num_prompts + slot for number in rounds for slot in range(settings.num_prompts))
-    return list(dict.fromkeys(texts[draw(len(texts), slot, params.run.seed)[0]] for slot in slots))
+    drawn, distinct = dict[str, None](), len(set(texts))
+    for number in rounds:
+        if len(drawn) == distinct:  # a run may have many more rounds than the list has texts
+            break
+        for slot in range(number * settings.num_prompts, (number + 1) * settings.num_prompts):
+            drawn[texts[draw(len(texts), slot, params.run.seed)[0]]] = None
+    return list(drawn)
 
 
 def draw(num_captions: int, slot: int, seed: int) -> Sequence[int]:

@@ -1,11 +1,12 @@
 """A file of prompts, of any kind: its texts, and its other fields as metadata.
 
     .txt                    one prompt per line; blank lines are skipped
-    .jsonl .csv .parquet    objects, or rows, with one field for the text: `prompt`, `text` or `caption`
-    .json                   a list of such objects, or of texts; or JSON lines
+    .jsonl .parquet         objects, or rows, with one field for the text: `prompt`, `text` or `caption`
+    .csv .tsv               such rows under a header, with commas or tabs
+    .json                   a list of such objects, or of texts; or one object, or JSON lines
     part-00000.parquet      as `g2rpo prompts` and `g2rpo import-prompts` write it
 
-Metadata are the other fields, as JSON; columns of bytes (pictures) are left out.
+The suffix may be in capitals. Metadata are the other fields, as JSON; columns of bytes (pictures) are left out.
 """
 
 import csv
@@ -13,24 +14,34 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from g2rpo.messages import listed, plain, shown
 from stages.disk.files import value_digest
 from stages.disk.tables import read_shard, shard_stamp
+from stages.params.decoding import control_in, decoded
 
 TEXT_FIELDS = ("prompt", "text", "caption")
 """Fields that may hold the text of a row; it must have exactly one of them."""
 
 NO_METADATA = "{}"
 
+LONGEST = 20_000
+"""Characters of a prompt; the longest that an encoder reads, 512 tokens, has some 3,000."""
+_DEEPEST = 20
+"""Lists and objects within each other in metadata; every later reader of a table has to follow them."""
+
 _OWN = re.compile(r"part-(\d{5})\.parquet")
+_BLANK = ("Zs", "Zl", "Zp", "Cc", "Cf")
+"""Unicode's categories of what leaves no ink: spaces, control and format characters."""
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
 
 
@@ -70,75 +81,96 @@ def read_file(path: Path, field: str | None = None) -> PromptList:
     Raises:
         ValueError: With the file and the line, if it is not of its kind or has no clear text field.
     """
-    reader = READERS.get(path.suffix[1:])
+    reader = READERS.get(path.suffix[1:].lower())
     if reader is None:
         raise ValueError(f"a file .{', .'.join(READERS)} is required, got {path}. Convert it to one of these.")
-    prompts = reader(path, field)
+    try:
+        prompts = reader(path, field)
+    except OSError as error:
+        raise ValueError(f"{path}: a file that can be read is required, got: {error.strerror}. Correct it.") from None
+    _check_texts(path, prompts.texts)
     try:
         "".join(prompts.texts + prompts.metadata).encode()
     except UnicodeEncodeError as error:
         near = error.object[max(error.start - 20, 0) : error.end]
-        raise ValueError(f"{path}: whole characters are required, got half of one at the end of {near!r}.") from None
+        raise ValueError(
+            f"{path}: whole characters are required, got half of one at the end of {shown(near)}."
+        ) from None
     return prompts
 
 
+def is_blank(text: str) -> bool:
+    """Return whether a text has nothing to read: white space and marks without width, as U+200B."""
+    return not any(unicodedata.category(c) not in _BLANK for c in text)
+
+
+def _check_texts(path: Path, texts: Sequence[str]) -> None:
+    for number, text in enumerate(texts, 1):
+        if len(text) > LONGEST:
+            raise ValueError(
+                f"prompt {number} of {path}: at most {LONGEST:,} characters are required, got {len(text):,}: "
+                f"{shown(text)}. Shorten it, or divide it into lines."
+            )
+        if control := control_in(text):
+            raise ValueError(
+                f"prompt {number} of {path}: text without control characters is required, got U+{ord(control):04X} in "
+                f"{shown(text)}. Remove it."
+            )
+
+
 def _decoded(path: Path) -> str:
-    """Return a file's text without BOM, its lines ended by a line feed."""
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"line {line} of {path}: UTF-8 is required, got byte 0x{raw[error.start]:02x}. Save the file as UTF-8."
-        ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return decoded(path.read_bytes(), str(path))
 
 
-def _plain(path: Path, field: str | None) -> PromptList:
-    return PromptList.plain(line for line in map(str.strip, _decoded(path).split("\n")) if line)
+def _lines(path: Path, field: str | None) -> PromptList:
+    return PromptList.plain(line for line in map(str.strip, _decoded(path).split("\n")) if not is_blank(line))
 
 
 def _jsonl(path: Path, field: str | None) -> PromptList:
     lines = enumerate(_decoded(path).split("\n"), 1)
-    return _from_rows(path, ((n, _loaded(line, path, n)) for n, line in lines if line.strip()), field)
+    return _from_rows(path, ((n, _loaded(line, f"line {n} of {path}")) for n, line in lines if line.strip()), field)
 
 
 def _json(path: Path, field: str | None) -> PromptList:
-    """Return the prompts of one JSON list; a file that does not begin with a list is read as JSON lines."""
+    """Return the prompts of one JSON list or of one object; other files are read as JSON lines."""
     text = _decoded(path)
-    if not text.lstrip().startswith("["):
-        return _jsonl(path, field)
     try:
-        return _from_rows(path, enumerate(json.loads(text), 1), field, unit="row")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: a JSON list of objects or texts is required, got: {error}.") from None
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.lstrip().startswith("["):
+            at = f"line {error.lineno} of {path}" if isinstance(error, json.JSONDecodeError) else path
+            raise ValueError(f"{at}: a JSON list of objects or texts is required, got: {error}. Correct it.") from None
+        return _jsonl(path, field)
+    return _from_rows(path, enumerate(rows if isinstance(rows, list) else [rows], 1), field, unit="row")
 
 
-def _loaded(line: str, path: Path, number: int) -> Any:
+def _loaded(line: str, where: str) -> Any:
     try:
         return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number} of {path}: a JSON object is required, got: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: a JSON object is required, got: {error}. Write each on one line.") from None
 
 
-def _csv(path: Path, field: str | None) -> PromptList:
-    """Return the prompts of a CSV file with a header; all values stay texts."""
-    rows = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True)
-    header = next(rows, [])
+def _table(delimiter: str, path: Path, field: str | None) -> PromptList:
+    """Return the prompts of a file of rows under a header; all values stay texts."""
+    rows = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True, delimiter=delimiter)
 
     def objects() -> Iterator[tuple[int, dict[str, str]]]:
         try:
+            header.extend(next(rows, []))
+            if len(set(header)) < len(header):
+                raise csv.Error(f"a header that names a column twice: {listed(header)}")
             for row in rows:
                 if row and len(row) != len(header):
                     raise csv.Error(f"{len(row)} values under {len(header)} names")
                 if row:
                     yield rows.line_num, dict(zip(header, row, strict=True))
         except csv.Error as error:
-            raise ValueError(f"line {rows.line_num} of {path}: a row of CSV is required, got: {error}.") from None
+            raise ValueError(
+                f"line {rows.line_num} of {path}: a row of CSV is required, got: {error}. Correct it."
+            ) from None
 
-    if len(set(header)) < len(header):
-        raise ValueError(f"{path}: a header of distinct names is required, got {', '.join(header)}.")
+    header = list[str]()
     return _from_rows(path, objects(), field)
 
 
@@ -153,7 +185,9 @@ def _parquet(path: Path, field: str | None) -> PromptList:
         others = [f.name for f in schema if f.name not in (key, "__index_level_0__") and "binary" not in str(f.type)]
         rows = file.read([key, *others], use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: a whole Parquet file is required, got: {error}. Fetch it again.") from error
+        raise ValueError(
+            f"{path}: a whole Parquet file is required, got: {plain(str(error))}. Fetch it again."
+        ) from error
     if not _is_text(schema.field(key).type):
         raise ValueError(f"{path}: texts are required in {key}, got {schema.field(key).type}. Name another field.")
     texts = (text or "" for text in rows[key].to_pylist())
@@ -186,13 +220,20 @@ def _from_rows(path: Path, rows: Iterable[tuple[int, Any]], field: str | None, u
         elif isinstance(row, dict):
             key = _text_field(row, field, f"{unit} {number} of {path}")
             if used not in (None, key):
-                raise ValueError(f"{unit} {number} of {path}: the prompt is required under {used} again, got {key}.")
+                raise ValueError(
+                    f"{unit} {number} of {path}: the prompt is required under {used} again, got {key}. Rename it."
+                )
             used, text = key, row[key]
             rest = {name: value for name, value in row.items() if name != key}
         else:
             text, rest = row, {}
         if not isinstance(text, str | None):
-            raise ValueError(f"{unit} {number} of {path}: a text is required, got {text!r}.")
+            raise ValueError(f"{unit} {number} of {path}: a text is required, got {shown(text)}. Correct it.")
+        if _is_deep(rest):
+            raise ValueError(
+                f"{unit} {number} of {path}: metadata of at most {_DEEPEST} levels are required, got {shown(rest)}. "
+                "Drop them by `g2rpo import-prompts --no-metadata`, or flatten them."
+            )
         texts.append(text or "")
         metadata.append(_encoded(rest) if rest else NO_METADATA)
     return PromptList(tuple(texts), tuple(metadata))
@@ -203,10 +244,10 @@ def _text_field(names: Iterable[str], field: str | None, where: str) -> str:
     present = [name for name in ((field,) if field else TEXT_FIELDS) if name in names]
     if len(present) == 1:
         return present[0]
-    required = field or f"one of {', '.join(TEXT_FIELDS)}"
+    required, got = field or f"one of {', '.join(TEXT_FIELDS)}", " and ".join(present) or listed(names) or "nothing"
     raise ValueError(
-        f"{where}: the prompt is required under {required}, got {' and '.join(present or names) or 'nothing'}. Rename "
-        "the field, or convert the lists by `g2rpo import-prompts --field NAME`."
+        f"{where}: the prompt is required under {required}, got {got}. Rename the field, or convert the lists by "
+        "`g2rpo import-prompts --field NAME`."
     )
 
 
@@ -216,6 +257,11 @@ def _encoded(metadata: dict[str, Any]) -> str:
         return _JSON.encode(metadata)
     except ValueError:
         return _JSON.encode(_without_nan(metadata))
+
+
+def _is_deep(value: Any, left: int = _DEEPEST) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(left == 0 or _is_deep(one, left - 1) for one in inner)
 
 
 def _without_nan(value: Any) -> Any:
@@ -230,7 +276,8 @@ READERS: dict[str, Callable[[Path, str | None], PromptList]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
     "json": _json,
-    "csv": _csv,
-    "txt": _plain,
+    "csv": partial(_table, ","),
+    "tsv": partial(_table, "\t"),
+    "txt": _lines,
 }
 """The reader of each kind of file, by suffix."""

@@ -1,6 +1,6 @@
 """The files of a folder that hold a split's list of prompts; each process reads them once.
 
-    train.txt  train.jsonl  train.json  train.csv  train.parquet
+    train.txt  train.jsonl  train.json  train.csv  train.tsv  train.parquet
     train/part-00000.parquet                                 as `g2rpo prompts` and `g2rpo import-prompts` write it
     train-00000-of-00002.parquet  data/train-*  train/*      the layouts of Hugging Face datasets, of any kind of file
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from g2rpo.messages import listed
 from stages.disk.files import FileState
-from stages.texts.files import READERS, PromptList, read_file
+from stages.texts.files import READERS, PromptList, is_blank, read_file
 
-_NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>{'|'.join(READERS)})")
+_NAME = re.compile(rf"(?P<split>[A-Za-z]+)(?P<shard>[^A-Za-z].*)?\.(?P<kind>(?i:{'|'.join(READERS)}))")
 _OF = re.compile(r"-(\d+)-of-(\d+)(?!\d)")
 _KEPT = 16  # folders in memory: those of a source's splits, and of a run's own
 
@@ -28,6 +29,7 @@ class _Entries:
     """What a folder holds, by name; hidden entries are left out."""
 
     files: tuple[Path, ...]
+    """Files, and links that lead nowhere: a list that is such a link is at fault, not missing."""
     folders: tuple[Path, ...]
 
 
@@ -41,13 +43,13 @@ def layouts(folder: Path, split: str | None = None) -> dict[str, dict[str, list[
         for path in _files(place):
             name = _NAME.fullmatch(path.name)
             if name and split in (None, name["split"]):
-                layout = f"{prefix}{name['split']}{'*' if name['shard'] else ''}.{name['kind']}"
+                layout = f"{prefix}{name['split']}{'*' if name['shard'] else ''}.{name['kind'].lower()}"
                 splits.setdefault(name["split"], {}).setdefault(layout, []).append(path)
     inner = [split] if split else [path.name for path in _entries(folder).folders if path.name != "data"]
     for name in inner:
         for path in _files(folder / name):
-            if path.suffix[1:] in READERS:
-                splits.setdefault(name, {}).setdefault(f"{name}/*{path.suffix}", []).append(path)
+            if path.suffix[1:].lower() in READERS:
+                splits.setdefault(name, {}).setdefault(f"{name}/*{path.suffix.lower()}", []).append(path)
     return splits
 
 
@@ -62,7 +64,7 @@ def find_split(folder: Path, split: str) -> tuple[FileState, ...]:
     by_layout = layouts(folder, split).get(split, {})
     if not by_layout:
         raise ValueError(
-            f"a list of the {split} texts is required, got {', '.join(sorted(layouts(folder))) or 'none'} in {folder}. "
+            f"a list of the {split} texts is required, got {listed(sorted(layouts(folder))) or 'none'} in {folder}. "
             f"Put it there as {split}.txt, {split}.jsonl, {split}/*.parquet or in another layout of docs/prompts.md; "
             "`g2rpo import-prompts` makes lists, `g2rpo prompts` writes the family's own."
         )
@@ -72,7 +74,7 @@ def find_split(folder: Path, split: str) -> tuple[FileState, ...]:
         )
     (paths,) = by_layout.values()
     _require_every_shard(paths, split)
-    return tuple(FileState.of(path) for path in sorted(paths, key=_by_numbers))
+    return tuple(_state(path) for path in sorted(paths, key=_by_numbers))
 
 
 def read_split(files: Sequence[FileState]) -> PromptList:
@@ -83,7 +85,7 @@ def read_split(files: Sequence[FileState]) -> PromptList:
     """
     parts = [read_file(file.path) for file in files]
     for file, part in zip(files, parts, strict=True):
-        empty = [number for number, text in enumerate(part.texts, 1) if not text.strip()]
+        empty = [number for number, text in enumerate(part.texts, 1) if is_blank(text)]
         if empty:
             raise ValueError(
                 f"{file.path}: a text is required for every prompt, prompt {empty[0]} has none. Remove it; "
@@ -91,7 +93,7 @@ def read_split(files: Sequence[FileState]) -> PromptList:
             )
     joined = _joined(parts)
     if not joined.texts:
-        raise ValueError(f"{files[0].path}: at least one prompt is required, got none.")
+        raise ValueError(f"{files[0].path}: at least one prompt is required, got none. Add one.")
     return joined
 
 
@@ -113,16 +115,26 @@ def _files(folder: Path) -> Sequence[Path]:
 
 
 def _entries(folder: Path) -> _Entries:
-    return _scan(FileState.of(folder))
+    return _scan(_state(folder))
+
+
+def _state(path: Path) -> FileState:
+    try:
+        return FileState.of(path)
+    except OSError as error:
+        raise ValueError(f"{path}: a file or folder is required, got: {error.strerror}. Correct it.") from None
 
 
 @lru_cache(_KEPT)
 def _scan(folder: FileState) -> _Entries:
     """Scan a folder; it is scanned again only after an entry was added or removed, which changes its state."""
-    with os.scandir(folder.path) as scan:
-        entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda entry: entry.name)
-        folders = tuple(Path(entry.path) for entry in entries if entry.is_dir())
-        return _Entries(tuple(Path(entry.path) for entry in entries if entry.is_file()), folders)
+    try:
+        with os.scandir(folder.path) as scan:
+            entries = sorted(Path(entry.path) for entry in scan if not entry.name.startswith("."))
+    except OSError as error:
+        raise ValueError(f"{folder.path}: a folder that can be read is required, got: {error.strerror}.") from None
+    files = (path for path in entries if path.is_file() or (path.is_symlink() and not path.exists()))
+    return _Entries(tuple(files), tuple(path for path in entries if path.is_dir()))
 
 
 def _by_numbers(path: Path) -> list[str | int]:
@@ -139,6 +151,6 @@ def _require_every_shard(paths: Sequence[Path], split: str) -> None:
     totals = sorted({total for _, total in numbers})
     if len(paths) != len(numbers) or totals != [len(numbers)]:
         raise ValueError(
-            f"all {' or '.join(map(str, totals))} shards of the {split} texts and nothing else are required, got "
-            f"{', '.join(sorted(path.name for path in paths))} in {paths[0].parent}. Complete the download."
+            f"all {' or '.join(map(str, totals[:4]))} shards of the {split} texts and nothing else are required, got "
+            f"{listed(sorted(path.name for path in paths))} in {paths[0].parent}. Complete the download."
         )

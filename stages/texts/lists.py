@@ -5,6 +5,7 @@ from functools import cache, lru_cache
 from itertools import combinations
 from pathlib import Path
 
+from g2rpo.messages import shown
 from g2rpo.policies.families import FAMILIES
 from stages.disk.files import FileState
 from stages.disk.tables import TEXTS, arrow, shard_stamp, write_shard
@@ -77,17 +78,19 @@ def check_disjoint(params: Params) -> None:
     Raises:
         ValueError: With the number of shared texts and one of them.
     """
-    if params.prompts.path is None:
-        return
-    splits = {params.prompts.split, params.evaluate.split, params.report.split} - {"all"}
-    for first, second in combinations(sorted(splits), 2):
+    for first, second in combinations(compared_splits(params), 2):
         shared = set(prompt_list(params, first)) & set(prompt_list(params, second))
         if shared:
             raise ValueError(
                 f"prompts.path: lists without a common text are required, got {len(shared)} in both {first} and "
-                f"{second}, as {min(shared)!r}: training and the choice of a round must not use held-out texts. "
+                f"{second}, as {shown(min(shared))}: training and the choice of a round must not use held-out texts. "
                 "`g2rpo import-prompts` separates lists."
             )
+
+
+def compared_splits(params: Params) -> list[str]:
+    """Return the splits that must not share a text; none with the family's own captions, which are apart."""
+    return sorted({*splits_of(params)} - {"all"}) if params.prompts.path else []
 
 
 def with_prompts(params: Params, folder: Path) -> Params:

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import pytest
-import requests
+from logged_in import ask, session_of
 from tiny import ROOT
 from working_tree import copy_working_tree
 
@@ -49,14 +49,18 @@ def test_each_command_of_the_tutorial_does_what_it_says(clone):
         assert (clone / "outputs" / page).is_file()
     said = bash(clone, ". .venv/bin/activate; g2rpo status --env").stdout
     servers = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
-    schedules = requests.get(f"{servers['PREFECT_API_URL']}/deployments/name/train/nightly", timeout=60).json()
+    schedules = ask(servers, "deployments/name/train/nightly")
     assert [one["active"] for one in schedules["schedules"]] == [True]
-    found = requests.get(
-        f"{servers['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias",
-        params={"name": "shapes", "alias": "champion"},
-        timeout=60,
-    ).json()
+    found = (
+        session_of(servers)
+        .get(
+            f"{servers['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/alias",
+            params={"name": "shapes", "alias": "champion"},
+            timeout=60,
+        )
+        .json()
+    )
     assert found["model_version"]["version"] == "1"
     stopped = bash(clone, f". .venv/bin/activate\n{blocks()[-1]}")
     assert stopped.returncode == 0, stopped.stderr
-    assert not any(answers(url) for url in servers.values())
+    assert not any(answers(servers[name]) for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"))

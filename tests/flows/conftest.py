@@ -41,9 +41,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory):
-    """A real Prefect server on the loopback."""
-    with prefect_server(tmp_path_factory.mktemp("prefect") / "home") as url:
-        yield url
+    """The variables that name a real Prefect server on the loopback, and log in there."""
+    with prefect_server(tmp_path_factory.mktemp("prefect") / "home") as variables:
+        yield variables
 
 
 @pytest.fixture(scope="session")

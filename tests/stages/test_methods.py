@@ -10,7 +10,8 @@ from g2rpo.sde import transition
 from g2rpo.seeding import noise
 from stages import update
 from stages.contract.declared_stages import STAGES
-from stages.disk.tables import SHARED, TABLES, check_parents, read_table, tensor
+from stages.disk.foreign_keys import check_parents
+from stages.disk.tables import SHARED, TABLES, read_table, tensor
 from stages.engine.execute import run_stage
 
 pytestmark = pytest.mark.long

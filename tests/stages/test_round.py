@@ -8,8 +8,9 @@ from tiny import tables, tiny_params
 from g2rpo.tree import evaluations_per_prompt
 from stages.contract.declared_stages import ROUND_STAGES, STAGES
 from stages.disk.files import read_json
+from stages.disk.foreign_keys import check_parents
 from stages.disk.policy_state import policy_state
-from stages.disk.tables import TABLES, arrow, check_parents, read_table, shard_path, tensor, write_shard
+from stages.disk.tables import TABLES, arrow, read_table, shard_path, tensor, write_shard
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import LoadedModels
 from stages.readings.metrics import round_metrics

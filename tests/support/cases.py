@@ -47,7 +47,9 @@ def a_parameter(run, other):
 
 
 def the_digest_of_an_output(run, other):
-    return edited(run, "rounds/0000/score.json", lambda manifest: manifest["outputs"]["rewards"].update(digest="0"))
+    return edited(
+        run, "rounds/0000/score.json", lambda manifest: manifest["outputs"]["rewards"].update(digest="0" * 64)
+    )
 
 
 def the_round_of_a_manifest(run, other):

@@ -1,12 +1,13 @@
 """Runs whose tables and metrics are written by hand, so that what is read from them can be derived by hand."""
 
 import numpy as np
+from manifests import manifest
 from tiny import tiny_params
 
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.policy_state import write_base
 from stages.disk.tables import EVALUATIONS, PICTURES, REWARDS, arrow, write_shard
-from stages.store.manifest import write_manifest
+from stages.store.manifest import described, write_manifest
 from stages.store.run import open_run
 
 TEXTS = ("a red circle", "a blue square", "a green triangle", "a yellow circle")
@@ -71,8 +72,8 @@ def judge(run, params, policy_round, split="tuning", num_steps=(4,), **values):
         "image": np.broadcast_to(shades[:, None, None, None], (len(kept), 16, 16, 3)),
     }
     write_shard(folder / "pictures", 0, PICTURES, arrow(PICTURES, pictures), stamp="1")
-    made_by = {"stage": "evaluate", "parameters": EVALUATE.parameters(params, 0), "outputs": {}}
-    write_manifest(folder, EVALUATE, made_by)
+    outputs = {name: described(folder / name) for name in EVALUATE.outputs}
+    write_manifest(folder, EVALUATE, manifest(EVALUATE, parameters=EVALUATE.parameters(params, 0), outputs=outputs))
     return folder
 
 

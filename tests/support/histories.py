@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from manifests import manifest
 from tiny import tiny_params
 
 from flows.guards.history import History
@@ -47,8 +48,10 @@ def judge(run, params, policy_round, *, finally_too=None, **scores):
         if found:
             folder = run.evaluation_folder(policy_round, by.evaluate.split)
             write_scores(folder, policy_round=policy_round, **found)
-            made_by = {"stage": "evaluate", "parameters": EVALUATE.parameters(by, policy_round), "outputs": {}}
-            write_manifest(folder, EVALUATE, made_by)
+            (folder / "pictures").mkdir(exist_ok=True)
+            (folder / "pictures" / "part-00000.parquet").touch()
+            parameters = EVALUATE.parameters(by, policy_round)
+            write_manifest(folder, EVALUATE, manifest(EVALUATE, parameters=parameters))
     if policy_round:
         write_base(run.policy_folder(policy_round), f"policy {policy_round}")
 

@@ -26,7 +26,8 @@ def played_python(folder, *, server="exec {python} -I -S {code} $8", training="e
     code.write_text(_SERVER)
     script.write_text(
         "#!/bin/sh\n"
-        f'echo "$@, $PREFECT_HOME, ${{PREFECT_API_URL:-no api}}" >> {folder}/told.txt\n'
+        f'echo "$@, $PREFECT_HOME, ${{PREFECT_API_URL:-no api}}, '
+        f'${{PREFECT_API_AUTH_STRING:-$PREFECT_SERVER_API_AUTH_STRING}}" >> {folder}/told.txt\n'
         f'if [ "$2" = prefect ]; then\necho "a server at $8"\n{server.format(python=sys.executable, code=code)}\n'
         f"else\n{training}\nfi\n"
     )

@@ -1,23 +1,23 @@
 """`g2rpo up` in a store of its own, and what a person does with it."""
 
 import json
+import shlex
 import subprocess
 import sys
 from functools import partial
 
-import requests
-import yaml
+from logged_in import session_of
 from tiny import ROOT, TINY
 from waiting import wait_for
 
-from stages.params.yaml import with_floats
+from stages.params.yaml import parse
 from stages.store.run import Run
 
 
 def overrides_of(*words):
     """TINY with more overrides, as the mapping that a deployed flow takes."""
     values = dict(word.split("=", 1) for word in (*TINY, *words))
-    return with_floats({key: yaml.safe_load(value) for key, value in values.items()})
+    return {key: parse(value.encode(), key) for key, value in values.items()}
 
 
 class Up:
@@ -31,8 +31,9 @@ class Up:
         done = self.g2rpo("up")
         assert done.returncode == 0, done.stderr
         said = self.g2rpo("status", "--env").stdout
-        self.environment = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
-        self.api = self.environment["PREFECT_API_URL"]
+        self.environment = dict(line.split("=", 1) for line in shlex.split(said) if line != "export")
+        self.api, self.mlflow = (self.environment[name] for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"))
+        self.http = session_of(self.environment)
         return done
 
     def services(self):
@@ -44,7 +45,7 @@ class Up:
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     def post(self, path, asked):
-        answer = requests.post(f"{self.api}/{path}", json=asked, timeout=60)
+        answer = self.http.post(f"{self.api}/{path}", json=asked, timeout=60)
         answer.raise_for_status()
         return answer.json()
 
@@ -56,7 +57,7 @@ class Up:
         return done.stdout.split("UUID: ")[1].split()[0]
 
     def flow_run(self, flow_run_id):
-        return requests.get(f"{self.api}/flow_runs/{flow_run_id}", timeout=60).json()
+        return self.http.get(f"{self.api}/flow_runs/{flow_run_id}", timeout=60).json()
 
     def state(self, flow_run_id):
         return self.flow_run(flow_run_id)["state_type"]

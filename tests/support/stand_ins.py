@@ -17,6 +17,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
+        self.wfile.write(b"3.17.2")  # as MLflow's does at /version
 if "deploy" not in words:
     http.server.HTTPServer(("127.0.0.1", int(port)), Answers).serve_forever()
 """

@@ -101,6 +101,7 @@ def test_a_refusal_has_a_traceback_where_one_is_asked_for(ended, monkeypatch):
         (GuardStopError("the guard kl has ended run 3fa9"), 3, "the guard kl has ended run 3fa9\n"),
         (RunnersLostError("2 runners were lost"), 2, "error: 2 runners were lost\n"),
         (FloatingPointError("a NaN in the update"), 2, "error: a NaN in the update\n"),
+        (ValueError("got \x1b]0;a title\a\nin two lines"), 2, "error: got \\x1b]0;a title\\x07\nin two lines\n"),
     ],
 )
 def test_the_exit_status_says_how_a_command_ended(ended, monkeypatch, error, status, told):
@@ -109,6 +110,21 @@ def test_the_exit_status_says_how_a_command_ended(ended, monkeypatch, error, sta
 
     monkeypatch.setattr(command_line, "app", fail)
     assert ended("train") == (status, told)
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_and_a_log(ended, monkeypatch, store):
+    def fail():
+        raise KeyError("outputs")
+
+    monkeypatch.setattr(command_line, "app", fail)
+    status, error = ended("verify")
+    (log,) = (store / "logs").iterdir()
+    what = "an error that nobody foresaw: KeyError: 'outputs'"
+    assert (status, error) == (1, f"error: {what}. Its log is {log}; please report it with this file.\n")
+    assert 'raise KeyError("outputs")' in log.read_text()
+    monkeypatch.setenv("G2RPO_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        main()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -145,7 +161,7 @@ def test_a_stage_of_a_round_is_run_in_a_folder_of_its_own(store, tmp_path):
 
 def test_a_demo_whose_server_does_not_start_says_so_with_its_log(store, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="The Prefect server must answer at .*, it did not. The end of"):
+    with pytest.raises(ValueError, match="The Prefect server must answer at .*, it did not. The end of"):
         said("demo", "--out", tmp_path / "demo", "--set", "run.seed=5", *SETS)
     assert load_params(tmp_path / "demo" / "params.yaml").run.seed == 5
     assert not (store / "runs").exists()  # the training begins the run
@@ -181,8 +197,11 @@ def test_a_run_is_verified_repaired_pruned_and_adopted(whole, tmp_path):
     assert said("prune", "--run", whole.key, "--rounds", "1").endswith("MB freed; the last 1 rounds keep everything\n")
     assert [(whole.round_folder(number) / "anchors").exists() for number in range(2)] == [False, True]
     whole.path.rename(tmp_path / "elsewhere")
-    told = said("adopt", tmp_path / "elsewhere")
-    assert told == f"run {whole.key} is in the store with 2 rounds; each start of it checks them: {whole.path}\n"
+    assert said("adopt", tmp_path / "elsewhere").splitlines() == [
+        "model: shapes, 'the shipped weights'",
+        "code, servers and variables: none",
+        f"run {whole.key} is in the store with 2 rounds; each start of it checks them: {whole.path}",
+    ]
 
 
 def test_a_stage_run_alone_gives_the_same_tables(whole):

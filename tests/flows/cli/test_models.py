@@ -47,7 +47,7 @@ def test_texts_are_set_apart_as_asked_and_without_what_lies_beside_them(texts, t
     told = said("import-prompts", texts, "--out", tmp_path / "lists", *words)
     assert [line.split(";")[0] for line in told.splitlines()] == ["train: 2 texts", "tuning: 1 texts", "test: 1 texts"]
     assert set(read_table(tmp_path / "lists" / "train")["metadata"].to_pylist()) == {"{}"}
-    with pytest.raises(ValueError, match="required under caption, got prompt and words"):
+    with pytest.raises(ValueError, match=r"required under caption, got prompt, words\."):
         said("import-prompts", texts, "--out", tmp_path / "others", "--field", "caption")
 
 

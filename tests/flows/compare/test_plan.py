@@ -33,6 +33,17 @@ def test_a_plan_is_read_from_its_file(tmp_path):
         ({"variants": {"v": {"set": {"eta.": 1}}}}, "variants.v.set: keys of the form section.key are required"),
         ({"methods": {"base": {}}, "reference": "base"}, "methods: names other than base"),
         ({"methods": {"a b": {}, "a-b": {}}, "reference": "a b"}, "names that differ in a letter or digit"),
+        ({"methods": {"a\x1b": {}}, "reference": "a"}, r"line .* of .*: YAML is required, got: the control character"),
+        (
+            {"seeds": list(range(1000)), "variants": {v: {"set": {}} for v in "abcdefgh"}},
+            "grid: at most 10,000 runs, .*16,000",
+        ),
+        ({"budget": 10**13}, "budget: input should be less than or equal to 1000000000000"),
+        (
+            {"metric": "hf/jpeg"},
+            "metric: a name of at most 64 .* got 'hf/jpeg': it becomes a metric",
+        ),
+        ({"methods": {"x" * 201: {}}, "reference": "x"}, "string should have at most 200 characters, got 'xxx"),
         ({"variants": {"?": {"set": {}}}}, r"variants: names that differ in a letter or digit are required, got '\?'"),
     ],
 )

@@ -64,7 +64,7 @@ def test_what_is_said_goes_to_the_end_of_the_log(tmp_path, streams):
 
 def test_an_error_that_spoils_the_process_is_its_last_answer(tmp_path, streams):
     broken = {"log": str(tmp_path / "a.log")}  # names no parameters
-    assert answers_of(broken, refused(tmp_path / "b.log")) == [{"error": "'params'", "last": True}]
+    assert answers_of(broken, refused(tmp_path / "b.log")) == [{"error": "KeyError: 'params'", "last": True}]
 
 
 def test_a_run_is_brought_to_its_end_and_judged_with_its_base(tmp_path, monkeypatch, capfd):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from comparisons import PLAN, Comparing, ask, numbers, table, write_plan
+from comparisons import PLAN, Comparing, numbers, table, write_plan
+from logged_in import ask
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from processes import processes_with
@@ -31,7 +32,7 @@ def compared(tmp_path_factory, prefect_api):
     """Two methods, two seeds, compared once, under Prefect."""
     comparing = Comparing(tmp_path_factory.mktemp("compared"))
     comparing.plan = write_plan(comparing.folder)
-    comparing.said = comparing(comparing.plan, PREFECT_API_URL=prefect_api)
+    comparing.said = comparing(comparing.plan, **prefect_api)
     assert comparing.said.returncode == 0, comparing.said.stderr
     return comparing
 

@@ -123,7 +123,7 @@ def test_a_judgement_whose_policy_was_let_go_is_not_asked_for(placed):
         placed, cell=replace(placed.cell, params=placed.cell.params.model_copy(update={"evaluate": every}))
     )
     assert measured(asking) is None
-    files = {"weights.safetensors": "9b21"}
+    files = {"weights.safetensors": "9b" * 32}
     state = {"digest": state_digest(1, files), "num_steps": 1, "files": files}
     write_json(placed.run.policy_folder(1) / "state.json", state)
     assert {row["policy_round"] for row in measured(asking).scores} == {0, 2}

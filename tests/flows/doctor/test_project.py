@@ -45,6 +45,16 @@ def test_a_repository_with_a_commit_is_in_order(folder):
     assert next(versioning()) == Check("git", "ok", "a repository")
 
 
+def test_a_repository_of_another_owner_is_told_with_gits_remedy(folder, monkeypatch):
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    git = next(versioning())
+    assert (git.name, git.state) == ("git", "warn")
+    assert git.message.startswith("runs cannot record their commit: fatal: detected dubious ownership")
+    assert git.remedy == f"git config --global --add safe.directory {folder}"
+
+
 def test_dvc_without_a_remote_has_nowhere_to_push_to(folder, dvc):
     (folder / ".dvc").mkdir()
     dvc("true", "echo hardlink")

@@ -14,6 +14,7 @@ from prefect.states import Completed, Running
 from processes import GONE
 from tiny import ROOT, tiny_params
 
+from flows.common.login import authorization, store_login
 from flows.doctor.check import Check
 from flows.doctor.servers import hub, mlflow, prefect
 from flows.prefect_flows.train import train_flow
@@ -21,20 +22,24 @@ from flows.services.zombies import HOST
 from stages.params.file import load_params
 
 NOBODY = "http://127.0.0.1:9"
+SILENT = "got no answer: Connection refused"
 LOGIN = "Basic bGVhZDpzZWNyZXQ="
 """The header for lead:secret."""
 
 
 @contextmanager
-def server_of_version(version, status=200, *, wants=None):
-    """A server that tells a version to everybody, and the rest to those with a header alone, if it wants one."""
+def server_of_version(version, status=200, *, data=None, wants=None, open_to=("version",)):
+    """A server that tells a version to everybody, and its data to those with a header alone, if it wants one."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self):
-            refused = wants and "version" not in self.path and self.headers["Authorization"] != wants
+            refused = (
+                wants and not any(path in self.path for path in open_to) and self.headers["Authorization"] != wants
+            )
             self.send_response(401 if refused else status)
             self.end_headers()
-            self.wfile.write(json.dumps(version).encode())
+            told = json.dumps(version if "version" in self.path else data)
+            self.wfile.write((told if not refused else "You are not authenticated.").encode())
 
         def log_message(self, *words):
             pass
@@ -74,14 +79,42 @@ def test_a_server_that_up_has_started_is_asked_where_no_other_is_configured(stor
     about = {"name": "prefect", "pid": own.pid, "url": NOBODY, "log": "", "started_at": own.create_time()}
     (store / "services" / "prefect.json").write_text(json.dumps(about))
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
-        assert next(prefect()).message == f"nothing answers at {NOBODY}/api"
+        assert next(prefect()).message == f"the Prefect API must answer at {NOBODY}/api, {SILENT}"
+
+
+def test_the_server_of_up_is_asked_with_the_login_of_the_store_and_no_other_server_is(store, monkeypatch):
+    login, own = authorization(_store_login(store)), psutil.Process()
+    monkeypatch.setattr("flows.doctor.servers.version", lambda name: "3.0")
+    monkeypatch.setattr("flows.doctor.servers._zombies", lambda servers: iter([]))
+    with (
+        server_of_version("3.0", wants=login, open_to=()) as url,
+        server_of_version("3.0", wants=login, open_to=()) as other,
+    ):
+        about = {"name": "prefect", "pid": own.pid, "url": url, "log": "", "started_at": own.create_time()}
+        (store / "services" / "prefect.json").write_text(json.dumps(about))
+        with temporary_settings(restore_defaults={PREFECT_API_URL}):
+            assert [check.state for check in prefect()] == ["ok"]
+        with temporary_settings({PREFECT_API_URL: f"{other}/api"}):
+            assert "refuses the login, or requires one" in next(prefect()).message
+
+
+def _store_login(store):
+    (store / "services").mkdir(parents=True)
+    return store_login()
+
+
+def test_no_password_in_an_address_is_shown(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://lead:secret@db/mlflow")
+    (check,) = mlflow(tiny_params())  # there is no such database
+    assert "postgresql://***@db/mlflow" in check.message
+    assert "secret" not in check.message
 
 
 def test_servers_that_do_not_answer_are_told_with_what_to_correct(looks):
     found = looks(NOBODY)
-    assert found["prefect"].message == f"nothing answers at {NOBODY}/api"
-    assert found["prefect"].remedy == "Start it, correct PREFECT_API_URL, or unset it to run without."
-    assert found["mlflow"].message == f"nothing answers at {NOBODY}"
+    assert found["prefect"].message == f"the Prefect API must answer at {NOBODY}/api, {SILENT}"
+    assert found["prefect"].remedy.startswith("Start it, correct PREFECT_API_URL, which ends with /api, or unset it")
+    assert found["mlflow"].message == f"the MLflow server must answer at {NOBODY}, {SILENT}"
     assert found["mlflow"].remedy == "Start it, or correct tracking.uri or MLFLOW_TRACKING_URI."
     assert {check.state for check in found.values()} == {"fault"}
 
@@ -98,10 +131,10 @@ def test_servers_of_another_version_are_told_with_both_versions(looks):
 @pytest.mark.parametrize(
     ("status", "name", "told", "remedy"),
     [
-        (401, "prefect", "refuses the login, or requires one: it answers 401 at /admin/version", "AUTH_STRING"),
-        (403, "mlflow", "refuses the login, or requires one: it answers 403 at /version", "TRACKING_PASSWORD"),
-        (404, "prefect", "does not answer like prefect: 404 at /admin/version", "correct PREFECT_API_URL"),
-        (502, "mlflow", "does not answer like mlflow: 502 at /version", "correct tracking.uri"),
+        (401, "prefect", "401 at /admin/version: it refuses the login, or requires one", "AUTH_STRING"),
+        (403, "mlflow", "403 at /version: it refuses the login, or requires one", "TRACKING_PASSWORD"),
+        (404, "prefect", "404 and no version of prefect at /admin/version", "correct PREFECT_API_URL"),
+        (502, "mlflow", "502 and no version of mlflow at /version", "correct tracking.uri"),
     ],
 )
 def test_a_refused_login_is_told_from_another_refusal(looks, status, name, told, remedy):
@@ -125,13 +158,38 @@ def test_mlflow_is_asked_with_the_login_of_the_environment(monkeypatch, variable
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("flows.doctor.servers.version", lambda name: "3.0")
-    with server_of_version("3.0", wants=wants) as url:
+    experiment = {"experiment": {"experiment_id": "1", "name": "g2rpo", "artifact_location": "mlflow-artifacts:/1"}}
+    with server_of_version("3.0", data=experiment, wants=wants) as url:
         (found,) = mlflow(tiny_params(f"tracking.uri={url}/"))
     assert found == Check("mlflow", "ok", f"{url}, version 3.0")
     with server_of_version("3.0", wants="Basic another") as url:
         (refused,) = mlflow(tiny_params(f"tracking.uri={url}"))
-    assert "it answers 401 at /api/2.0/mlflow/experiments/search" in refused.message
-    assert refused.remedy == "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login of this server."
+    assert f"MLflow must be able to record the run at {url}, got: " in refused.message
+    assert refused.remedy.startswith("Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login of this")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "state", "told", "remedy"),
+    [
+        ({"lifecycle_stage": "deleted"}, "fault", "must be active at {url}, got deleted", "mlflow experiments restore"),
+        ({"artifact_location": "/dev/null/x"}, "fault", "in /dev/null/x must be writable", "Make the folder so"),
+    ],
+)
+def test_an_experiment_that_can_record_nothing_is_told(monkeypatch, experiment, state, told, remedy):
+    monkeypatch.setattr("flows.doctor.servers.version", lambda name: "3.0")
+    whole = {"experiment_id": "1", "name": "g2rpo", "artifact_location": "mlflow-artifacts:/1"} | experiment
+    with server_of_version("3.0", data={"experiment": whole}) as url:
+        (found,) = mlflow(tiny_params(f"tracking.uri={url}"))
+    assert (found.name, found.state) == ("mlflow", state)
+    assert told.format(url=url) in found.message
+    assert remedy in found.remedy
+
+
+def test_pictures_that_a_moved_store_has_left_behind_are_a_warning(monkeypatch):
+    told = "the store has moved: set tracking.experiment"
+    monkeypatch.setattr("flows.tracking.recordable.require_tracking", lambda params: told)
+    fine, warning = mlflow(tiny_params())
+    assert (fine.state, warning) == ("ok", Check("mlflow", "warn", *told.split(": ")))
 
 
 def test_prefects_own_api_is_in_order_and_its_flow_run_without_a_process_is_a_fault(prefect_in_process):

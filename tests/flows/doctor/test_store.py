@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -11,7 +13,7 @@ from rounds import new_run
 from tiny import tiny_params
 
 from flows.doctor.check import Check
-from flows.doctor.store import runs, services
+from flows.doctor.store import locks, runs, services
 from flows.services.service import Service
 from stages.integrity.damage import Damage, mark
 
@@ -93,3 +95,35 @@ def test_services_are_told_by_their_process(store):
 def test_a_machine_without_a_store_has_nothing_wrong_with_it(store):
     assert list(runs()) == [Check("runs", "ok", f"0 in {store}")]
     assert list(services()) == []
+
+
+def test_what_lies_beside_runs_and_in_them_is_named_and_ignored(store, run):
+    (store / "runs" / "notes.txt").touch()
+    (store / "runs" / f"{run.key}.bak").mkdir()
+    (run.path / "metrics").mkdir()
+    (run.path / "metrics" / "0001 (copy).json").touch()
+    of_run, of_runs, all_of_them = runs()
+    assert of_run.message == "files that are not the run's are ignored: metrics/0001 (copy).json"
+    assert of_runs.message.endswith(f"that are no runs and are ignored: {run.key}.bak, notes.txt")
+    assert [check.state for check in (of_run, of_runs, all_of_them)] == ["warn", "warn", "ok"]
+
+
+def test_a_run_with_a_link_is_a_fault_and_the_others_are_looked_at(store, run):
+    (store / "runs" / "0123456789abcdef").mkdir()
+    (store / "runs" / "0123456789abcdef" / "rounds").symlink_to("/")
+    fault, all_of_them = runs()
+    assert "got a link or a special file" in fault.message
+    assert all_of_them.message == f"2 in {store}"
+
+
+def test_a_lock_is_tried_and_a_file_system_without_is_a_fault(store, monkeypatch):
+    assert list(locks()) == [Check("locks", "ok", f"{store} has locks")]
+
+    def refused(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    (fault,) = locks()
+    assert (fault.state, fault.message.endswith("got: Operation not supported")) == ("fault", True)
+    assert "G2RPO_HOME" in fault.remedy
+    assert list(store.iterdir()) == []

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from exports import BY_JPEG
 from handmade import begun, finish, judge
+from markdown_it import MarkdownIt
 from methods import METHODS
 from PIL import Image
 from random_bases import PRESETS, random_model
@@ -202,10 +203,31 @@ def test_where_a_reward_is_served_stays_private(flux, tmp_path):
         batch=4,
         retries=1,
         timeout=9.0,
-        token_env="TOKEN",
+        token_env="G2RPO_TOKEN_MINE",
     )
     by = flux.params.model_copy(update={"rewards": {"jpeg": remote}})
     text = card(Exported(flux.run, by, 1, as_lora=True), tmp_path)
     assert "| jpeg | remote | 1 | model unified-reward, revision v2 |" in text
     assert "10.0.0.7" not in text
     assert "TOKEN" not in text
+
+
+def test_no_name_is_markup_on_a_card(flux, tmp_path):
+    hostile = "o/<script>x</script> | [x](javascript:y) ``` `b` ![i](http://e/x) $_$ \x1b[2J\u202e"
+    for as_lora in (True, False):
+        by = changed(flux, policy={"path": hostile, "revision": COMMIT}, evaluate={"choose_by": hostile})
+        text = card(Exported(by.run, by.params, by.rounds, as_lora=as_lora), tmp_path)
+        html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text.split("---\n", 2)[2])
+        assert "&lt;script&gt;" in html
+        assert html.count("<a ") == 1  # the paper
+        assert html.count("<img ") == 1  # the curves
+        for markup in ("<script", "javascript:y)</a>", "\x1b", "\u202e"):
+            assert markup not in html
+        assert html.count("<pre>") == 1
+        assert header(text)["base_model"] == hostile
+
+
+def test_a_folder_whose_weights_were_all_trained_is_named_as_code(flux, tmp_path):
+    whole = changed(flux, policy={"path": "/models/a`b", "lora": None})
+    text = card(Exported(whole.run, whole.params, 1, as_lora=False), tmp_path)
+    assert "\n`` /models/a`b ``, with all weights of its transformer trained,\n" in text

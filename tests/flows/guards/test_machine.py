@@ -14,7 +14,7 @@ def test_a_disk_with_less_room_than_asked_for_is_told_with_the_space_and_a_remed
 
 
 def test_the_free_space_is_that_of_the_disk():
-    assert disk(history([], "guards.disk.free_gb=1e12")) is not None
+    assert disk(history([], "guards.disk.free_gb=1e9")) is not None
     assert disk(history([], "guards.disk.free_gb=1e-9")) is None
 
 

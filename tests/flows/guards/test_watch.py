@@ -24,7 +24,10 @@ def rolling_back(most):
 
 def child_of(run, generation):
     """The run as if it had gone on from another, so many rollbacks after the first."""
-    write_sealed(run.path / "run.json", run.about | {"parent": {"key": "0" * 16, "generation": generation}})
+    write_sealed(
+        run.path / "run.json",
+        run.about | {"parent": {"key": "0" * 16, "round": 1, "reason": "kl", "generation": generation}},
+    )
     return run
 
 

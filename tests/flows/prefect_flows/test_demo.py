@@ -38,7 +38,9 @@ def test_a_demo_ends_as_its_training_does_which_had_a_server(own_store, tmp_path
     assert ended.value.code == status
     assert load_params(out / "params.yaml") == params
     assert (out / "params.yaml").read_text() == written(params)
-    server, trained = (tmp_path / "told.txt").read_text().splitlines()
+    told = (tmp_path / "told.txt").read_text().splitlines()
+    (server, login), (trained, given) = (line.rsplit(", ", 1) for line in told)
+    assert login == given != ""
     url = f"http://127.0.0.1:{server.split(',')[0].rpartition(' ')[2]}/api"
     assert trained == f"-m flows train --params {out / 'params.yaml'}, {own_store / 'prefect'}, {url}"
     assert stored_runs() == []  # the training begins the run
@@ -76,7 +78,7 @@ def test_figures_files_and_ways_to_look_closer_are_shown(own_store, tmp_path, ca
     details = {"split": "test", "rounds": 9, "run_key": "3fa9c1d2", "prefect_flow_run_id": "0f09"} | {"best_round": 4}
     report = Report({"judge_a": 0.5, "rule_soft": 0.75}, {"judge_a": 0.625, "rule_soft": 0.5}, {}, details)
     best = {"judge_a": 0.7, "rule_soft": 0.8}
-    _show(Report(report.base, report.aligned, best, details), tiny_params(), tmp_path / "out", own_store / "prefect")
+    _show(Report(report.base, report.aligned, best, details), tiny_params(), tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
     assert rows == [
@@ -85,7 +87,5 @@ def test_figures_files_and_ways_to_look_closer_are_shown(own_store, tmp_path, ca
     ]
     assert "best, round 4" in "\n".join(lines)
     assert "out/metrics.json" in lines
-    assert f"PREFECT_HOME=store/prefect {sys.prefix}/bin/prefect server start --host 127.0.0.1" in "\n".join(lines)
-    assert f"--backend-store-uri sqlite:///{own_store / 'mlflow.db'}" in "\n".join(lines)
-    assert lines[-2] == "and open http://127.0.0.1:4200/runs/flow-run/0f09"
-    assert lines[-1] == "and http://127.0.0.1:5000, experiment 'g2rpo'."
+    assert lines[-4] == f"To inspect run 3fa9c1d2, start the servers:  {sys.prefix}/bin/g2rpo up"
+    assert lines[-2:] == ["  on Prefect's page  /runs/flow-run/0f09", "  on MLflow's page   experiment 'g2rpo'"]

@@ -1,11 +1,13 @@
 """The deployed flows in this process, under Prefect's real API; no round is trained."""
 
+import logging
 import re
 import socket
 
 import pytest
 import yaml
 from histories import run_by_hand
+from prefect.exceptions import TerminationSignal
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import ValidationError, validate
@@ -63,6 +65,17 @@ def test_train_brings_the_run_of_its_form_to_its_rounds_under_its_name(api, told
     assert shown["name"] == f"train-{key}"
     assert shown["labels"]["g2rpo.host"] == socket.gethostname()
     assert words["links"] == {"prefect_flow_run_id": shown["id"]}
+
+
+def test_a_flow_run_that_is_terminated_says_how_to_go_on(monkeypatch, told, caplog):
+    told.ends = [TerminationSignal(signal=15)]
+    for name in ("_label_flow_run", "_name_flow_run"):
+        monkeypatch.setattr(deployed, name, lambda *words: None)  # there is no flow run
+    monkeypatch.setattr(deployed, "get_run_logger", lambda: logging.getLogger("the run"))
+    with pytest.raises(TerminationSignal):
+        deployed.train.fn("params.yaml", overrides_of("run.rounds=2"))
+    key = open_run(tiny_params(), device="cpu").key
+    assert f"run {key} is stopped by SIGTERM; its finished work is in the store, and a new flow run" in caplog.text
 
 
 def test_without_rounds_and_seed_those_of_the_file_are_taken(told):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import requests
 from browser import chromium
 from command_line import CommandLine
 from services import Up
@@ -14,8 +13,9 @@ ROUNDS = 4
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
+def browser(up):
+    """A browser in which a person has logged in."""
+    with chromium(up) as opened:
         yield opened
 
 
@@ -36,7 +36,7 @@ def up(tmp_path_factory):
 
 def artifact(up, key):
     """The address of an artifact's page."""
-    found = requests.post(f"{up.api}/artifacts/latest/filter", json={"limit": 20}, timeout=60).json()
+    found = up.http.post(f"{up.api}/artifacts/latest/filter", json={"limit": 20}, timeout=60).json()
     (it,) = [one for one in found if one["key"] == f"{key}-{up.run().key}"]
     return f"{up.api.removesuffix('/api')}/artifacts/artifact/{it['latest_id']}"
 
@@ -84,7 +84,7 @@ def view(up, page, link):
     found.wait_for()
     address = found.get_attribute("href")
     page.goto("about:blank")  # a change of the part after # alone would load nothing
-    page.goto(f"{up.environment['MLFLOW_TRACKING_URI']}/{address}")
+    page.goto(f"{up.mlflow}/{address}")
     page.get_by_text("You're viewing a shared view").wait_for()
 
 
@@ -123,14 +123,12 @@ def test_mlflow_has_a_table_of_what_each_prompt_got(up, browser):
 
 
 def test_mlflow_has_the_exported_policy_under_its_name_and_alias(up, browser):
-    mlflow = up.environment["MLFLOW_TRACKING_URI"]
-    with browser.page(f"{mlflow}/#/models/shapes", "mlflow-model") as page:
+    with browser.page(f"{up.mlflow}/#/models/shapes", "mlflow-model") as page:
         page.get_by_text("champion").first.wait_for()
         page.get_by_text("Version 1").first.wait_for()
 
 
 def test_what_the_machine_did_is_in_mlflow(up):
-    mlflow = up.environment["MLFLOW_TRACKING_URI"]
     asked = {"run_id": up.run().links["mlflow_run_id"]}
-    data = requests.get(f"{mlflow}/api/2.0/mlflow/runs/get", params=asked, timeout=60).json()["run"]["data"]
+    data = up.http.get(f"{up.mlflow}/api/2.0/mlflow/runs/get", params=asked, timeout=60).json()["run"]["data"]
     assert "system/cpu_utilization_percentage" in json.dumps(data["metrics"])

@@ -1,8 +1,12 @@
 """The train flow in this process, under Prefect's real API; no round is trained, sessions are told how to end."""
 
+import io
+import logging
+
 import httpx
 import pytest
 from prefect.exceptions import TerminationSignal
+from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.runtime import task_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from reward_servers import reply, scripted
@@ -98,6 +102,18 @@ def test_what_a_flow_fails_by_is_raised(api, session, told):
     with pytest.raises(ValueError, match="the base is not there"):
         train.train_as_flow(session, True, None)
     assert api.flow_runs()[0]["state_type"] == "FAILED"
+
+
+def test_what_a_flow_fails_by_is_named_on_the_console_without_its_traceback(api, session, told, monkeypatch):
+    shown = io.StringIO()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            monkeypatch.setattr(handler.console, "file", shown)
+    told.ends = [KeyError("outputs")]
+    with pytest.raises(KeyError):
+        train.train_as_flow(session, True, None)
+    assert "Encountered exception during execution: KeyError('outputs')" in shown.getvalue()
+    assert "Traceback" not in shown.getvalue()
 
 
 def test_a_refused_login_is_told_in_a_persons_words(api, session):

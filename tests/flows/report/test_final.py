@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from handmade import TEXTS, begun, finish, judge
+from manifests import manifest
 from PIL import Image
 
 from flows.report.final import FinalEvaluations, Report, measure, write_report
@@ -27,7 +28,7 @@ def made(*overrides, best=1):
     for number in range(3):
         finish(run, {"reward/judge_a/mean": 0.5, "reward/rule_soft/mean": 0.9 + number / 100, "evaluations": 100.4})
     for stage, evaluations in {"rollout": 8, "complete": 12}.items():
-        write_manifest(run.round_folder(0), STAGES[stage], {"stage": stage, "evaluations": evaluations})
+        write_manifest(run.round_folder(0), STAGES[stage], manifest(STAGES[stage], evaluations=evaluations))
     prompts = {"prompt_id": list("abcd"), "text": TEXTS, "split": ["train"] * 4, "metadata": ["{}"] * 4}
     write_shard(
         run.round_folder(0) / "prompts", 0, PROMPTS, arrow(PROMPTS, prompts | {"noise_seed": range(4)}), stamp="1"

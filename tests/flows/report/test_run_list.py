@@ -1,6 +1,9 @@
 """The list of runs, of runs whose numbers are written by hand."""
 
+import errno
+import fcntl
 import os
+import shutil
 import socket
 
 import pytest
@@ -10,6 +13,8 @@ from handmade import begun, finish, judge
 from flows.report.run_list import listed
 from stages.integrity.damage import Damage, mark
 from stages.store.lock import locked
+
+PARENT = {"key": "0123" * 4, "round": 1, "reason": "kl", "generation": 1}
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -65,9 +70,9 @@ def test_a_run_that_goes_on_with_damage_says_so():
 def test_the_newest_comes_first_and_a_run_that_went_on_from_another_names_it():
     runs = [begun(f"run.seed={seed}")[0] for seed in range(3)]
     for run, when in zip(runs, (20.0, 30.0, 10.0), strict=True):
-        edit(run.path / "run.json", lambda about, when=when: about.update(created_at=when, parent={"key": "0123"}))
+        edit(run.path / "run.json", lambda about, when=when: about.update(created_at=when, parent=PARENT))
     assert [row["key"] for row in listed()] == [runs[1].key, runs[0].key, runs[2].key]
-    assert {row["parent"] for row in listed()} == {"0123"}
+    assert {row["parent"] for row in listed()} == {PARENT["key"]}
 
 
 def test_a_damaged_run_is_listed_last_with_what_is_wrong_and_hides_no_other():
@@ -75,5 +80,34 @@ def test_a_damaged_run_is_listed_last_with_what_is_wrong_and_hides_no_other():
     replace(damaged.path / "run.json", b"{")
     first, last = listed()
     assert (first["key"], last["key"]) == (whole.key, damaged.path.name)
-    assert last["state"].startswith(f"damaged: {damaged.path / 'run.json'} must be as it was written")
+    assert last["state"].startswith(f"cannot be read: {damaged.path / 'run.json'} must be as it was written")
     assert "\n" not in last["state"]
+
+
+@pytest.mark.parametrize("odd", ["run.json", "HEAD", "params.yaml", "rounds"])
+def test_a_run_that_cannot_be_read_says_so_and_ends_the_list_for_no_other(odd):
+    (whole, _), (other, _) = begun(), begun("run.seed=1")
+    path = other.path / odd
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+    first, last = listed()
+    assert (first["key"], last["key"]) == (whole.key, other.path.name)
+    assert last["state"].startswith("cannot be read: ")
+
+
+def test_what_is_no_run_is_not_listed(own_store):
+    run, _ = begun()
+    (own_store / "runs" / "notes.txt").touch()
+    shutil.copytree(run.path, own_store / "runs" / f"{run.key}.bak")
+    shutil.copytree(run.path, own_store / "runs" / f".{run.key}.1-00.tmp")
+    assert [row["key"] for row in listed()] == [run.key]
+
+
+def test_without_locks_nobody_can_tell_whether_a_run_is_held(monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    run, _ = begun()
+    monkeypatch.setattr(fcntl, "flock", refused)
+    (run.path / "lock").touch()
+    assert listed()[0]["state"] == "stopped or runs (its file system has no locks)"

@@ -86,7 +86,7 @@ def test_the_page_gives_the_figures_of_the_table_and_the_command_that_makes_them
     assert f"g2rpo signal --run {key} --phases 2 --out {tmp_path}" in page
     row = pd.read_csv(tmp_path / "signal.csv").query("run == 'all' and reward == 'rule_soft' and step == 'all'").iloc[0]
     said = rf"\| all \| {row['spread']:#.3g} \[{row['spread_low']:#.3g}, {row['spread_high']:#.3g}\]"
-    section = page.split("## granularities=[1, 2]: rule_soft")[1]
+    section = page.split(r"## granularities=\[1, 2\]: rule_soft")[1]
     assert re.search(said, section)
     assert [line[2:8] for line in section.splitlines() if " to " in line] == ["1 to 2", "1 to 1", "2 to 2"] * 2
     assert np.asarray(Image.open(tmp_path / "signal.png").convert("L")).std() > 10

@@ -68,9 +68,9 @@ def test_the_page_has_the_command_the_runs_and_their_figures_by_step_and_over_tr
     at = lines.index("| run | setting | seed | rounds | commit |")
     assert lines[at + 1 : at + 3] == [
         "|---|---|---|---|---|",
-        f"| `{run.key}` | granularities=[1, 2] | 0 | 2 | 0123456 |",
+        rf"| `{run.key}` | granularities=\[1, 2\] | 0 | 2 | 0123456 |",
     ]
-    begins = lines.index("## granularities=[1, 2]: judge_a")
+    begins = lines.index(r"## granularities=\[1, 2\]: judge_a")
     section = [line for line in lines[begins + 1 :] if line]
     assert section[0] == "Spread, by step and granularity (intervals over 2 prompts):"
     assert section[1:3] == ["| step | λ = 1 | λ = 2 |", "|---|---|---|"]

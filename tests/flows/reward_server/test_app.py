@@ -2,61 +2,25 @@
 
 import asyncio
 import socket
-import threading
-import types
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-import torch
-from reward_servers import running
+from lengths_reward import PIN, Lengths, asked, lengths_server, post, served
 from score_requests import png
 from waiting import wait_for
 
-from flows.reward_server import app as reward_app
-from flows.reward_server.app import Served
-from flows.reward_server.serve import server_of
-from g2rpo.rewards.protocol import RewardError
+from flows.reward_server import app as module
+from g2rpo.rewards.remote import CLIENT_HEADER
 
-PIN = {"model": "lengths", "revision": "r1"}
 BEARER = {"Authorization": "Bearer secret"}
-
-
-class Lengths:
-    """The length of each text, once a test lets it; refuses `bad` texts, and gives NaN for `nan`."""
-
-    name, module = "lengths", None
-
-    def __init__(self):
-        self.free = threading.Event()
-        self.renew()
-
-    def renew(self):
-        self.free.set()
-        self.begun = threading.Semaphore(0)
-        self.texts, self.shapes = [], []
-
-    def score(self, images, texts):
-        self.texts.append(list(texts))
-        self.shapes.append(tuple(images.shape))
-        self.begun.release()
-        assert self.free.wait(30)
-        if "bad" in texts:
-            raise RewardError("a text that cannot be judged")
-        if "broken" in texts:
-            raise RuntimeError("out of memory")
-        return torch.tensor([float("nan") if text == "nan" else float(len(text)) for text in texts])
 
 
 @pytest.fixture(scope="module")
 def server():
     """A server of a reward of these tests' own."""
-    reward = Lengths()
-    server = server_of(Served(reward, **PIN, max_batch=4, device=torch.device("cpu")), None)
-    with running(server) as url:
-        address = httpx.URL(url)
-        yield types.SimpleNamespace(reward=reward, server=server, url=url, host=address.host, port=address.port)
-        reward.free.set()
+    with lengths_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -64,14 +28,6 @@ def lengths(server):
     """The server, and its reward as new."""
     server.reward.renew()
     return server
-
-
-def asked(*texts, **changes):
-    return PIN | {"items": [{"text": text, "image": png()} for text in texts]} | changes
-
-
-def post(url, body, **headers):
-    return httpx.post(f"{url}/v1/score", json=body, headers=headers, timeout=30)
 
 
 def test_pictures_of_one_request_may_differ_in_size(lengths):
@@ -91,8 +47,8 @@ def test_what_cannot_be_judged_is_told_item_by_item_and_the_rest_is_scored(lengt
     ]
 
 
-def test_a_reward_that_breaks_is_an_error_and_the_next_request_is_answered(lengths, caplog):
-    assert post(lengths.url, asked("broken")).status_code == 500
+def test_a_machine_that_is_full_is_an_error_and_the_next_request_is_answered(lengths, caplog):
+    assert post(lengths.url, asked("full")).status_code == 500
     wait_for(lambda: "out of memory" in caplog.text)  # it is logged after the answer
     assert post(lengths.url, asked("a")).json()["scores"] == [1]
 
@@ -102,7 +58,8 @@ def test_a_reward_that_breaks_is_an_error_and_the_next_request_is_answered(lengt
     [
         ({"items": []}, 413, "1 to 4 items", None),
         ({"revision": "r2"}, 409, "has model 'lengths' of revision 'r1'", None),
-        ({"items": [{"text": "a", "image": png()}, {"text": "b", "image": "no base64"}]}, 422, "whole PNG", 1),
+        ({"items": [{"text": "a", "image": png()}, {"text": "b"}]}, 400, "items.1.image: Field required", 1),
+        ({"items": 3}, 400, "items: ", None),
     ],
 )
 def test_a_bad_request_is_refused_in_words(lengths, change, status, words, item):
@@ -112,33 +69,55 @@ def test_a_bad_request_is_refused_in_words(lengths, change, status, words, item)
     assert said.json().get("item") == item
 
 
-def test_a_request_too_large_is_refused_though_it_does_not_say_its_size(lengths, monkeypatch):
-    monkeypatch.setattr(reward_app, "MAX_BODY_BYTES", 1000)
-    said = httpx.post(f"{lengths.url}/v1/score", content=(1000 * b" " for _ in range(1000)))
-    assert said.status_code == 413
-    assert "At most 1000 bytes per request are accepted, got 1000000" in said.json()["error"]
+def test_a_picture_of_another_size_is_an_error_of_its_own(lengths):
+    body = asked("a", "bb", "ccc")
+    body["items"][1]["image"], body["items"][2]["image"] = png(5, 4), png(8, 100_000)
+    said = post(lengths.url, body)
+    assert (said.status_code, said.json()["scores"]) == (200, [1, None, None])
+    assert [error["item"] for error in said.json()["errors"]] == [1, 2]
 
 
 def test_a_request_that_does_not_come_in_is_given_up(lengths, monkeypatch):
-    monkeypatch.setattr(reward_app, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_READ_SECONDS", 0.1)
     with socket.create_connection((lengths.host, lengths.port), timeout=20) as connection:
         connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: judge\r\nContent-Length: 9\r\n\r\n{")
         assert connection.recv(20).startswith(b"HTTP/1.1 408 ")
     assert post(lengths.url, asked("a")).json()["scores"] == [1]
 
 
-def test_one_request_is_scored_at_a_time_and_one_too_many_is_told_when_to_come_back(lengths):
+def test_one_request_is_scored_at_a_time_and_one_too_many_is_told_when_to_come_back(lengths, monkeypatch):
+    most = 2
     lengths.reward.free.clear()
-    most = reward_app._MAX_REQUESTS
-    with ThreadPoolExecutor(most + 3) as threads:
-        told = [threads.submit(post, lengths.url, asked("a")) for _ in range(most + 3)]
+    monkeypatch.setattr(lengths.turns, "_most", most)
+    with ThreadPoolExecutor(most + 4) as threads:
+        first = threads.submit(post, lengths.url, asked("a"))
+        lengths.reward.begun.acquire()
+        told = [threads.submit(post, lengths.url, asked("a"), **{CLIENT_HEADER: "b"}) for _ in range(most + 3)]
         wait_for(lambda: sum(one.done() for one in told) == 3)
         assert len(lengths.reward.texts) == 1
         lengths.reward.free.set()
-        told = [one.result() for one in told]
-    assert sorted(one.status_code for one in told) == most * [200] + 3 * [503]
+        told = [one.result() for one in (first, *told)]
+    assert sorted(one.status_code for one in told) == (most + 1) * [200] + 3 * [503]
     assert {one.headers.get("Retry-After") for one in told if one.status_code == 503} == {"1"}
-    assert lengths.reward.texts == most * [["a"]]
+
+
+def test_clients_of_one_address_take_turns_by_the_names_they_give_themselves(lengths):
+    lengths.reward.free.clear()
+    with ThreadPoolExecutor(5) as threads:
+        told = []
+        for name, text in (("", "first"), ("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1")):
+            told.append(threads.submit(post, lengths.url, asked(text), **{CLIENT_HEADER: name}))
+            wait_for(lambda: len(lengths.turns) == max(0, len(told) - 1) and lengths.reward.texts)
+        lengths.reward.free.set()
+        assert {one.result().status_code for one in told} == {200}
+    assert lengths.reward.texts == [["first"], ["a1"], ["b1"], ["a2"], ["a3"]]
+
+
+def test_the_bytes_that_a_server_holds_are_bounded(lengths, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_HELD_BYTES", 1000)
+    said = post(lengths.url, asked(1000 * "a"))
+    assert (said.status_code, said.headers["Retry-After"]) == (503, "1")
+    assert post(lengths.url, asked("a")).json()["scores"] == [1]
 
 
 def test_a_request_whose_sender_has_gone_is_not_scored(lengths):
@@ -155,6 +134,11 @@ def test_a_request_whose_sender_has_gone_is_not_scored(lengths):
     assert lengths.reward.texts == [["a"], ["b"]]
 
 
+def test_what_is_nowhere_is_refused_in_words(lengths):
+    assert httpx.get(f"{lengths.url}/v2").json() == {"error": "Not Found. docs/remote-reward.md has the addresses."}
+    assert httpx.get(f"{lengths.url}/v1/score").status_code == 405
+
+
 def in_process(app, *requests):
     """The answers of an application that is begun and ended around them, and of one request after that."""
 
@@ -162,25 +146,25 @@ def in_process(app, *requests):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://judge") as client:
             async with app.router.lifespan_context(app):
                 said = [await client.request(*words, **more) for *words, more in requests]
-            with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
-                await client.post("/v1/score", json=asked("a"), headers=BEARER)
+            said.append(await client.post("/v1/score", json=asked("a"), headers=BEARER))
         return said
 
     return asyncio.run(answers())
 
 
 def test_only_those_with_the_token_are_answered_and_with_the_server_its_thread_ends():
-    app = reward_app.reward_app(Served(Lengths(), **PIN, max_batch=4, device=torch.device("cpu")), "secret")
+    app = module.reward_app(served(Lengths()), "secret")
     another = {"Authorization": "Bearer secre"}
-    unknown, wrong, described, scored = in_process(
+    unknown, wrong, health, described, scored, late = in_process(
         app,
         ("GET", "/v1/reward", {}),
         ("POST", "/v1/score", {"json": asked("a"), "headers": another}),
+        ("GET", "/health", {}),
         ("GET", "/v1/reward", {"headers": BEARER}),
         ("POST", "/v1/score", {"json": asked("ab"), "headers": BEARER}),
     )
-    for refused in (unknown, wrong):
-        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert "The token of this server is required in the header Authorization: Bearer TOKEN." in refused.text
+    assert [refused.status_code for refused in (unknown, wrong)] == [401, 401]
+    assert health.json() == {"status": "ok"}
     assert described.json() == PIN | {"name": "lengths", "max_batch": 4}
     assert scored.json() == PIN | {"scores": [2.0], "errors": []}
+    assert (late.status_code, late.json()) == (503, {"error": "The server is ending."})

@@ -114,6 +114,12 @@ def test_a_text_that_cannot_be_judged_is_told_with_its_row(command):
     assert caught.value.row == 7
 
 
+def test_a_picture_that_the_server_does_not_score_is_told_with_its_row(command):
+    with pytest.raises(RewardError, match=r"picture 0 of the batch: .*ratio of at most 8 .*got 17x2.*2 of 2") as caught:
+        client("rule_soft", command("rule_soft")).score(torch.zeros(2, 3, 2, 17), TEXTS[:2])
+    assert caught.value.row == 0
+
+
 def test_the_server_of_the_documentation_does_what_the_documentation_says(monkeypatch):
     def ask(text, picture):
         return f"Looks so. Final Score: {len(text)}.5" if picture.size == (16, 16) and len(text) < 6 else "Looks so."

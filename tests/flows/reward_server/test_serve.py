@@ -13,8 +13,8 @@ from tiny import tiny_params
 from waiting import wait_for
 
 from flows.common.processes import free_port
-from flows.reward_server.app import Served
-from flows.reward_server.serve import _bound, serve, server_of, token_from
+from flows.reward_server.scoring import Served
+from flows.reward_server.serve import _listening, serve, server_of, token_from
 from g2rpo.rewards.shapes import load_reward
 from stages.sources.rewards import reward_digest
 
@@ -40,9 +40,12 @@ def test_a_server_prints_its_address_as_soon_as_it_answers(capsys):
     assert capsys.readouterr().out == f"{url}\n"
 
 
-def test_a_server_takes_so_many_connections_and_gives_requests_time_to_end():
+def test_a_server_speaks_plain_http_believes_no_proxy_and_gives_requests_time_to_end():
     config = server_of(Served(load_reward("rule_soft"), "rule_soft", "r1", 8, torch.device("cpu")), None).config
-    assert (config.limit_concurrency, config.timeout_graceful_shutdown, config.access_log) == (64, 30, False)
+    assert (config.ws, config.proxy_headers, config.timeout_graceful_shutdown, config.access_log) == (
+        *("none", False),
+        *(30, False),
+    )
 
 
 def test_a_reward_is_served_to_those_with_the_token_until_sigterm(capsys):
@@ -80,27 +83,42 @@ def test_a_reward_is_served_to_those_with_the_token_until_sigterm(capsys):
     assert capsys.readouterr().out == f"http://127.0.0.1:{port}\n"
 
 
-def test_a_bound_address_is_taken_but_answers_nobody_yet():
-    with _bound("127.0.0.1", 0) as listener:
+def test_two_servers_that_start_at_once_do_not_share_a_port():
+    with _listening("127.0.0.1", 0, None) as listener:
         host, port = listener.getsockname()
         assert host == "127.0.0.1"
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((host, port), timeout=5)
-        listener.listen()
         with pytest.raises(
             ValueError, match=f"a free address of this machine is required, got 127.0.0.1:{port} .*Choose another"
         ):
-            _bound("127.0.0.1", port)
+            _listening("127.0.0.1", port, None)
 
 
-def test_a_machine_of_no_known_name_cannot_be_served_on():
-    with pytest.raises(ValueError, match=r"--host, --port: a free address of this machine .*got no\.such\.invalid:0"):
-        _bound("no.such.invalid", 0)
+def test_a_client_that_comes_before_the_server_is_ready_waits():
+    with (
+        _listening("127.0.0.1", 0, None) as listener,
+        socket.create_connection(listener.getsockname(), timeout=60) as early,
+    ):
+        early.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        server = server_of(Served(load_reward("rule_soft"), "rule_soft", "r1", 8, torch.device("cpu")), None)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert early.recv(20).startswith(b"HTTP/1.1 200 ")
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
-def test_without_a_token_only_this_machine_is_served():
-    with pytest.raises(ValueError, match=r"--token-env: a token is required to serve on 0\.0\.0\.0"):
-        serve(tiny_params(), "no such reward", host="0.0.0.0", port=0, token=None)
+@pytest.mark.parametrize("host", ["no.such.invalid", "x" * 64])
+def test_a_machine_of_no_known_name_cannot_be_served_on(host):
+    with pytest.raises(ValueError, match=rf"--host, --port: a free address of this machine .*got {host}:0"):
+        _listening(host, 0, None)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0"])
+def test_without_a_token_only_this_machine_is_served(host):
+    with pytest.raises(ValueError, match=f"--token-env: a token is required to serve on {host}"):
+        serve(tiny_params(), "no such reward", host=host, port=0, token=None)
 
 
 def test_an_address_that_is_taken_is_refused_before_anything_is_loaded():

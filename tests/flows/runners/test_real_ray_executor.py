@@ -171,7 +171,7 @@ def test_the_flow_is_killed_its_runners_end_and_another_goes_on_under_prefect(g2
     assert process.wait() == -signal.SIGKILL
     entry = f"G2RPO_HOME={g2rpo.store}"
     wait_for(lambda: not processes_with(entry))  # Ray's agents look for their parent once in a while
-    g2rpo.train(*words, PREFECT_API_URL=prefect_api)
+    g2rpo.train(*words, **prefect_api)
     close_runs(local, g2rpo.run_folder())
     wait_for(lambda: not processes_with(entry))
 
@@ -229,5 +229,5 @@ def test_a_plan_counts_the_devices_of_the_runners(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_a_guard_stops_a_run_whose_runners_compute_no_numbers(monkeypatch, tmp_path):
     with pytest.raises(GuardStopError, match="is stopped by the guard non_finite after round"):
-        trained(monkeypatch, tmp_path / "store", *TWO, "update.learning_rate=1e20")
+        trained(monkeypatch, tmp_path / "store", *TWO, "update.learning_rate=1e9")
     wait_for(lambda: not runner_processes())  # Ray ends them once it is told, a moment later

@@ -55,3 +55,14 @@ def test_what_prefect_does_not_know_is_refused_with_the_file_and_the_automation(
     file = written(tmp_path / "automations.yaml", {"type": "dance"}, name="odd")
     with pytest.raises(ValueError, match=rf"^{file}: automation odd: .*(?s:.*)dance.*(?s:.*)\. Correct it\.$"):
         read_automations(client, file, print)
+
+
+@pytest.mark.parametrize(
+    "text", ["automations: 3", "automations: [3]", "automations: [{name: a}]", "automations: [{name: a, actions: [3]}]"]
+)
+def test_what_holds_no_automations_is_refused(client, tmp_path, text):
+    (tmp_path / "automations.yaml").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"automations must be a list, each with a name and a list of actions. Correct"
+    ):
+        read_automations(client, tmp_path / "automations.yaml", print)

@@ -14,6 +14,7 @@ from stand_ins import noted
 from flows.prefect_flows.train import train_flow
 from flows.services.deploy import POOL, deploy
 from flows.services.zombies import HOST
+from stages.params.yaml import dumped
 
 TRIGGER = {"type": "event", "posture": "Reactive", "expect": ["g2rpo.guard.tripped"], "threshold": 1, "within": 0}
 DEMO = {"name": "demo", "entrypoint": "flows/prefect_flows/deployed.py:train"}
@@ -39,8 +40,8 @@ def project(tmp_path):
 
     def write(*automations, deployments=()):
         folder = tmp_path / "project"
-        (folder / "prefect.yaml").write_text(yaml.safe_dump({"deployments": [*deployments]}))
-        (folder / "automations.yaml").write_text(yaml.safe_dump({"automations": [*automations]}))
+        (folder / "prefect.yaml").write_text(dumped({"deployments": [*deployments]}))
+        (folder / "automations.yaml").write_text(dumped({"automations": [*automations]}))
         return folder
 
     return write
@@ -52,7 +53,7 @@ def deployed(prefect_in_process):
 
     def call(folder, *, anew=False):
         said = []
-        deploy(folder, prefect_in_process, said.append, anew=anew)
+        deploy(folder, {"PREFECT_API_URL": prefect_in_process}, said.append, anew=anew)
         return said
 
     return call
@@ -62,7 +63,7 @@ def test_a_folder_without_its_files_is_refused_before_prefect_is_asked(project):
     folder = project()
     (folder / "automations.yaml").unlink()
     with pytest.raises(ValueError, match=r"^automations.yaml is required in .*/project, got none. Run the command in"):
-        deploy(folder, "http://127.0.0.1:9/api", print, anew=True)
+        deploy(folder, {"PREFECT_API_URL": "http://127.0.0.1:9/api"}, print, anew=True)
 
 
 def test_the_work_pool_and_the_automations_are_made_once(client, project, deployed):
@@ -147,6 +148,6 @@ def test_a_prefect_that_asks_for_a_login_is_told_with_the_variable_to_set(projec
         url = f"http://127.0.0.1:{server.server_port}/api"
         told = rf"{got}: it answers 401 at {url}.* Set PREFECT_API_AUTH_STRING to name:password"
         with temporary_settings({PREFECT_API_AUTH_STRING: login}), pytest.raises(ValueError, match=told):
-            deploy(project(), url, print, anew=True)
+            deploy(project(), {"PREFECT_API_URL": url}, print, anew=True)
         server.shutdown()
         thread.join()

@@ -95,5 +95,22 @@ def test_nothing_is_added_where_the_file_has_no_schedules_or_one_without_a_name(
 
 def test_a_file_that_is_no_yaml_is_refused(client, tmp_path):
     (tmp_path / "prefect.yaml").write_text("deployments: [")
-    with pytest.raises(ValueError, match=r"prefect.yaml must be YAML, got: (?s:.*)\. Correct it\."):
+    with pytest.raises(ValueError, match=r"line 1 of .*prefect.yaml: YAML is required, got: .*\. Correct it\."):
+        to_deploy(client, tmp_path / "prefect.yaml", anew=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [x]\nb: *a", "line 1 of .*prefect.yaml: .*: an alias"),
+        ("deployments: 3", "prefect.yaml: deployments must be a list of keys and values, got 3. Correct it."),
+        ("deployments: [3]", r"deployments must be a list of keys and values, got \[3\]"),
+        ("deployments: [{name: a/b}]", "prefect.yaml: name of deployment 1: a name of at most 64 .*, got 'a/b'"),
+        ("deployments: [{entrypoint: x}]", "name of deployment 1: a name .*, got None"),
+        ("deployments: [{name: a, schedules: [3]}]", r"schedules of deployment a must be a list of keys .*, got \[3\]"),
+    ],
+)
+def test_deployments_without_a_plain_name_are_refused_before_prefect_is_asked(client, tmp_path, text, message):
+    (tmp_path / "prefect.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
         to_deploy(client, tmp_path / "prefect.yaml", anew=False)

@@ -4,7 +4,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
-import requests
 from command_line import CommandLine
 
 pytestmark = pytest.mark.slow
@@ -30,7 +29,7 @@ def automations(up):
 
 def test_a_member_deploys_what_lacks_and_leaves_what_others_have_deployed(up, member):
     lacks = deployments(up)["compare/weekly"]
-    requests.delete(f"{up.api}/deployments/{lacks['id']}", timeout=60).raise_for_status()
+    up.http.delete(f"{up.api}/deployments/{lacks['id']}", timeout=60).raise_for_status()
     before = deployments(up)
     done = member()
     assert done.returncode == 0, done.stderr
@@ -56,10 +55,10 @@ def test_schedules_stay_as_people_have_set_and_made_them(up):
     of_nightly, of_weekly = (before[name]["schedules"][0] for name in ("train/nightly", "evaluate/weekly"))
     for name, schedule in (("train/nightly", of_nightly), ("evaluate/weekly", of_weekly)):
         at = f"{up.api}/deployments/{before[name]['id']}/schedules"
-        requests.patch(f"{at}/{schedule['id']}", json={"active": True}, timeout=60).raise_for_status()
+        up.http.patch(f"{at}/{schedule['id']}", json={"active": True}, timeout=60).raise_for_status()
     at = f"{up.api}/deployments/{before['evaluate/weekly']['id']}/schedules"
     made = {"active": True, "schedule": {"interval": 9e6, "timezone": "UTC"}}
-    requests.post(at, json=[made], timeout=60).raise_for_status()
+    up.http.post(at, json=[made], timeout=60).raise_for_status()
     up.start()
     up.start()
     after = deployments(up)
@@ -77,7 +76,7 @@ def test_an_automation_that_equals_the_file_is_left_alone_and_one_that_differs_i
     changed = before["g2rpo crash"] | {"description": "somebody's"}
     at = f"{up.api}/automations/{changed['id']}"
     wanted = {key: changed[key] for key in ("name", "description", "enabled", "trigger", "actions")}
-    requests.put(at, json=wanted, timeout=60).raise_for_status()
+    up.http.put(at, json=wanted, timeout=60).raise_for_status()
     up.start()
     after = automations(up)
     assert len(up.post("automations/filter", {})) == len(after) == 3
@@ -91,7 +90,7 @@ def test_a_members_file_of_automations_does_not_replace_the_teams(up, member):
     crash = automations(up)["g2rpo crash"]
     at = f"{up.api}/automations/{crash['id']}"
     wanted = {key: crash[key] for key in ("name", "enabled", "trigger", "actions")} | {"description": "the team's"}
-    requests.put(at, json=wanted, timeout=60).raise_for_status()
+    up.http.put(at, json=wanted, timeout=60).raise_for_status()
     done = member()
     assert automations(up)["g2rpo crash"]["description"] == "the team's"
     assert "automations differ, unchanged: g2rpo crash" in done.stderr

@@ -1,5 +1,6 @@
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -103,6 +104,24 @@ def test_what_is_stored_is_read_again_and_a_damaged_file_is_none(store):
         assert stored("mlflow") is None
 
 
+@pytest.mark.parametrize(
+    "changed", [{"pid": 1}, {"pid": 0}, {"pid": -1}, {"pid": "7"}, {"name": "../../victim"}, {"url": None}], ids=str
+)
+def test_a_state_file_that_names_no_process_of_up_is_none(changed):
+    folder().mkdir(parents=True)
+    (folder() / "mlflow.json").write_text(json.dumps(asdict(service_of(GONE)) | changed))
+    assert stored("mlflow") is None
+
+
+def test_a_process_of_another_user_is_not_stopped(process, monkeypatch):
+    child, _ = process("echo ready; exec sleep 600")
+    service, me = service_of(child.pid), os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    with pytest.raises(ValueError, match=rf"^mlflow must be a process of yours .*, got process {child.pid} of user "):
+        stop(service)
+    assert service.running
+
+
 def test_a_service_that_answers_is_returned_stored_and_in_a_session_of_its_own_until_it_is_stopped(monkeypatch):
     monkeypatch.setenv("LEFT_OUT", "1")
     port = free_port()
@@ -113,6 +132,7 @@ def test_a_service_that_answers_is_returned_stored_and_in_a_session_of_its_own_u
         assert (started.name, started.url, started.addresses) == ("web", url, told)
         assert started.log == str(folder() / "web.log")
         assert stored("web") == started
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (folder(), folder() / "web.json")] == [0o700, 0o600]
         assert started.running
         assert os.getsid(started.pid) == started.pid
         environment = psutil.Process(started.pid).environ()

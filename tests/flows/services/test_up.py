@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from dataclasses import asdict
 
@@ -17,6 +18,8 @@ from stand_ins import noted
 from tiny import tiny_params
 from waiting import in_place_of_sleep, wait_for
 
+from flows.common.login import login_file, mlflow_client, store_login, stored_login
+from flows.common.private import private_folder
 from flows.services.service import Service, answers, folder, stored
 from flows.services.up import (
     Addresses,
@@ -41,6 +44,7 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.fixture(autouse=True)
 def nothing_is_left(store, monkeypatch):
     monkeypatch.setattr("flows.services.service._START_SECONDS", 60)
+    private_folder(folder())
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         yield
         for file in folder().glob("*.json"):
@@ -52,7 +56,6 @@ def nothing_is_left(store, monkeypatch):
 @pytest.fixture
 def mlflow_file(store):
     """MLflow's file in the store, as one that is there: to make it takes seconds."""
-    store.mkdir()
     (store / "mlflow.db").touch()
     return f"sqlite:///{store}/mlflow.db"
 
@@ -60,7 +63,6 @@ def mlflow_file(store):
 def note(name, pid=GONE, url=NOBODY, **changes):
     """Write the state file of a service."""
     began = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 1.0
-    folder().mkdir(parents=True, exist_ok=True)
     service = Service(name, pid, url, f"{name}.log", began, **changes)
     (folder() / f"{name}.json").write_text(json.dumps(asdict(service)))
     return service
@@ -70,9 +72,20 @@ def made(name, make):
     return make()
 
 
-def test_addresses_are_told_as_variables_of_the_environment():
+def test_addresses_are_told_as_variables_of_the_environment_and_the_login_to_own_servers_alone():
     variables = {"PREFECT_API_URL": "http://a/api", "MLFLOW_TRACKING_URI": "http://b"}
     assert Addresses("http://a/api", "http://b").environment == variables
+    name, _, password = store_login().partition(":")
+    note("prefect", url="http://a")
+    note("mlflow", url="http://b")
+    at_prefect = {"PREFECT_API_URL": "http://a/api", "PREFECT_API_AUTH_STRING": f"{name}:{password}"}
+    at_mlflow = {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+    both = Addresses.of("http://a/api", "http://b")
+    assert both.variables == variables | at_prefect | at_mlflow
+    assert password not in repr(both)
+    assert Addresses.of("http://team/api", "http://b").login == at_mlflow
+    assert Addresses.of("http://a/api", "http://team").login == at_prefect
+    assert Addresses.of("http://a.evil/api", "http://b/").login == {}
 
 
 def test_addresses_are_those_that_run_or_are_configured_and_none_where_one_lacks(monkeypatch):
@@ -123,6 +136,8 @@ def test_prefect_is_started_at_home_in_the_store_and_without_an_address_of_other
     environment = command["environment"]
     assert environment["PREFECT_HOME"] == str(store.resolve() / "prefect")
     assert environment["PREFECT_UI_API_URL"] == api
+    assert environment["PREFECT_SERVER_API_AUTH_STRING"] == stored_login()
+    assert environment["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == f"{service.url},http://localhost:{port}"
     assert environment["PREFECT_SERVER_DATABASE_TIMEOUT"] == "60"
     assert "PREFECT_API_URL" not in environment
 
@@ -133,9 +148,10 @@ def test_mlflow_is_started_on_the_file_that_runs_are_tracked_in(stand_in, store,
     assert (service.url, service.addresses) == (url, {"MLFLOW_TRACKING_URI": mlflow_file})
     assert answers(f"{url}/health")
     (command,) = noted(stand_in)
-    places = ["--backend-store-uri", mlflow_file, "--artifacts-destination", str(store.resolve() / "mlartifacts")]
-    assert command["words"][:3] == ["-m", "mlflow", "server"]
-    assert command["words"][7:] == [*places, "--workers", "1"]
+    words = "-m uvicorn --factory flows.tracking.server:app --host 127.0.0.1 --port"
+    assert command["words"] == [*words.split(), url.rpartition(":")[2]]  # no address of a database, which has a login
+    assert command["environment"]["MLFLOW_TRACKING_URI"] == mlflow_file
+    assert command["environment"]["G2RPO_HOME"] == str(store.resolve())
     assert command["environment"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)  # as `g2rpo status --env` exports it
     psutil.Process(service.pid).kill()
@@ -146,22 +162,23 @@ def test_mlflow_is_started_on_the_file_that_runs_are_tracked_in(stand_in, store,
 
 def test_servers_that_are_configured_must_answer_and_are_not_started(stand_in):
     params = tiny_params(f"tracking.uri={NOBODY}")
-    with pytest.raises(ValueError, match=rf"^the Prefect API must answer at {NOBODY}/api/health, .*unset PREFECT_API"):
+    with pytest.raises(ValueError, match=rf"^the Prefect API must answer at {NOBODY}/api, got .*or unset it"):
         _prefect(f"{NOBODY}/api", made, print)
-    with pytest.raises(ValueError, match=rf"^the MLflow server must answer at {NOBODY}/health, .*correct tracking.uri"):
+    with pytest.raises(ValueError, match=rf"^the MLflow server must answer at {NOBODY}, got .*correct tracking.uri"):
         _mlflow(params, made, print)
     assert noted(stand_in) == []
 
 
 def test_a_worker_is_told_both_servers_and_works_in_the_projects_folder(stand_in, store, tmp_path):
-    found = Addresses("http://a/api", "http://b")
+    found = Addresses("http://a/api", "http://b", {"PREFECT_API_AUTH_STRING": "lead:secret"})
     service = _worker(found, tmp_path)
     assert (service.url, service.addresses) == ("", found.environment)
     (command,) = noted(stand_in)
     environment = command["environment"]
     assert command["words"][:6] == ["-m", "prefect", "worker", "start", "--pool", "g2rpo"]
     assert "--with-healthcheck" in command["words"]
-    assert found.environment.items() <= environment.items()
+    assert found.variables.items() <= environment.items()
+    assert "secret" not in (folder() / "worker.json").read_text()
     assert (environment["PWD"], environment["PREFECT_HOME"]) == (str(tmp_path), str(store.resolve() / "prefect"))
 
 
@@ -177,7 +194,7 @@ def test_down_stops_the_worker_first_and_names_what_ran(stand_in, tmp_path, mlfl
 
 
 def test_a_worker_that_has_ended_ends_the_stay_and_all_the_rest(stand_in, mlflow_file, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as the command sets it
     url = _mlflow(tiny_params(), made, print)
     note("worker", url="")
     try:
@@ -193,7 +210,7 @@ def test_a_worker_that_has_ended_ends_the_stay_and_all_the_rest(stand_in, mlflow
             stay()
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert asked.value.code == 0
+    assert asked.value.code == 143
     assert stored("worker") is None
 
 
@@ -227,8 +244,10 @@ def test_up_starts_what_lacks_and_starts_a_worker_anew_only_when_a_server_has_mo
         (project / file).write_text(yaml.safe_dump({name: []}))
     with temporary_settings({PREFECT_API_URL: prefect_in_process}):
         found = up(tiny_params(), project, said.append)
+        login = stored_login()
+        assert found.login == mlflow_client(login)
         mlflow, worker = stored("mlflow"), stored("worker")
-        assert found == Addresses(prefect_in_process, mlflow.url)
+        assert found == Addresses(prefect_in_process, mlflow.url, mlflow_client(login))
         assert said[:3] == [
             f"prefect is configured: {prefect_in_process}",
             "mlflow starts",
@@ -238,13 +257,23 @@ def test_up_starts_what_lacks_and_starts_a_worker_anew_only_when_a_server_has_mo
         said.clear()
         assert up(tiny_params(), project, said.append) == found
         assert {f"mlflow is running: {mlflow.url}", f"worker is running: process {worker.pid}"} <= {*said}
-        assert (stored("mlflow"), stored("worker")) == (mlflow, worker)
+        assert (stored("mlflow"), stored("worker"), stored_login()) == (mlflow, worker, login)
         said.clear()
         moved = tiny_params(f"tracking.uri={found.mlflow.replace('127.0.0.1', 'localhost')}")
         up(moved, project, said.append)
         assert "worker uses other servers, it is stopped: its flow run continues later" in said
         assert not worker.running
         assert stored("worker").addresses["MLFLOW_TRACKING_URI"] == moved.tracking.uri
+        said.clear()
+        login_file().unlink()
+        with monkeypatch.context() as exported:
+            exported.setenv("MLFLOW_TRACKING_URI", found.mlflow)  # as `g2rpo status --env` has exported it
+            up(tiny_params(), project, said.append)
+        assert [line.partition(" uses another login, it is stopped")[0] for line in said if "another" in line] == [
+            "mlflow",
+            "worker",
+        ]
+        assert stored_login() not in (None, login)
         down()
         monkeypatch.setenv("FAILING", "worker")
         with pytest.raises(ValueError, match="(?s)^worker must answer at .*prefect cannot do this"):

@@ -42,8 +42,8 @@ def test_the_demo_is_deployed_and_a_worker_completes_it(empty, trained):
     run = empty.run()
     assert empty.flow_run(flow_run)["name"] == f"train-{run.key}"
     assert tables(run.path) == tables(trained.run_folder())
-    shown = requests.get(
-        f"{empty.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/runs/get",
+    shown = empty.http.get(
+        f"{empty.mlflow}/api/2.0/mlflow/runs/get",
         params={"run_id": run.links["mlflow_run_id"]},
         timeout=60,
     ).json()
@@ -139,18 +139,18 @@ def test_a_schedule_fires(empty):
     nightly = next(d for d in empty.post("deployments/filter", {}) if d["name"] == "nightly")
     at = f"{empty.api}/deployments/{nightly['id']}"
     parameters = {"overrides": overrides_of("run.rounds=1")}
-    requests.patch(at, json={"parameters": parameters}, timeout=60).raise_for_status()
+    empty.http.patch(at, json={"parameters": parameters}, timeout=60).raise_for_status()
     soon = {"active": True, "schedule": {"interval": 5}}
-    made = requests.post(f"{at}/schedules", json=[soon], timeout=60)
+    made = empty.http.post(f"{at}/schedules", json=[soon], timeout=60)
     made.raise_for_status()
     own = {"any_": [nightly["id"]]}
     by_schedule = {"flow_runs": {"deployment_id": own, "state": {"type": {"any_": ["COMPLETED"]}}}}
     wait_for(lambda: empty.post("flow_runs/filter", by_schedule))
-    requests.delete(f"{at}/schedules/{made.json()[0]['id']}", timeout=60).raise_for_status()
+    empty.http.delete(f"{at}/schedules/{made.json()[0]['id']}", timeout=60).raise_for_status()
     assert empty.post("flow_runs/filter", by_schedule)[0]["auto_scheduled"]
     waiting = {"flow_runs": {"deployment_id": own, "state": {"type": {"any_": ["SCHEDULED"]}}}}
     for late in empty.post("flow_runs/filter", waiting):
-        requests.delete(f"{empty.api}/flow_runs/{late['id']}", timeout=60)
+        empty.http.delete(f"{empty.api}/flow_runs/{late['id']}", timeout=60)
     running = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
     wait_for(lambda: not empty.post("flow_runs/filter", running))
 
@@ -167,7 +167,7 @@ def test_a_schedule_fires(empty):
 def test_wrong_parameters_are_refused_at_submission(up, wrong, told):
     demo = next(d for d in up.post("deployments/filter", {}) if d["name"] == "demo")
     at = f"{up.api}/deployments/{demo['id']}/create_flow_run"
-    refused = requests.post(at, json={"parameters": wrong}, timeout=60)
+    refused = up.http.post(at, json={"parameters": wrong}, timeout=60)
     assert refused.status_code == 409
     assert told in refused.text
 
@@ -218,7 +218,7 @@ def test_a_flow_run_that_is_cancelled_on_the_page_ends_and_its_run_can_go_on(emp
 def test_down_leaves_nothing_running(up):
     mark = f"G2RPO_HOME={up.g2rpo.store}"
     assert processes_with(mark)
-    addresses = list(up.environment.values())
+    addresses = (up.api, up.mlflow)
     said = up.g2rpo("down").stdout
     assert "stopped: worker, mlflow, prefect" in said
     assert processes_with(mark) == []
@@ -239,9 +239,10 @@ def _kill(service):
 
 
 def _servers_of(worker):
-    """The addresses that a worker's process has in its environment."""
+    """The addresses and the login that a worker's process has in its environment."""
+    named = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
     environment = psutil.Process(worker["pid"]).environ()
-    return {name: environment[name] for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
+    return {name: value for name, value in environment.items() if name in named or name.startswith("MLFLOW_TRACKING_")}
 
 
 def _process_of(up, flow_run):

@@ -10,6 +10,8 @@ from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
 from stages.store.run import Run
 from stages.texts.lists import full_list
 
+FROM = {"round": 1, "reason": "kl", "generation": 1}
+
 pytestmark = pytest.mark.usefixtures("own_store")
 
 
@@ -27,7 +29,7 @@ def test_the_ids_of_the_last_session_are_tags_and_gits_has_mlflows_own_name():
 
 def test_a_run_that_went_on_from_another_is_shown_below_it_where_that_is_shown():
     (parent, _), (child, _) = begun(), begun("run.seed=1")
-    edit(child.path / "run.json", lambda about: about.update(parent={"key": parent.key}))
+    edit(child.path / "run.json", lambda about: about.update(parent=FROM | {"key": parent.key}))
     assert tags_of(child) == {"g2rpo.parent": parent.key}
     parent.begin_session({"mlflow_run_id": "m1"})
     assert tags_of(child) == {"g2rpo.parent": parent.key, "mlflow.parentRunId": "m1"}

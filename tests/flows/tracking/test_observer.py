@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 from damage import edit
 from handmade import TEXTS, begun, finish, judge
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from tiny import tiny_params
 from tracking import images_of, shown, steps_of, values_of
 
 from flows.guards.finding import Finding
 from flows.observers.observer import Evaluated
-from flows.tracking.observer import MlflowObserver, answering, require_tracking, tracking_uri
-
-NOBODY = "http://127.0.0.1:9"
+from flows.tracking.observer import MlflowObserver
 
 
 def observer_of(tracked):
@@ -37,14 +33,6 @@ def runs_of(client):
 def artifacts_of(store, folder):
     client, run = shown(store)
     return [Path(artifact.path).name for artifact in client.list_artifacts(run.info.run_id, folder)]
-
-
-def test_params_then_the_environment_then_the_store_say_where_mlflow_is(own_store, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking_uri(tiny_params()) == f"sqlite:///{own_store / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://judge:5000")
-    assert tracking_uri(tiny_params()) == "http://judge:5000"
-    assert tracking_uri(tiny_params("tracking.uri=http://other:5000")) == "http://other:5000"
 
 
 def test_a_run_is_shown_with_its_parameters_tags_prompts_and_finished_rounds(tracked, store):
@@ -208,26 +196,7 @@ def test_the_final_evaluation_is_no_picture_of_a_link(tracked):
     assert list(tracked.run.links) == ["mlflow_url"]
 
 
-@pytest.mark.parametrize("error", [MlflowException("no such run\nmore"), OSError("disk full")])
-def test_an_mlflow_that_cannot_be_written_to_is_told_with_its_address_and_what_to_do(error):
-    told = f"MLflow must be able to show the run at {NOBODY}, got: (no such run|disk full). Make room, or correct"
-    with pytest.raises(ValueError, match=told) as caught, answering(NOBODY):
-        raise error
-    assert "more" not in str(caught.value)
-
-
-def test_an_error_of_our_own_is_not_taken_for_mlflows():
-    with pytest.raises(KeyError), answering(NOBODY):
-        raise KeyError("ours")
-
-
 def test_a_place_where_no_database_can_be_made_is_told(own_store):
     run, params = begun("tracking.uri=sqlite:////dev/null/mlflow.db")
     with pytest.raises(ValueError, match="at sqlite:////dev/null/mlflow.db, got: .*correct tracking.uri"):
         MlflowObserver(params).show(run)
-
-
-def test_a_server_that_does_not_answer_is_refused_and_a_file_needs_none():
-    with pytest.raises(ValueError, match=f"the MLflow server must answer at {NOBODY}/health, .*correct tracking.uri"):
-        require_tracking(tiny_params(f"tracking.uri={NOBODY}/"))
-    require_tracking(tiny_params("tracking.uri=sqlite:///nowhere.db"))

@@ -4,6 +4,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from manifests import manifest, output
 from rounds import new_run
 from tiny import tiny_params
 
@@ -42,10 +43,9 @@ def test_the_first_round_and_the_first_judging_are_the_start_and_count_in_no_mea
     clock.stage_started("evaluate", 4)
     clock.evaluated(judged[1])
     for size, stage in enumerate(ROUND_STAGES):
-        outputs = {name: {"bytes": 10 + size} for name in stage.outputs}
-        made = {"stage": stage.name, "outputs": outputs, "peak_bytes": 1000 * size}
-        write_manifest(run.round_folder(3), stage, made)
-    write_manifest(judged[1].folder, EVALUATE, {"stage": "evaluate", "evaluations": 8})
+        outputs = {name: output(name, bytes=10 + size) for name in stage.outputs}
+        write_manifest(run.round_folder(3), stage, manifest(stage, outputs=outputs, peak_bytes=1000 * size))
+    write_manifest(judged[1].folder, EVALUATE, manifest(EVALUATE, evaluations=8))
     told = clock.measured(run)
     assert (told.start_seconds, told.round_seconds, told.seconds_an_evaluation) == (16.0, 10.0, 0.25)
     assert told.peak_bytes == 5000

@@ -68,6 +68,16 @@ def test_a_package_that_lies_in_somebody_elses_repository_has_no_commit(package)
     assert origin_links() == {}
 
 
+def test_a_checkout_of_another_owner_is_told_and_the_run_goes_on(package, monkeypatch, capsys):
+    committed(package, ".")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    assert origin_links() == {}
+    told = capsys.readouterr().err
+    assert told.startswith("warning: the run cannot record its git commit: fatal: detected dubious ownership")
+    assert told.endswith(f"To record it: git config --global --add safe.directory {package}\n")
+
+
 def test_an_experiment_of_dvc_is_named(package, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "quick-fox")
     assert origin_links() == {"dvc_experiment": "quick-fox"}

@@ -41,7 +41,8 @@ def disturbed(g2rpo, disturb, **environment):
 
 
 def test_a_prefect_server_that_dies_does_not_keep_a_run_from_its_end(g2rpo, undisturbed, tmp_path):
-    with prefect_server(tmp_path / "prefect") as url:
+    with prefect_server(tmp_path / "prefect") as server:
+        url = server["PREFECT_API_URL"]
         port = url.split(":")[2].split("/")[0]
 
         def kill():
@@ -49,7 +50,7 @@ def test_a_prefect_server_that_dies_does_not_keep_a_run_from_its_end(g2rpo, undi
                 if port in (process.info["cmdline"] or []):
                     process.send_signal(signal.SIGKILL)
 
-        status, told = disturbed(g2rpo, kill, PREFECT_API_URL=url)
+        status, told = disturbed(g2rpo, kill, **server)
     assert status == 0, told
     assert f"the Prefect server at {url} is gone; its page does not show how this ended" in told
     assert tables(g2rpo.run_folder()) == tables(undisturbed.run_folder())

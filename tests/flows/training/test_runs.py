@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-import requests
+from logged_in import ask
 from PIL import Image
 from processes import processes_with
 from tiny import ROOT
@@ -35,7 +35,7 @@ def test_a_run_that_is_damaged_is_listed_as_such(trained, g2rpo):
     folder = g2rpo.store / "runs" / "0123456789abcdef"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text("{")
-    assert "damaged: " in g2rpo("list").stdout
+    assert "cannot be read: " in g2rpo("list").stdout
 
 
 def test_an_empty_store_is_said_to_be_empty(g2rpo):
@@ -77,7 +77,7 @@ def test_a_run_stops_at_the_end_of_its_stage_and_goes_on_later(g2rpo):
 @pytest.mark.slow
 def test_a_run_that_is_stopped_at_once_is_cancelled_at_prefect(g2rpo, prefect_api):
     command = g2rpo.train_command("run.rounds=400", "evaluate.every=999")
-    words = {"cwd": ROOT, "env": g2rpo.environment | {"PREFECT_API_URL": prefect_api}, "stderr": subprocess.PIPE}
+    words = {"cwd": ROOT, "env": g2rpo.environment | prefect_api, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **words) as training:
         wait_for(lambda: g2rpo.rounds() >= 1)
         run = Run(g2rpo.run_folder())
@@ -89,7 +89,7 @@ def test_a_run_that_is_stopped_at_once_is_cancelled_at_prefect(g2rpo, prefect_ap
         _, told = training.communicate(timeout=60)
     assert training.returncode == 130
     assert f"run {run.key} is stopped on request" in told
-    flow_run = requests.get(f"{prefect_api}/flow_runs/{run.links['prefect_flow_run_id']}", timeout=60).json()
+    flow_run = ask(prefect_api, f"flow_runs/{run.links['prefect_flow_run_id']}")
     assert flow_run["state"]["type"] == "CANCELLED"
     done = g2rpo.rounds()
     g2rpo.train(f"run.rounds={done + 1}", "evaluate.every=999")  # the request is used up
@@ -139,6 +139,9 @@ def test_a_demo_that_is_stopped_leaves_no_process(g2rpo, tmp_path, number):
         wait_for(lambda: not processes_with(f"G2RPO_HOME={g2rpo.store}"))
     finally:
         demo.kill()
+    if number == signal.SIGTERM:
+        assert demo.returncode == 143
+        assert "stopped by SIGTERM; run the same command again to continue" in said
     if number == signal.SIGINT:
         assert demo.returncode == 130
         assert "stopped; run the same command again to continue" in said

@@ -3,9 +3,11 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from histories import run_by_hand
+from processes import GONE
 
 from flows.common.endings import StopRequestedError
 from flows.training.stop_request import ask_to_stop, forget_request, obey_request
@@ -48,18 +50,61 @@ def test_a_run_that_nobody_holds_cannot_be_stopped(run):
     obey_request(run)  # no request is left for whoever comes next
 
 
-def test_at_once_the_process_that_holds_the_run_is_terminated(run):
-    words = [sys.executable, "-c", "import time; time.sleep(600)"]
-    with subprocess.Popen(words) as holder, locked(run.path):
+@contextmanager
+def process(script, *words, says):
+    """Another process of this user that has said a line."""
+    with subprocess.Popen([sys.executable, "-c", script, *words], stdout=subprocess.PIPE, text=True) as other:
         try:
-            held_as_if_by(run, holder.pid, HERE)
-            told = ask_to_stop(run.key, now=True)
-            assert holder.wait(60) == -signal.SIGTERM
+            assert other.stdout.readline() == f"{says}\n"
+            yield other
         finally:
-            holder.kill()
+            other.kill()
+
+
+HOLD = """
+import pathlib, sys, time
+from stages.store.lock import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_at_once_the_process_that_holds_the_run_is_terminated(run):
+    with process(HOLD, str(run.path), says="held") as holder:
+        told = ask_to_stop(run.key, now=True)
+        assert holder.wait(60) == -signal.SIGTERM
     assert told.startswith(f"run {run.key}: process {holder.pid} of {HERE} stops at once")
     with pytest.raises(StopRequestedError):
         obey_request(run)
+
+
+@pytest.mark.parametrize("pid", [1, GONE])
+def test_a_lock_that_names_no_process_of_this_user_signals_none(run, pid, monkeypatch):
+    monkeypatch.setattr(os, "kill", lambda *words: pytest.fail(f"signalled {words}"))
+    with locked(run.path):
+        held_as_if_by(run, pid, HERE)
+        with pytest.raises(ValueError, match=r"^A run is stopped at once by a signal to a process of yours"):
+            ask_to_stop(run.key, now=True)
+        obey_request(run)  # nothing was asked
+
+
+def test_a_bystander_that_a_lock_names_is_not_signalled(run):
+    with process("import time; print('up', flush=True); time.sleep(600)", says="up") as bystander, locked(run.path):
+        held_as_if_by(run, bystander.pid, HERE)
+        with pytest.raises(ValueError, match=rf"got process {bystander.pid} of {HERE}, which is no such process. Run"):
+            ask_to_stop(run.key, now=True)
+        assert bystander.poll() is None
+        obey_request(run)
+
+
+def test_a_process_of_another_user_is_not_signalled(run, monkeypatch):
+    with process(HOLD, str(run.path), says="held") as holder:
+        me = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: me + 1)
+        with pytest.raises(ValueError, match="process of yours"):
+            ask_to_stop(run.key, now=True)
+        assert holder.poll() is None
 
 
 def test_a_process_of_another_machine_is_not_terminated_but_asked(run):

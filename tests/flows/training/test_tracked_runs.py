@@ -1,8 +1,8 @@
 import json
 import shutil
-import urllib.request
 
 import pytest
+from logged_in import ask
 from mlflow.tracking import MlflowClient
 from repetition import same_numbers
 from rounds import judged_finally
@@ -14,14 +14,6 @@ from flows.training.session import Session
 from stages.store.run import Run
 
 
-def ask(api, path, body=None):
-    request = urllib.request.Request(
-        f"{api}/{path}", data=json.dumps(body or {}).encode(), headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
-
-
 def metrics_of(folder):
     return [same_numbers(metrics) for metrics in Run(folder).metrics()]
 
@@ -31,7 +23,7 @@ def test_without_a_prefect_api_no_server_is_started(trained):
 
 
 def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2rpo, prefect_api):
-    g2rpo.train(PREFECT_API_URL=prefect_api)
+    g2rpo.train(**prefect_api)
     plain, orchestrated = trained.run_folder(), g2rpo.run_folder()
     assert orchestrated.name == plain.name
     assert tables(orchestrated) == tables(plain)

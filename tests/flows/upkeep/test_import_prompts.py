@@ -87,5 +87,5 @@ def test_an_import_of_nothing_or_of_a_foreign_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="A file or folder of prompts is required, got no"):
         imported(tmp_path / "nothing", tmp_path / "out")
     written(tmp_path, "prompts.xlsx", "x")
-    with pytest.raises(ValueError, match=r"a file .parquet, .jsonl, .json, .csv, .txt is required, got .*xlsx"):
+    with pytest.raises(ValueError, match=r"a file .parquet, .jsonl, .json, .csv, .tsv, .txt is required, got .*xlsx"):
         imported(tmp_path / "prompts.xlsx", tmp_path / "out")

@@ -6,9 +6,12 @@ import pytest
 from damage import lose, replace
 from handmade import begun, finish
 
+from flows.cli.options import params_for
+from flows.training.session import open_stored
 from flows.upkeep.store_commands import adopted, find_whole, pruned, verified
 from stages.disk.root import store_root
 from stages.integrity.damage import Damage, mark, num_marked
+from stages.params.file import written
 from stages.store.lock import locked
 from stages.store.run import Run
 from stages.store.transfer import link_out
@@ -108,13 +111,64 @@ def test_a_run_is_taken_into_a_store_that_lacks_it(tmp_path, monkeypatch):
     monkeypatch.setenv("G2RPO_HOME", str(tmp_path / "other"))
     there = tmp_path / "other/runs" / key
     told = f"run {key} is in the store with 2 rounds; each start of it checks them: {there}"
-    assert adopted(tmp_path / "copy") == told
+    assert adopted(tmp_path / "copy", [].append) == told
     assert rounds_with_anchors(Run(there)) == [0, 1]
-    assert adopted(tmp_path / "copy") == told
+    assert adopted(tmp_path / "copy", [].append) == told
 
 
 def test_what_is_no_run_is_not_adopted(own_store, tmp_path):
     with pytest.raises(ValueError, match=f"A folder with a run is required, got {tmp_path}"):
-        adopted(tmp_path)
+        adopted(tmp_path, [].append)
     assert store_root() == own_store
     assert not own_store.exists()
+
+
+def copy_of(run, folder):
+    link_out(run, folder, run.num_finished)
+    shutil.rmtree(run.path)
+    return folder
+
+
+def test_what_a_run_uses_is_said_before_it_is_taken_and_what_is_strange_is_left(tmp_path):
+    run, _ = begun("tracking.uri=http://10.0.0.2")
+    copy = copy_of(run, tmp_path / "copy")
+    (copy / "x.desktop").touch()
+    said = []
+    adopted(copy, said.append)
+    assert said[-2:] == [
+        "code, servers and variables: tracking.uri 'http://10.0.0.2'",
+        "ignored, no files of a run: 'x.desktop'",
+    ]
+    assert not (run.path / "x.desktop").exists()
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "HEAD", "prompts/train/part-00000.parquet"])
+def test_a_run_whose_own_files_are_not_its_own_is_not_adopted_and_the_store_stays_as_it_is(tmp_path, file):
+    run, _ = begun()
+    finish(run)
+    copy = copy_of(run, tmp_path / "copy")
+    content = (copy / file).read_bytes()
+    replace(copy / file, content.replace(b"eta: 0.7", b"eta: 0.8") if file == "params.yaml" else b"x")
+    before = sorted(store_root().rglob("*"))
+    with pytest.raises(ValueError, match=f"{file}.* (is|are) required.*`dvc pull --force`"):
+        adopted(copy, [].append)
+    assert sorted(store_root().rglob("*")) == before
+
+
+def test_an_adopted_run_does_not_go_on_with_servers_of_its_own_until_a_person_names_them(tmp_path):
+    run, params = begun("tracking.uri=http://10.0.0.2")
+    key = run.key
+    adopted(copy_of(run, tmp_path / "copy"), [].append)
+    for name in (key, str(tmp_path / "copy")):
+        with pytest.raises(ValueError, match=r"tracking\.uri: 'http://10\.0\.0\.2'"):
+            params_for(name, None, None)
+    with pytest.raises(ValueError, match=r"tracking\.uri: 'http://10\.0\.0\.2'"):
+        open_stored(run)
+    (tmp_path / "own.yaml").write_text(written(params), encoding="utf-8")
+    assert params_for(key, tmp_path / "own.yaml", None) == params
+
+
+def test_verify_names_files_that_are_not_the_runs():
+    run, _ = begun()
+    (run.path / "notes.txt").touch()
+    assert verified(run.key).splitlines()[1:] == ["ignored, no files of a run: 'notes.txt'"]

@@ -66,18 +66,16 @@ class TestFlux1Dev(PolicyKit):
         shutil.copytree(folder, tmp_path / "base")
         for path in (tmp_path / "base" / "transformer").glob("*.safetensors"):
             path.unlink()
-        with pytest.raises(ValueError, match="policy.path: the weights of transformer are required in safetensors"):
+        with pytest.raises(ValueError, match="policy.path, transformer: Weights in safetensors are required"):
             self.of(tmp_path / "base").load_policy(FP32, seed=0)
         (tmp_path / "base" / "model_index.json").write_text("")
         with pytest.raises(ValueError, match=r"JSON is required in .*model_index.json"):
             self.of(tmp_path / "base")
 
     def test_a_lost_component_is_named(self, folder, tmp_path):
-        for component in folder.iterdir():
-            if component.name != "text_encoder_2":
-                (tmp_path / component.name).symlink_to(component)
+        shutil.copytree(folder, tmp_path / "base", ignore=shutil.ignore_patterns("text_encoder_2"))
         with pytest.raises(ValueError, match="without text_encoder_2"):
-            Flux1(tmp_path, **SETTINGS, lora=None)
+            Flux1(tmp_path / "base", **SETTINGS, lora=None)
 
 
 @pytest.mark.long

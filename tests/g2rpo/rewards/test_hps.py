@@ -86,6 +86,10 @@ def test_an_odd_bar_is_thicker_below_and_a_picture_of_the_right_length_is_padded
     assert rows.tolist() == [False] + [True] * 5 + [False] * 2
 
 
+def test_a_picture_too_slim_for_a_row_has_one():
+    assert hps_pixels(torch.ones(1, 3, 1, 40), side=8).shape == (1, 3, 8, 8)
+
+
 def test_pictures_are_rounded_to_8_bits():
     seen = [hps_pixels(torch.full((1, 3, SIDE, SIDE), level / 255), side=SIDE) for level in (100.0, 100.4, 100.6)]
     assert torch.equal(seen[0], seen[1])

@@ -156,6 +156,13 @@ def test_a_server_that_drips_is_given_up_at_its_deadline(where):
         server.close()
 
 
+def test_waits_double_from_attempt_to_attempt_up_to_a_minute(waits, monkeypatch):
+    monkeypatch.setattr(remote, "_BACKOFF_SECONDS", 20)
+    with scripted(reply(b"", 502)) as server:
+        refusal(server, retries=3)
+    assert all(least <= wait <= 2 * least for least, wait in zip((10, 20, 30), waits, strict=True))
+
+
 def test_waits_double_from_attempt_to_attempt_and_are_never_the_same(waits):
     with scripted(reply(b"", 502)) as server:
         refusal(server, retries=8)
@@ -164,24 +171,56 @@ def test_waits_double_from_attempt_to_attempt_and_are_never_the_same(waits):
     assert len({wait / 2**n for n, wait in enumerate(waits)}) == 8
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("header", "least", "most"),
     [
-        ("7", 7, 7),
-        ("86400", 60, 60),
-        ("9" * 400, 0, 0.01),
-        ("-5", 0, 0.01),
-        ("soon", 0, 0.01),
-        ("Sat, 01 Jan 2000 00:00:00 GMT", 0, 0.01),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", 60, 60),
-        ("Fri, 01 Jan 2100 00:00:00 -0000", 60, 60),
+        ("0", 0.005, 0.01),
+        ("7", 7, 8.75),
+        ("86400", 60, 75),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 0.005, 0.01),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 60, 75),
+        ("Fri, 01 Jan 2100 00:00:00 -0000", 60, 75),
     ],
 )
-def test_a_server_that_says_when_to_come_back_is_obeyed_up_to_a_minute(waits, header, least, most):
+def test_a_busy_server_is_obeyed_up_to_a_minute_and_costs_no_attempt(waits, status, header, least, most):
+    with scripted(reply(b"", status, Retry_After=header), scored()) as server:
+        assert judge(server.url, retries=0).score(pictures(4), TEXTS[:4]).tolist() == SCORES[:4]
+    assert len(waits) == 1
+    assert least <= waits[0] <= most
+
+
+@pytest.mark.parametrize("header", ["9" * 400, "-5", "soon", "1.5", "Fri, 99 Jan 2100 00:00:00 GMT"])
+def test_a_server_that_says_nothing_clear_is_asked_again_as_any_that_fails(waits, header):
     with scripted(reply(b"", 503, Retry_After=header)) as server:
         refusal(server, retries=1)
     assert len(waits) == 1
-    assert least <= waits[0] <= most
+    assert 0.005 <= waits[0] <= 0.01
+
+
+def test_clients_that_are_told_one_time_come_back_at_different_ones(waits):
+    with scripted(*5 * [reply(b"", 503, Retry_After="7")], scored()) as server:
+        judge(server.url).score(pictures(4), TEXTS[:4])
+    assert len(set(waits)) == 5
+
+
+def test_a_server_that_stays_busy_is_given_up_at_the_total_deadline(monkeypatch):
+    """An attempt of 1 s and a longest wait of 0.1 s make 1.1 s, in which there are at most ten waits."""
+    monkeypatch.setattr(remote, "_LONGEST_WAIT_SECONDS", 0.1)
+    with scripted(reply(b"", 503, Retry_After="9")) as server:
+        error = refusal(server, retries=0, timeout=1.0)
+    assert len(server.asked) <= 11
+    assert "a reply is required, got none in " in str(error)
+
+
+def test_a_client_names_itself_so_that_servers_can_be_fair():
+    with scripted(scored()) as server:
+        for one in (judge(server.url), judge(server.url)):
+            one.score(pictures(), TEXTS)
+    names = [asked.headers[remote.CLIENT_HEADER] for asked in server.asked]
+    assert len(names) == 4
+    assert len(set(names)) == 2
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 422, 501])

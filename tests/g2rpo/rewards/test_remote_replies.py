@@ -106,6 +106,16 @@ def test_a_picture_that_could_not_be_judged_is_named_with_its_row_and_is_no_zero
     assert caught.value.row == 4
 
 
+@pytest.mark.parametrize(
+    "answer", [scored(errors=[{"item": 0, "error": "\x1b[2J\x07\u202eno"}]), reply(b"\x1b[2J\x07no", 422)]
+)
+def test_the_terminal_does_not_obey_a_server(answer):
+    with scripted(answer) as server:
+        error = str(refusal(server))
+    assert "[2J" in error
+    assert error.isprintable()
+
+
 def test_a_server_is_checked_by_what_it_says_of_itself():
     with scripted(described()) as server:
         judge(server.url, batch=8).check()

@@ -114,3 +114,11 @@ def test_no_proxy_stands_before_the_loopback(monkeypatch):
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         judge(server.url, token=TOKEN).score(pictures(), TEXTS)
     assert (len(proxy.asked), len(server.asked)) == (0, 2)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:hush@proxy:1080", "ftp://me:hush@proxy", "http://me:hush@proxy:port"])
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(monkeypatch, proxy):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(RewardError, match=r"Reward vlm at http://judge\.example: a proxy of http") as caught:
+        judge("http://judge.example").score(pictures(), TEXTS)
+    assert "hush" not in "".join(traceback.format_exception(caught.value))

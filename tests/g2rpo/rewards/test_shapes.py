@@ -47,9 +47,10 @@ def test_an_unknown_reward_is_refused_with_the_names_of_the_others():
         load_reward("judge_c")
 
 
-def test_pictures_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"\(n, 3, 16, 16\)"):
-        load_reward("rule_soft").score(torch.zeros(1, 3, 32, 32), ["a red circle"])
+@pytest.mark.parametrize("name", [*JUDGES, "rule_soft"])
+def test_pictures_of_another_size_are_refused(name: str):
+    with pytest.raises(ValueError, match=r"\(n, 3, 16, 16\), got \(1, 3, 32, 32\)"):
+        load_reward(name).score(torch.zeros(1, 3, 32, 32), ["a red circle"])
 
 
 @pytest.mark.parametrize("name", JUDGES)

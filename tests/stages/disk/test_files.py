@@ -1,6 +1,11 @@
 import os
+import re
+import secrets
+import subprocess
+import sys
 
 import pytest
+from tiny import ROOT
 
 from stages.disk.files import (
     FileState,
@@ -17,6 +22,7 @@ from stages.disk.files import (
     write_json,
     write_sealed,
     write_text,
+    writer_of,
     writing,
 )
 
@@ -197,7 +203,75 @@ def test_a_file_system_that_cannot_sync_folders_will_do_and_one_that_cannot_sync
     assert (tmp_path / "file").read_text() == "whole"
 
 
-def test_two_processes_have_temporary_names_of_their_own(tmp_path):
-    with atomic(tmp_path / "file") as temporary:
-        assert temporary == tmp_path / f".file.{os.getpid()}.tmp"
-        temporary.touch()
+def test_two_processes_have_temporary_names_of_their_own_that_nobody_foresees(tmp_path):
+    seen = []
+    for _ in range(2):
+        with atomic(tmp_path / "file") as temporary:
+            seen.append(temporary.name)
+            assert writer_of(temporary) == os.getpid()
+        with atomic_folder(tmp_path / "folder") as temporary:
+            seen.append(temporary.name)
+            assert writer_of(temporary) == os.getpid()
+    assert len(set(seen)) == 4
+    assert all(re.fullmatch(rf"\.(file|folder)\.{os.getpid()}-[0-9a-f]{{16}}\.tmp", name) for name in seen)
+    assert [writer_of(tmp_path / name) for name in (".file.tmp", ".file.12.tmp", "file")] == [None, 12, None]
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_written_through(tmp_path, monkeypatch):
+    """A name that was guessed all the same: the file behind it stays as it is."""
+    (tmp_path / "victim").write_text("precious")
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * 2 * size)
+    (tmp_path / f".file.{os.getpid()}-{'0' * 16}.tmp").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreWriteError, match="file must be written, got: File exists"):
+        write_text(tmp_path / "file", "content")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("mask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o007, 0o660, 0o770)])
+def test_files_and_folders_get_the_mode_of_the_umask_whoever_writes_them(tmp_path, mask, file_mode, folder_mode):
+    before = os.umask(mask)
+    try:
+        with atomic(tmp_path / "file") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
+        (tmp_path / "shared").touch(0o444)
+        with atomic_folder(tmp_path / "folder") as temporary:
+            os.close(os.open(temporary / "weights", os.O_CREAT | os.O_WRONLY, 0o600))
+            os.link(tmp_path / "shared", temporary / "shared")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == file_mode
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == folder_mode
+    assert (tmp_path / "folder/weights").stat().st_mode & 0o777 == file_mode
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o444 & ~mask  # of a file with another name
+
+
+def test_a_link_that_looks_half_written_is_swept_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (tmp_path / "run" / ".policy.1-00.tmp").symlink_to(tmp_path / "elsewhere")
+    sweep(tmp_path / "run")
+    assert names(tmp_path / "run") == []
+    assert names(tmp_path / "elsewhere") == ["kept"]
+    (tmp_path / "run" / ".policy.1-00.tmp").symlink_to(tmp_path / "elsewhere")
+    with atomic_folder(tmp_path / "run" / "policy"):
+        pass
+    assert names(tmp_path / "run") == ["policy"]
+    assert names(tmp_path / "elsewhere") == ["kept"]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"seal": "\\ud800"}', '{"a": "\\ud800", "seal": "0"}'])
+def test_json_that_no_program_of_ours_writes_bears_no_seal(tmp_path, content):
+    (tmp_path / "file").write_text(content)
+    assert read_sealed(tmp_path / "file") is None
+
+
+def test_text_is_utf_8_whatever_the_locale(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from stages.disk.files import read_json, write_json\n"
+        "path = Path(sys.argv[1]); write_json(path, '\\u73ab\\u7470'); assert read_json(path) == '\\u73ab\\u7470'"
+    )
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program, tmp_path / "file"], check=True, env=environment)
+    assert read_json(tmp_path / "file") == "\u73ab\u7470"

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from damage import flip
@@ -76,3 +78,12 @@ def test_a_full_disk_is_reported_with_path_and_remedy_and_leaves_nothing(tmp_pat
     with pytest.raises(StoreWriteError, match=r"policy must be written, got: I/O error: No space left on device"):
         write_policy(tmp_path / "policy", trained())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_colleague_of_the_group_may_read_a_policy(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_policy(tmp_path / "policy", trained())
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "policy").iterdir()} == {0o640}

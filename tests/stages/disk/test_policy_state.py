@@ -3,7 +3,7 @@ import pytest
 from stages.disk.files import value_digest, write_json
 from stages.disk.policy_state import PolicyState, missing_files, policy_state, state_digest, write_base
 
-FILES = {"weights.safetensors": "1", "average.safetensors": "2"}
+FILES = {"weights.safetensors": "1" * 64, "average.safetensors": "2" * 64}
 
 
 def stored(folder, **changed):
@@ -46,7 +46,7 @@ def test_a_folder_without_a_policy_is_refused_with_the_stage_that_makes_one(tmp_
 
 
 @pytest.mark.parametrize(
-    "changed", [{"num_steps": 4}, {"digest": "0"}, {"files": {"weights.safetensors": "9"}}, {"more": 1}]
+    "changed", [{"num_steps": 4}, {"digest": "0"}, {"files": {"weights.safetensors": "9" * 64}}, {"more": 1}]
 )
 def test_an_edited_state_is_refused_with_a_remedy(tmp_path, changed):
     stored(tmp_path, **changed)

@@ -10,6 +10,7 @@ from random_bases import tiny_latent_params
 
 from g2rpo.policies.loading import pretrained
 from stages.contract.declared_stages import STAGES
+from stages.disk.tables import EMBEDDINGS, arrow, read_shard, shard_stamp, write_shard
 from stages.engine.execute import run_stage
 from stages.engine.loaded_models import LoadedModels
 from stages.sources.base_model import base_model
@@ -102,6 +103,34 @@ def test_with_guidance_all_rows_share_the_negative_prompt_which_is_encoded_once(
 
 @pytest.mark.parametrize("damage", [flip, halve])
 def test_a_damaged_embedding_is_made_again(counted, store, damage):
+    resources, _ = counted()
+    first = resources.condition(TEXTS[:1])
+    damage(files(store)[0])
+    again, base = counted()
+    assert all(torch.equal(again.condition(TEXTS[:1]).tensors[n], first.tensors[n]) for n in first.tensors)
+    assert base.encoded == ["a red fox"]
+
+
+def without_stamp(path):
+    write_shard(path.parent, 0, EMBEDDINGS, read_shard(path.parent, 0), stamp="")
+
+
+def changed(**columns):
+    def change(path):
+        rows = read_shard(path.parent, 0)
+        kept = {name: rows[name].to_pylist() for name in rows.column_names}
+        kept |= {name: [value] * rows.num_rows for name, value in columns.items()}
+        write_shard(path.parent, 0, EMBEDDINGS, arrow(EMBEDDINGS, kept), stamp=shard_stamp(path.parent, 0))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [without_stamp, changed(text="another"), changed(dtype="Tensor"), changed(shape=[1, 2]), changed(values=b"1")],
+    ids=["no stamp", "of another text", "no dtype", "another shape", "too few bytes"],
+)
+def test_an_embedding_that_is_not_that_of_its_text_is_made_again(counted, store, damage):
     resources, _ = counted()
     first = resources.condition(TEXTS[:1])
     damage(files(store)[0])

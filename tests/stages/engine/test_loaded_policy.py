@@ -3,8 +3,10 @@
 import pytest
 import torch
 from linear_resources import PaintingLinear, store_policy
+from safetensors.torch import save_file
 
-from stages.disk.policy_state import write_base
+from stages.disk.files import file_digest, write_json
+from stages.disk.policy_state import PolicyState, policy_state, state_digest, write_base
 from stages.engine.loaded_policy import LoadedPolicy
 
 
@@ -83,3 +85,30 @@ def test_what_is_being_trained_is_read_again_until_it_has_a_name(held, tmp_path)
     torch.nn.init.constant_(held.policy.module.weight, 7.0)
     held.is_now(one)
     assert weight(held.hold(one)) == 7
+
+
+def resealed(folder, tensors):
+    """A stored policy with other weights under a seal that fits: anybody can make one."""
+    save_file(tensors, folder / "weights.safetensors")
+    state = policy_state(folder)
+    files = dict(state.files) | {"weights.safetensors": file_digest(folder / "weights.safetensors")}
+    write_json(folder / "state.json", vars(PolicyState(state_digest(state.num_steps, files), state.num_steps, files)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"planted": torch.ones(1, 1), "weight": torch.ones(1, 1)}, "1 left over, as planted"),
+        ({"planted": torch.ones(1, 1)}, "1 missing, as weight; 1 left over, as planted"),
+        ({"weight": torch.ones(1)}, "1 of another shape, as weight"),
+        ({"weight": torch.full((1, 1), float("nan"))}, "Finite weights are required"),
+    ],
+)
+def test_weights_of_other_names_shapes_or_without_a_number_are_refused_and_not_copied(held, tmp_path, tensors, message):
+    one, other = store_policy(tmp_path / "one", 1.0), store_policy(tmp_path / "other", 2.0)
+    held.hold(one)
+    with pytest.raises(ValueError, match=message):
+        held.hold(resealed(other, tensors))
+    assert weight(held.policy) == 1
+    assert weight(held.hold(one)) == 1

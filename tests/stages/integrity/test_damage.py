@@ -1,6 +1,8 @@
 import shutil
 from pathlib import Path
 
+from manifests import manifest
+
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import read_sealed
 from stages.integrity.damage import Damage, mark, num_marked
@@ -21,7 +23,10 @@ def test_what_stays_damaged_is_noted_under_a_seal_until_nothing_does(tmp_path):
     mark(run, [Damage(tmp_path / "evaluations/0001-tuning" / name / "part-00000.parquet", "") for name in ("a", "b")])
     assert num_marked(run) == 2
     (tmp_path / "evaluations/0001-tuning").mkdir(parents=True)
-    write_manifest(tmp_path / "evaluations/0001-tuning", EVALUATE, {"stage": "evaluate", "outputs": {}})
+    write_manifest(tmp_path / "evaluations/0001-tuning", EVALUATE, manifest(EVALUATE))
+    for name in EVALUATE.outputs:
+        (tmp_path / "evaluations/0001-tuning" / name).mkdir()
+        (tmp_path / "evaluations/0001-tuning" / name / "part-00000.parquet").touch()
     assert num_marked(run) == 0  # it has been made again
     shutil.rmtree(tmp_path / "evaluations")
     mark(run, [])

@@ -1,5 +1,3 @@
-import os
-
 import pytest
 from cases import FORGED, HURT
 from damage import bring_to_the_end, edit, flip, numbers, replace
@@ -236,24 +234,6 @@ def test_what_comes_out_otherwise_than_later_rounds_had_it_is_refused(linked):
         ValueError, match=r"must equal those that later rounds used.*update.json: .*Restore the file from"
     ):
         repair(run, found, params, executor)
-
-
-def test_the_other_names_of_a_damaged_file_are_mended_with_it(linked, whole, tmp_path):
-    run, params, executor = linked
-    shard = shard_path(run.round_folder(0) / "completions", 1)
-    cached = tmp_path / "cached"
-    content = shard.read_bytes()
-    shard.unlink()
-    shard.write_bytes(content)
-    os.link(shard, cached)
-    with shard.open("r+b") as file:  # in place, as a failing disk does
-        file.seek(len(content) // 2)
-        file.write(bytes([content[len(content) // 2] ^ 0xFF]))
-    shard.chmod(0o444)
-    assert bring_to_the_end(run, params, executor) == [shard]
-    assert cached.read_bytes() == content
-    assert cached.stat().st_mode & 0o777 == 0o444
-    assert same(run, whole)
 
 
 @pytest.mark.parametrize(("hurt", "file"), HURT)

@@ -68,13 +68,15 @@ def test_the_policy_of_the_next_round_is_made_again_by_its_update_alone(linked, 
     assert same(run, whole)
 
 
-def test_the_other_names_of_that_policy_are_mended_with_it(linked, whole, tmp_path):
+def test_another_name_of_that_policy_keeps_its_bytes(linked, whole, tmp_path):
     run, params, executor = linked
     weights, cached = run.policy_folder(3) / "weights.safetensors", tmp_path / "cached"
     flip(weights)  # another file than that of the run it was linked from
     os.link(weights, cached)
+    before = cached.read_bytes()
     resumed(run, params, executor)
-    assert cached.read_bytes() == (whole.policy_folder(3) / "weights.safetensors").read_bytes()
+    assert cached.read_bytes() == before
+    assert same(run, whole)
 
 
 def test_a_kill_while_that_policy_is_made_again_leaves_the_next_start_the_same_damage(linked, whole):
@@ -149,12 +151,11 @@ def test_with_staleness_the_policy_before_the_last_is_needed_too(made_once, copy
     assert [file.split("/")[0] for file in files if "0000" in file] == [name.split("/")[1] for name in damaged(run)]
 
 
-def test_a_policy_of_an_earlier_round_is_set_aside_and_passed_over_until_repair(linked, whole, tmp_path):
+def test_a_policy_of_an_earlier_round_is_set_aside_and_passed_over_until_repair(linked):
     run, params, executor = linked
-    weights, cached = run.policy_folder(2) / "weights.safetensors", tmp_path / "cached"
+    weights = run.policy_folder(2) / "weights.safetensors"
     assert best_round(run, params) == 3
     flip(weights)
-    os.link(weights, cached)
     replace(run.policy_folder(1) / "state.json", b"{")
     go_on(run, params, executor)
     assert executor.done == []
@@ -162,7 +163,6 @@ def test_a_policy_of_an_earlier_round_is_set_aside_and_passed_over_until_repair(
     assert damaged(run) == ["rounds/0000/policy/state.json", "rounds/0001/policy/weights.safetensors"]
     prune(run, tiny_params("run.rounds=3", "retention.rounds=1", "evaluate.every=2"))  # also over a state that is gone
     repair(run, verify(run), params, executor)
-    assert cached.read_bytes() == (whole.policy_folder(2) / "weights.safetensors").read_bytes()
     assert verify(run) == []
     assert list(run.path.rglob("*.damaged")) == []
 
@@ -202,13 +202,22 @@ def test_a_round_whose_metrics_cannot_be_counted_is_made_again_and_no_other(link
 
 def test_a_file_that_no_stage_wrote_is_removed(linked, whole):
     run, params, executor = linked
-    stray = run.policy_folder(3) / "notes.txt"
+    stray = run.policy_folder(3) / "average.safetensors"
     stray.write_text("mine")
     (first,) = resumed(run, params, executor)
     assert first.startswith(f"damaged: {stray}: only files that the stage wrote may be here")
     assert executor.done == []
     assert same(run, whole)
     assert not stray.exists()
+
+
+def test_a_file_that_cannot_be_a_stages_stays(linked, whole):
+    run, params, executor = linked
+    notes = run.policy_folder(3) / "notes.txt"
+    notes.write_text("mine")
+    assert resumed(run, params, executor) == []
+    assert same(run, whole)
+    assert notes.read_text() == "mine"
 
 
 def test_of_many_damaged_files_ten_are_named(linked):

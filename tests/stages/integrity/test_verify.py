@@ -124,7 +124,7 @@ def test_a_manifest_of_other_parameters_or_of_another_round_is_told(linked, chan
 def test_a_manifest_whose_digests_do_not_fit_each_other_is_told(linked):
     run = linked[0]
     path = run.round_folder(1) / "update.json"
-    edit(path, lambda manifest: manifest["outputs"]["updates"].update(digest="0"))
+    edit(path, lambda manifest: manifest["outputs"]["updates"].update(digest="0" * 64))
     assert [str(damage) for damage in verify(run)] == [
         f"{path}: the manifest must be as it was written, got one with inconsistent digests"
     ]

@@ -47,7 +47,7 @@ def test_numbers_in_scientific_notation_need_no_point():
         ("rounds", "has the form section.key=value, got 'rounds'"),
         ("run=3", "has the form section.key=value"),
         ("run.seed.deeper=3", "could not be applied"),
-        ("run.seed=[", "could not be applied"),
+        ("run.seed=[", "line 1 of the override of run.seed: YAML is required"),
     ],
 )
 def test_bad_values_are_refused_with_key_required_got_and_do(override, message):
@@ -69,7 +69,7 @@ def test_a_missing_key_is_named(tmp_path):
         load_params(tmp_path / "p.yaml")
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "run: [", ""])
+@pytest.mark.parametrize("content", ["[1, 2]", ""])
 def test_files_that_hold_no_parameters_are_refused(tmp_path, content):
     (tmp_path / "p.yaml").write_text(content)
     with pytest.raises(ValueError, match=r"p\.yaml must"):

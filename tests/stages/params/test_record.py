@@ -3,7 +3,8 @@
 import pytest
 from refusals import of_preset, refusal, shipped
 
-from stages.params.record import for_report
+from stages.params.record import Params, for_report
+from stages.params.section import Section
 
 RAY = ("placement.runner=ray", "placement.num_runners=4")
 
@@ -72,3 +73,62 @@ def test_the_report_evaluates_its_own_split_and_else_as_evaluate_says():
     assert (final.split, final.num_prompts, final.num_steps) == ("test", 5, (4,))
     assert final.rewards == params.evaluate.rewards
     assert for_report(shipped("report.num_steps=[9]")).evaluate.num_steps == (9,)
+
+
+def unbounded(schema, place=""):
+    """Places of a JSON schema that take numbers, texts or collections of any size."""
+    kind = schema.get("type")
+    bounds = {
+        "integer": [{"maximum", "exclusiveMaximum"}, {"minimum", "exclusiveMinimum"}],
+        "number": [{"maximum", "exclusiveMaximum"}, {"minimum", "exclusiveMinimum"}],
+        "string": [{"maxLength", "pattern"}],
+        "array": [{"maxItems"}],
+        "object": [{"properties", "maxProperties"}],
+    }
+    if not schema.keys() & {"enum", "const"}:
+        missing = [any_of for any_of in bounds.get(kind, ()) if not schema.keys() & any_of]
+        yield from (f"{place}: {kind} without {' or '.join(sorted(any_of))}" for any_of in missing)
+    inner = {**schema.get("$defs", {}), **schema.get("properties", {}), "[]": schema.get("items", {})}
+    inner |= {"{}": schema.get("additionalProperties") or {}, "key": schema.get("propertyNames", {})}
+    inner |= {str(number): one for number, one in enumerate(schema.get("anyOf", []) + schema.get("prefixItems", []))}
+    for name, one in inner.items():
+        yield from unbounded(one, f"{place}.{name}") if one else ()
+
+
+def test_every_number_text_and_list_of_the_parameters_has_a_bound():
+    assert list(unbounded(Params.model_json_schema())) == []
+
+
+def test_a_key_without_a_bound_would_be_found():
+    class Loose(Section):
+        count: int
+        name: str
+        weights: tuple[float, ...]
+
+    assert [line.split(" without")[0] for line in unbounded(Loose.model_json_schema())] == [
+        *(".count: integer", ".count: integer", ".name: string", ".weights: array"),
+        *(".weights.[]: number", ".weights.[]: number"),
+    ]
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e400", "1e300"])
+def test_no_number_is_infinite_or_none_or_beyond_what_anything_measures(value):
+    numbers = [
+        f"{section}.{key}"
+        for section, keys in shipped().model_dump().items()
+        for key, known in keys.items()
+        if isinstance(known, float)
+    ]
+    assert len(numbers) > 10
+    for key in numbers:
+        assert f"{key}: input should be" in refusal(f"{key}={value}")
+
+
+def test_numbers_whose_product_is_too_large_are_refused_before_anything_is_listed():
+    assert "report.num_noises: at most 1,000,000 pictures" in refusal(
+        "report.num_prompts=1001", "report.num_noises=1000"
+    )
+    assert "evaluate.num_noises: at most 1,000,000" in refusal("evaluate.num_prompts=1001", "evaluate.num_noises=1000")
+    message = refusal("prompts.num_prompts=1000000", "rollout.group_size=10")
+    assert "prompts.num_prompts: at most 10,000,000 branches of a round" in message
+    assert "got 20,000,000. Lower one." in message

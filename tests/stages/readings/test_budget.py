@@ -7,6 +7,7 @@ from methods import DANCE, FLOW, G2RPO, METHODS, MIX
 from refusals import of_preset
 from tiny import tiny_params
 
+from stages.readings import budget
 from stages.readings.budget import evaluation_cost, method_evaluations, round_evaluations, rounds_within
 
 
@@ -58,6 +59,11 @@ def test_a_budget_buys_the_rounds_that_it_pays_for_to_the_last_evaluation(method
         assert rounds_within(params, spent + 1) == number + 1
         if number:
             assert rounds_within(params, spent - 1) == number
+
+
+def test_a_budget_for_more_rounds_than_a_run_may_have_is_counted_up_to_these(monkeypatch):
+    monkeypatch.setattr(budget, "MOST_ROUNDS", 3)
+    assert rounds_within(tiny_params(), 10**12) == 3
 
 
 def test_a_budget_that_pays_for_no_round_is_refused():

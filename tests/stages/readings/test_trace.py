@@ -3,7 +3,18 @@ from math import sqrt
 import pytest
 from tiny import tables
 
-from stages.disk.tables import ADVANTAGES, TRANSITIONS, arrow, read_shard, tensor, write_shard
+from stages.disk.tables import (
+    ADVANTAGES,
+    ANCHORS,
+    TABLES,
+    TENSOR,
+    TRANSITIONS,
+    arrow,
+    read_shard,
+    tensor,
+    where,
+    write_shard,
+)
 from stages.readings.trace import trace_prompt
 
 
@@ -62,8 +73,10 @@ def test_branches_of_own_noises_have_no_anchor(linked):
     folder = linked[0].round_folder(0)
     for shard in (0, 1):
         rows = read_shard(folder / "anchors", shard)
+        columns = {name: tensor(rows, name) if kind == TENSOR else rows[name] for name, kind in ANCHORS.columns.items()}
         (folder / "anchors" / f"part-0000{shard}.parquet").unlink()
-        write_shard(folder / "anchors", shard, TRANSITIONS, rows.slice(0, 0), stamp="1")
+        own = arrow(ANCHORS, columns | {"origin": [0] * rows.num_rows})
+        write_shard(folder / "anchors", shard, ANCHORS, own, stamp="1")
     assert "anchor\n  none: each branch starts from its own noise\n" in trace_prompt(linked[0], 0, "p0")
 
 
@@ -93,3 +106,12 @@ def test_a_missing_table_is_reported_with_what_makes_it_again(linked, table):
 def test_a_trace_changes_nothing(linked, whole):
     trace_prompt(linked[0], 2, "p0")
     assert tables(linked[0].path) == tables(whole.path)
+
+
+def test_an_advantage_without_its_rewards_is_refused_with_its_key(linked):
+    folder = linked[0].round_folder(0)
+    rows = read_shard(folder / "rewards", 0)
+    (folder / "rewards" / "part-00000.parquet").unlink()
+    write_shard(folder / "rewards", 0, TABLES["rewards"], where(rows, branch=0), stamp="1")
+    with pytest.raises(ValueError, match=r"Each row of advantages needs a row of rewards .*\('p0', 0, 1\)"):
+        trace_prompt(linked[0], 0, "p0")

@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub import constants
 from model_hub import COMMIT, Hub, serving
 
-from stages.disk.files import value_digest
+from stages.disk.files import value_digest, write_sealed
 from stages.params.section import FileSource, Source
 from stages.sources import hub
 from stages.sources.hub import files_digest, local_file, local_folder, weights_digest
@@ -148,3 +148,37 @@ def test_a_large_file_is_read_once_for_each_state_of_it(tmp_path, monkeypatch, s
     (tmp_path / "a.bin").write_bytes(b"y" * 21)
     files_digest(tmp_path, ["*.bin"], key="k")
     assert len(read) == 3
+
+
+def other(path):
+    """Put the digest that was kept of another file there."""
+    write_sealed(path, {"file": "0" * 64, "digest": "0" * 64})
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("f" * 64), lambda path: path.write_text(""), other])
+def test_a_kept_digest_that_is_not_of_this_file_is_not_believed(tmp_path, monkeypatch, store, damage):
+    monkeypatch.setattr("stages.sources.hub._LARGE", 1)
+    (tmp_path / "a.bin").write_bytes(b"abc")
+    first = weights_digest(tmp_path / "a.bin")
+    hub._digest.cache_clear()
+    (kept,) = (store / "digests").iterdir()
+    damage(kept)
+    assert weights_digest(tmp_path / "a.bin") == first
+    hub._digest.cache_clear()
+
+
+@pytest.mark.parametrize("file", ["../id_rsa", "/etc/passwd", "a/../../id_rsa"])
+def test_a_file_outside_the_folder_is_refused(tmp_path, file):
+    with pytest.raises(ValueError, match=r"rewards.hps.weights.file: the name of a file within .* is required, got"):
+        local_file(FileSource(path=str(tmp_path), revision=None, file=file), key="rewards.hps.weights")
+
+
+def test_a_link_out_of_a_folder_is_refused_with_its_key(tmp_path):
+    (tmp_path / "id_rsa").write_text("PRIVATE KEY")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "a.pt").symlink_to(tmp_path / "id_rsa")
+    source = FileSource(path=str(tmp_path / "model"), revision=None, file="a.pt")
+    with pytest.raises(ValueError, match=r"k: Files of a model must lie in its own folder .* which links to .*id_rsa"):
+        local_file(source, key="k")
+    with pytest.raises(ValueError, match="must lie in its own folder"):
+        files_digest(tmp_path / "model", ["*.pt"], key="k")

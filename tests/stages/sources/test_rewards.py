@@ -129,13 +129,15 @@ def test_a_reward_is_loaded_from_the_files_that_params_name():
 
 
 def test_a_remote_reward_sends_the_token_that_the_environment_holds(monkeypatch):
-    monkeypatch.setenv("VLM_TOKEN", "abc")
+    monkeypatch.setenv("G2RPO_TOKEN_VLM", "abc")
     with scripted(described()) as server:
-        params = remote(server.url, token_env="VLM_TOKEN")
+        params = remote(server.url, token_env="G2RPO_TOKEN_VLM")
         check_rewards(params, ["vlm"])
         check_rewards(remote(server.url), ["vlm"])
         headers_of = [{key.lower(): value for key, value in request.headers.items()} for request in server.asked]
         assert [headers.get("authorization") for headers in headers_of] == ["Bearer abc", None]
-        monkeypatch.setenv("VLM_TOKEN", "")
-        with pytest.raises(ValueError, match=r"rewards.vlm.token_env: the environment variable VLM_TOKEN must hold"):
+        monkeypatch.setenv("G2RPO_TOKEN_VLM", "")
+        with pytest.raises(
+            ValueError, match=r"rewards.vlm.token_env: the environment variable G2RPO_TOKEN_VLM must hold"
+        ):
             load_reward(params, "vlm", None)

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -7,7 +9,7 @@ import pytest
 from tiny import ROOT
 
 from stages.disk.files import StoreWriteError
-from stages.store.lock import Holder, held_by, last_holder, locked
+from stages.store.lock import Holder, NoLocksError, held_by, last_holder, locked
 
 
 def test_a_run_is_held_within_the_block_and_by_nobody_after_it(tmp_path):
@@ -48,6 +50,12 @@ def test_a_second_process_is_refused_with_the_id_of_the_first_whose_lock_dies_wi
         pass
 
 
+def test_a_lock_with_another_text_names_nobody(tmp_path):
+    for text in ("-1\nhere\n", "x\nhere\n", "7\n", "7\nhere\nmore\n"):
+        (tmp_path / "lock").write_text(text)
+        assert last_holder(tmp_path) is None
+
+
 def test_a_block_that_fails_lets_the_run_go(tmp_path):
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError
@@ -65,6 +73,9 @@ def test_what_a_killed_holder_left_half_written_is_removed_once_the_run_is_held(
 def test_a_lock_that_does_not_say_names_nobody(tmp_path):
     (tmp_path / "lock").write_text("123\n")
     assert last_holder(tmp_path) is None
+    for odd in ("0\nhere\n", "-5\nhere\n", "\u0663\nhere\n", "9" * 99 + "\nhere\n", "here 1\n"):
+        (tmp_path / "lock").write_text(odd, encoding="utf-8")
+        assert last_holder(tmp_path) is None
     (tmp_path / "lock").write_text("123\nhere\n")
     assert str(last_holder(tmp_path)) == "process 123 of here"
 
@@ -75,3 +86,25 @@ def test_a_folder_that_does_not_exist_cannot_be_held(tmp_path):
         locked(tmp_path / "none"),
     ):
         pass
+
+
+def test_a_lock_names_its_last_holder_alone(tmp_path):
+    (tmp_path / "lock").write_text("123456\nanother-machine\n")
+    with locked(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n{socket.gethostname()}\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused_with_what_helps(tmp_path, monkeypatch, number):
+    """As NFS without lockd and Lustre without the option flock answer; no such file system can be mounted here."""
+
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(fcntl, "flock", refused)
+    told = rf"A file system with locks \(flock\) is required for .*lock, got: {os.strerror(number)}\. .*G2RPO_HOME\."
+    with pytest.raises(NoLocksError, match=told), locked(tmp_path):
+        pass
+    with pytest.raises(NoLocksError, match=told):
+        held_by(tmp_path)

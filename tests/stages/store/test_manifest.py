@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 from damage import edit, flip
+from manifests import manifest, output
 
 from stages.contract.declared_stages import STAGES
 from stages.disk.files import file_digest, value_digest, write_json
@@ -21,7 +22,9 @@ from stages.store.manifest import (
 )
 
 SCORE = STAGES["score"]
-MANIFEST = {"stage": "score", "outputs": {"rewards": {"files": {"a": "1", "b": "2"}}, "policy": {"files": {"w": "3"}}}}
+SHARDS = ["part-00000.parquet", "part-00001.parquet"]
+MANIFEST = manifest(SCORE, outputs={"rewards": output("rewards", files=dict.fromkeys(SHARDS, "0" * 64))})
+UPDATE = manifest(STAGES["update"])
 
 
 def test_a_manifest_lies_beside_the_outputs_and_is_read_as_it_was_written(tmp_path):
@@ -32,7 +35,7 @@ def test_a_manifest_lies_beside_the_outputs_and_is_read_as_it_was_written(tmp_pa
 
 
 def test_a_manifest_that_was_damaged_or_is_of_another_stage_is_none(tmp_path):
-    write_manifest(tmp_path, SCORE, MANIFEST | {"stage": "update"})
+    write_manifest(tmp_path, SCORE, UPDATE)
     assert read_manifest(tmp_path, SCORE) is None
     write_manifest(tmp_path, SCORE, MANIFEST)
     flip(tmp_path / "score.json")
@@ -61,12 +64,14 @@ def test_a_table_is_described_by_rows_bytes_and_the_digest_of_each_file(tmp_path
 
 
 def test_a_policy_is_described_by_the_digests_that_its_state_knows(tmp_path):
-    (tmp_path / "weights.safetensors").write_bytes(b"12345")
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(b"12345")
     known = {"weights.safetensors": "f" * 64}  # not hashed again
-    write_json(tmp_path / STATE, {"digest": state_digest(1, known), "num_steps": 1, "files": known})
-    description = described(tmp_path)
-    assert description["files"] == {STATE: file_digest(tmp_path / STATE)} | known
-    assert (description["rows"], description["bytes"]) == (0, 5 + (tmp_path / STATE).stat().st_size)
+    write_json(folder / STATE, {"digest": state_digest(1, known), "num_steps": 1, "files": known})
+    description = described(folder)
+    assert description["files"] == {STATE: file_digest(folder / STATE)} | known
+    assert (description["rows"], description["bytes"]) == (0, 5 + (folder / STATE).stat().st_size)
 
 
 def test_a_tombstone_says_what_was_pruned_unless_it_is_damaged(tmp_path):
@@ -82,11 +87,15 @@ def test_a_tombstone_says_what_was_pruned_unless_it_is_damaged(tmp_path):
 
 def test_files_that_a_manifest_names_are_missed_unless_they_were_pruned(tmp_path):
     (tmp_path / "rewards").mkdir()
-    (tmp_path / "rewards" / "a").touch()
-    assert missing_outputs(MANIFEST, tmp_path, ["rewards"]) == [tmp_path / "rewards" / "b"]
-    (tmp_path / "rewards" / "b").touch()
+    (tmp_path / "rewards" / SHARDS[0]).touch()
+    assert missing_outputs(MANIFEST, tmp_path, ["rewards"]) == [tmp_path / "rewards" / SHARDS[1]]
+    (tmp_path / "rewards" / SHARDS[1]).touch()
     assert missing_outputs(MANIFEST, tmp_path, ["rewards"]) == []
-    assert missing_outputs(MANIFEST, tmp_path, ["rewards", "policy"]) == [tmp_path / "policy" / "w"]
-    assert not is_complete(MANIFEST, tmp_path)
-    write_tombstone(tmp_path, frozenset({"policy"}))
     assert is_complete(MANIFEST, tmp_path) is True
+    for name in ("old_log_probs", "updates"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / SHARDS[0]).touch()
+    assert missing_outputs(UPDATE, tmp_path, ["updates", "policy"]) == [tmp_path / "policy" / STATE]
+    assert not is_complete(UPDATE, tmp_path)
+    write_tombstone(tmp_path, frozenset({"policy"}))
+    assert is_complete(UPDATE, tmp_path) is True

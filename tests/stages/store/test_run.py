@@ -70,11 +70,11 @@ def test_a_stage_reads_tables_of_its_round_and_the_policy_before_or_with_stalene
 
 def test_evaluations_that_exist_are_reported_in_order(run):
     assert run.evaluations() == []
-    for name in ("0010-tuning", "0002-test-b", "0002-test"):
+    for name in ("0010-tuning", "0002-test-b", "0002-test", "2-test", "old"):
         (run.path / "evaluations" / name).mkdir(parents=True)
         (run.path / "evaluations" / name / "evaluate.json").touch()
     (run.path / "evaluations" / "0011-tuning").mkdir()  # not done
-    assert run.evaluations() == [(2, "test"), (2, "test-b"), (10, "tuning")]
+    assert run.evaluations() == [(2, "test"), (10, "tuning")]
 
 
 def test_head_moves_with_the_rounds(run):
@@ -121,7 +121,7 @@ def test_sessions_are_noted_one_after_another_and_links_are_those_of_the_last(ru
 
 def test_a_run_tells_the_run_that_it_went_on_from(run):
     assert run.parent is None
-    parent = {"key": "3fa9", "round": 2, "reason": "kl", "generation": 1}
+    parent = {"key": "3fa9" * 4, "round": 2, "reason": "kl", "generation": 1}
     write_about(run, tiny_params(), run.fingerprint, parent=parent)
     assert run.parent == parent
 

@@ -1,15 +1,16 @@
 import os
-from pathlib import Path
+import shutil
 
 import pytest
-from damage import bring_to_the_end, flip, linked_copy, numbers, replace
+from damage import bring_to_the_end, edit, flip, linked_copy, numbers, replace
 from tiny import tables, tiny_params
 
 from stages.disk.files import StoreWriteError
 from stages.integrity.verify import verify
+from stages.store.adopted import is_foreign
 from stages.store.retention import prune
-from stages.store.run import Run, stored_runs
-from stages.store.transfer import adopt, files_of, is_run, link_out, round_of
+from stages.store.run import Run, is_run, stored_runs
+from stages.store.transfer import adopt, link_out
 
 
 @pytest.fixture
@@ -119,32 +120,55 @@ def test_an_export_into_the_place_of_a_file_is_refused_with_path_and_remedy(link
     assert os.path.getsize(tmp_path / "out") == 0
 
 
+def everything(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("key", ["../../victim", "0" * 16, "F" * 16])
+def test_a_key_that_is_not_that_of_the_fingerprint_is_refused_and_the_store_stays_as_it_is(exported, store, key):
+    edit(exported.path / "run.json", lambda about: about.update(key=key))
+    with pytest.raises(ValueError, match=r"run\.json must (be as it was written|have the key of its fingerprint)"):
+        adopt(exported)
+    assert not store.exists()
+
+
 @pytest.mark.parametrize(
-    ("file", "rounds"),
-    [
-        ("rounds/0007/rewards/part-00000.parquet", 8),
-        ("metrics/0007.json", 8),
-        ("evaluations/0007-tuning/evaluate.json", 7),
-        ("base/state.json", 0),
-        ("HEAD", 0),
-    ],
+    "name", [".config/autostart/x.desktop", "rounds/0000/rewards/x.py", "rounds/../x", "adopted", "lock", "mlflow.db"]
 )
-def test_a_file_belongs_behind_the_rounds_that_have_made_it(file, rounds):
-    assert round_of(Path(file)) == rounds
+def test_files_that_no_run_has_are_left_where_they_are(exported, store, name):
+    path = exported.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("strange")
+    run = adopt(exported)
+    assert "strange" not in [path.read_text(errors="replace") for path in store.rglob("*") if path.is_file()]
+    assert verify(run) == []
 
 
-def test_the_files_of_a_run_are_all_but_its_lock_and_what_is_half_written_or_damaged(tmp_path):
-    for folder in ("rounds", ".former/0002-update", ".a.tmp"):
-        (tmp_path / folder).mkdir(parents=True)
-    for name in (
-        ".former/0002-update/update.json",
-        ".a.tmp/HEAD",
-        "lock",
-        "rounds/b",
-        "rounds/.a.1.tmp",
-        "rounds/.b.damaged",
-        "damaged.json",
-        "run.json",
-    ):
-        (tmp_path / name).touch()
-    assert list(files_of(tmp_path)) == [tmp_path / "rounds" / "b", tmp_path / "run.json"]
+@pytest.mark.parametrize("place", ["rounds/0000/rewards/part-00000.parquet", "prompts", "x"])
+def test_a_folder_with_links_is_refused_and_the_store_stays_as_it_is(exported, store, tmp_path, place):
+    path = exported.path / place
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=f"got a link or a special file, {path}"):
+        adopt(exported)
+    assert not store.exists()
+
+
+def test_a_run_that_cannot_be_adopted_whole_is_not_adopted(exported, store, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Run, "finish_round", full)
+    with pytest.raises(StoreWriteError, match="No space left on device"):
+        adopt(exported)
+    assert everything(store / "runs") == []
+    assert stored_runs() == []
+
+
+def test_a_run_whose_parameters_come_from_the_folder_is_marked_as_adopted_and_another_is_not(exported, linked, store):
+    assert not is_foreign(linked[0].path)
+    (linked[0].path / "HEAD").unlink()
+    adopt(exported)
+    assert not is_foreign(linked[0].path)
+    shutil.rmtree(linked[0].path)
+    assert is_foreign(adopt(exported).path)

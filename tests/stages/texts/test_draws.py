@@ -52,6 +52,7 @@ def test_the_texts_that_rounds_draw_are_each_there_once(few):
     assert len(drawn_texts(few, [0])) == 4
     assert sorted(drawn_texts(few, [0, 1])) == sorted(captions("train")[:5])
     assert drawn_texts(few, []) == []
+    assert sorted(drawn_texts(few, range(10**12))) == sorted(captions("train")[:5])
 
 
 def test_a_round_of_more_prompts_than_there_are_texts_is_refused(few):

@@ -10,7 +10,7 @@ from prompt_files import CATS, STYLED, lines, listed, parquet, written
 from stages.disk.files import value_digest
 from stages.disk.tables import shard_stamp
 from stages.texts import lists
-from stages.texts.files import PromptList, read_file
+from stages.texts.files import PromptList, is_blank, read_file
 
 # What is read
 
@@ -98,7 +98,11 @@ def test_a_text_that_comes_twice_stays_twice(tmp_path):
             b'text\n"a cat\nand so on',
             r"line 3 of .*: a row of CSV is required, got: unexpected end of data",
         ),
-        ("train.csv", b"text,text\na,b\n", "a header of distinct names is required"),
+        (
+            "train.csv",
+            b"text,text\na,b\n",
+            r"line 1 of .*: a row of CSV is required, got: a header that names a column twice",
+        ),
         ("train.parquet", b"PAR1 and no more", "a whole Parquet file is required"),
     ],
 )
@@ -132,12 +136,14 @@ def test_a_field_that_is_named_is_the_text_beside_others(tmp_path):
     rows = [{"prompt": "a cat", "long": "a cat asleep"}, {"prompt": "a dog", "long": None}]
     prompts = read_file(written(tmp_path, "rows.jsonl", lines(rows)), "long")
     assert prompts == PromptList(("a cat asleep", ""), ('{"prompt": "a cat"}', '{"prompt": "a dog"}'))
-    with pytest.raises(ValueError, match=r"line 1 of .*: the prompt is required under short, got prompt and long"):
+    with pytest.raises(ValueError, match=r"line 1 of .*: the prompt is required under short, got prompt, long"):
         read_file(tmp_path / "rows.jsonl", "short")
 
 
 def test_a_file_of_another_kind_is_refused_with_the_kinds_there_are(tmp_path):
-    with pytest.raises(ValueError, match=r"a file .parquet, .jsonl, .json, .csv, .txt is required, got .*cats.xml"):
+    with pytest.raises(
+        ValueError, match=r"a file .parquet, .jsonl, .json, .csv, .tsv, .txt is required, got .*cats.xml"
+    ):
         read_file(written(tmp_path, "cats.xml", "<cat/>"))
 
 
@@ -149,3 +155,84 @@ def test_metadata_that_are_no_numbers_become_null_at_any_depth(tmp_path):
 def test_texts_of_a_dictionary_column_are_texts(tmp_path):
     path = parquet(tmp_path / "rows.parquet", text=pa.array(["a cat", None, "a cat"]).dictionary_encode())
     assert read_file(path) == PromptList.plain(["a cat", "", "a cat"])
+
+
+# What others send
+
+
+@pytest.mark.parametrize(
+    "name", ["train.TXT", "train.Jsonl", "train.CSV", "data/train-00000-of-00001.PARQUET", "train/a.TXT"]
+)
+def test_a_suffix_in_capitals_is_the_same_kind(tmp_path, name):
+    content = {"txt": "a cat", "jsonl": '{"text": "a cat"}', "csv": "text\na cat"}
+    kind = name.split(".")[1].lower()
+    if kind == "parquet":
+        parquet(tmp_path / name, text=["a cat"])
+    else:
+        written(tmp_path, name, content[kind])
+    assert listed(tmp_path).texts == ("a cat",)
+
+
+def test_rows_with_tabs_are_read_as_those_with_commas(tmp_path):
+    written(tmp_path, "train.tsv", 'text\tstyle\na cat, asleep\tphoto\n"a ""dog"""\t\n')
+    assert listed(tmp_path) == PromptList(("a cat, asleep", 'a "dog"'), ('{"style": "photo"}', '{"style": ""}'))
+
+
+def test_one_indented_object_is_one_row(tmp_path):
+    written(tmp_path, "train.json", '{\n  "prompt": "a cat",\n  "style": "photo"\n}\n')
+    assert listed(tmp_path) == PromptList(("a cat",), ('{"style": "photo"}',))
+
+
+def test_joined_files_with_byte_order_marks_and_lines_without_ink_are_read(tmp_path):
+    written(tmp_path, "train.txt", "\ufeffa cat\n\u200b\n\ufeffa dog\n\xa0\n\ufeff\n")
+    written(tmp_path, "test.jsonl", '\ufeff{"text": "a cat"}\n\ufeff{"text": "a dog"}\n')
+    assert listed(tmp_path).texts == listed(tmp_path, "test").texts == ("a cat", "a dog")
+
+
+DEEP = '{"text": "a cat", "x": ' + "[" * 21 + "]" * 21 + "}"
+BOTTOMLESS = '{"text": "a cat", "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+MANY = json.dumps({f"key_{number}": 1 for number in range(30_000)})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train.jsonl", '{"text": "a"}\n' + DEEP, "line 2 of .*: metadata of at most 20 levels"),
+        ("train.jsonl", '{"text": "a"}\n' + BOTTOMLESS, "line 2 of .*: .* got: maximum recursion"),
+        ("train.json", "[" * 100_000, "train.json: a JSON list of .* got: maximum recursion"),
+        ("train.json", '[\n"a",\n,', "line 3 of .*: a JSON list of objects or texts is required"),
+        ("train.jsonl", '{"text": "a"}\n{"text": ' + "9" * 5000 + "}", "line 2 of .*: a JSON object .* Exceeds"),
+        ("train.jsonl", MANY, "line 1 of .*: the prompt is required under .*, got key_0, .* and 29984 more"),
+        ("train.jsonl", f'{{"text": {MANY}}}', "line 1 of .*: a text is required, got {'key_0': 1"),
+        ("train.csv", ",".join(f"key_{number}" for number in range(30_000)) + "\n" + "," * 29_999, "and 29984 more"),
+        ("train.csv", "text\n" + "x" * 200_000, "line 2 of .*: a row of CSV .* larger than field limit"),
+        ("train.txt", "a cat\n" + "a dog " * 170_000, "prompt 2 of .*: at most 20,000 characters .* 1,019,999"),
+        ("train.txt", "a cat\na\0dog", r"line 2 of .*: text without control characters is required, got U\+0000"),
+        ("train.jsonl", '"a cat"\n"a\\u001b[2Jdog"', r"prompt 2 of .*: .* got U\+001B in 'a\\x1b\[2Jdog'. Remove"),
+        ("train.jsonl", '{\n  "text": "a"\n}', "line 1 of .*: a JSON object .*. Write each on one line"),
+        ("train.json", '["\u200b"]', "prompt 1 has none"),
+    ],
+    ids=lambda value: value[:16],
+)  # fmt: skip
+def test_what_no_list_holds_is_refused_with_its_line_on_one_screen(tmp_path, name, content, message):
+    written(tmp_path, name, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        listed(tmp_path)
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+
+
+def test_a_prompt_may_be_as_long_as_no_encoder_reads(tmp_path):
+    written(tmp_path, "train.txt", "x" * 20_000)
+    assert len(listed(tmp_path).texts[0]) == 20_000
+
+
+def test_texts_without_ink_are_blank_and_others_are_not():
+    assert all(map(is_blank, ("", " \t\n", "\u200b\ufeff", "\u3000\xa0")))
+    assert not any(map(is_blank, ("a", "\u200ba", "漢", "😀", ".")))
+
+
+def test_parquet_of_long_prompts_and_of_control_characters_is_refused_too(tmp_path):
+    parquet(tmp_path / "train.parquet", text=["a cat", "a\0dog"])
+    with pytest.raises(ValueError, match=r"prompt 2 of .*train.parquet: text without control characters"):
+        listed(tmp_path)

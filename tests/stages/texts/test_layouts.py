@@ -87,3 +87,24 @@ def test_a_file_beside_numbered_shards_is_refused(tmp_path):
         written(tmp_path, name, "a cat")
     with pytest.raises(ValueError, match=r"all 1 shards of the train .* got train-00000-of-00001.txt, train-more.txt"):
         find_split(tmp_path, "train")
+
+
+def test_a_list_that_is_a_link_to_itself_or_to_nothing_is_refused_by_its_name(tmp_path):
+    (tmp_path / "train.txt").symlink_to("train.txt")
+    (tmp_path / "test.txt").symlink_to("nowhere.txt")
+    written(tmp_path, "tuning.txt", "a cat")
+    with pytest.raises(ValueError, match=r"train.txt: a file or folder is required, got: .*symbolic links. Correct it"):
+        find_split(tmp_path, "train")
+    with pytest.raises(ValueError, match=r"test.txt: a file or folder is required, got: No such file"):
+        find_split(tmp_path, "test")
+    assert [file.path.name for file in find_split(tmp_path, "tuning")] == ["tuning.txt"]
+
+
+def test_many_other_lists_are_named_on_one_screen(tmp_path):
+    for number in range(200):
+        written(tmp_path, f"{'x' * (number + 1)}.txt", "a cat")
+    with pytest.raises(
+        ValueError, match=r"a list of the train texts is required, got x, xx, .* and 184 more in"
+    ) as caught:
+        find_split(tmp_path, "train")
+    assert len(str(caught.value)) < 1000

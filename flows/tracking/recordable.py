@@ -1,0 +1,150 @@
+"""Where MLflow is, and whether it can record a run: asked before anything is computed."""
+
+import errno
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from flows.common.servers import REFUSED, Server, ServerError, basic, require_version
+from flows.tracking.database import sqlite_file
+from stages.disk.root import store_root
+from stages.params.addresses import without_login
+from stages.params.record import Params
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not wait for a server that is gone
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+_CORRECT = "correct tracking.uri or MLFLOW_TRACKING_URI"
+_LOGIN = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login of this server"
+
+
+def tracking_uri(params: Params) -> str:
+    """Return the tracking URI: tracking.uri, else MLFLOW_TRACKING_URI, else a SQLite file in the store."""
+    return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root() / 'mlflow.db'}"
+
+
+def artifact_home() -> Path:
+    """Return the folder of the artifacts of experiments in the store's own database."""
+    return store_root() / "mlartifacts"
+
+
+def require_tracking(params: Params) -> str:
+    """Refuse an MLflow that cannot record a run; return a warning if it records pictures outside a moved store.
+
+    Raises:
+        ServerError: If it does not answer, refuses the login, has the experiment as deleted, or if its database or
+            artifacts cannot be written to.
+    """
+    uri, name = tracking_uri(params), params.tracking.experiment
+    if uri.startswith("http"):
+        require_mlflow(uri)
+    elif file := sqlite_file(uri):
+        _require_writable(file, f"The database of MLflow at {file}", f"Make it so, or {_CORRECT}.")
+        if not file.exists():
+            return ""
+    with answering(uri):
+        from mlflow.tracking import MlflowClient
+
+        experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(name)
+    if experiment is None:
+        return ""
+    if experiment.lifecycle_stage == "deleted":
+        restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        raise ServerError(
+            f"The MLflow experiment {name!r} must be active at {without_login(uri)}, got deleted",
+            f"Run `{restore}` with this MLFLOW_TRACKING_URI, or set tracking.experiment to another name.",
+        )
+    return _checked_artifacts(experiment, own=uri == f"sqlite:///{store_root() / 'mlflow.db'}")
+
+
+def require_mlflow(uri: str) -> str:
+    """Return the version of a tracking server, which must answer with the configured login.
+
+    Raises:
+        ServerError: If it does not.
+    """
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    login, token = read_mlflow_creds(), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    own = basic(f"{login.username or ''}:{login.password or ''}")
+    bearer = {"Authorization": f"Bearer {token}"} if token else {}
+    server = Server(
+        "mlflow",
+        "the MLflow server",
+        uri.rstrip("/"),
+        "/version",
+        remedy=f"Start it, or {_CORRECT}.",
+        login=f"{_LOGIN}.",
+        headers=own or bearer,
+    )
+    return require_version(server)
+
+
+@contextmanager
+def answering(uri: str) -> Generator[None]:
+    """Turn errors of MLflow into a message with a remedy for the cause.
+
+    Raises:
+        ServerError: With its URI.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # failures are raised and reported once
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        message = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ServerError(
+            f"MLflow must be able to record the run at {without_login(uri)}, got: {message.rstrip('.')}",
+            f"{_remedy(error)}; then run the same command again. Nothing is lost.",
+        ) from error
+
+
+def _remedy(error: Exception) -> str:
+    from mlflow.exceptions import MlflowException
+
+    text = str(error).lower()
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text or "no space" in text:
+        return "Make room"
+    if isinstance(error, MlflowException) and error.get_http_status_code() in REFUSED:
+        return _LOGIN
+    if isinstance(error, ImportError):
+        return "Install what this kind of database needs"
+    if isinstance(error, PermissionError) or "readonly" in text or "unable to open database" in text:
+        return "Make its files and their folder writable"
+    return f"Start it, or {_CORRECT}"
+
+
+def _checked_artifacts(experiment: "Experiment", *, own: bool) -> str:
+    """Refuse a local home of artifacts that cannot be written to; return a warning if the store has left it behind."""
+    parts = urlsplit(experiment.artifact_location)
+    if parts.scheme not in ("", "file"):
+        return ""
+    place = Path(url2pathname(parts.path))
+    new_name = "set tracking.experiment to another name"
+    what = f"The artifacts of the MLflow experiment {experiment.name!r} in {place}"
+    _require_writable(place, what, f"Make the folder so, or {new_name}.")
+    if own and not place.is_relative_to(artifact_home()):
+        return (
+            f"the store has moved, but MLflow keeps the pictures of the experiment {experiment.name!r} in {place}: "
+            f"{new_name} to keep those of new runs in the store"
+        )
+    return ""
+
+
+def _require_writable(path: Path, what: str, remedy: str) -> None:
+    """Refuse a file or folder that cannot be written or made."""
+    nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    needed = os.W_OK if nearest == path and path.is_file() else os.W_OK | os.X_OK
+    if not os.access(nearest, needed) or (nearest != path and not nearest.is_dir()):
+        raise ServerError(f"{what} must be writable, got no permission to write to {nearest}", remedy)
