@@ -65,9 +65,9 @@ def train(
         named = find_whole(run)
     own = named and params is None
     parsed = stored_params(named, overrides) if own else checked(params or Path("params.yaml"), overrides)
-    from flows.prefect_flows.start import start
-
     with stoppable():
+        from flows.prefect_flows.start import start
+
         started = start(parsed, named=named, final=final, out=export)
     key = started.run_key
     say(f"run {key} is done: {started.folder}")
@@ -162,9 +162,9 @@ def demo(
 ) -> None:
     """Train the run of these parameters under a local Prefect server and write a report with pictures."""
     parsed = checked(params, overrides)
-    from flows.prefect_flows.demo import run_demo
-
     with stoppable():
+        from flows.prefect_flows.demo import run_demo
+
         run_demo(parsed, out)
 
 

@@ -22,7 +22,7 @@ def compare(
 
     The runs are in the store: the same command continues after a stop and does not repeat finished runs.
     """
-    from flows.compare.run import compare
-
     with stoppable():
+        from flows.compare.run import compare
+
         say(compare(plan, out))
