@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -14,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 DEAD = "http://127.0.0.1:9"
 SMALL = (*TINY, "run.rounds=1")
+STORE = ("G2RPO_HOME", "PREFECT_HOME")
 OTHER = 54321
 """The id of a user without an entry in passwd."""
 
@@ -63,28 +66,32 @@ def test_from_a_folder_with_spaces_and_an_apostrophe(demo, tmp_path):
     place = tmp_path / "it's a place"
     place.mkdir()
     shutil.copy(ROOT / "params.yaml", place)
-    demo(cwd=place, without=("G2RPO_HOME", "PREFECT_HOME"))
+    demo(cwd=place, without=STORE)
     assert (place / ".g2rpo/mlflow.db").is_file()
 
 
-def test_as_a_user_without_an_entry_in_passwd_and_without_a_home(demo, g2rpo, tmp_path):
+def test_as_a_user_without_an_entry_in_passwd_and_without_a_home(demo):
     ids, may_read = (f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"), "+dac_override"
-    prefix = ["unshare", "--user", f"--map-user={OTHER}", f"--map-group={OTHER}"]
-    if os.geteuid() == 0:
-        os.chown(tmp_path, OTHER, OTHER)
-        prefix = ["setpriv", *ids, f"--inh-caps={may_read}", f"--ambient-caps={may_read}"]  # of root's own checkout
-    demo(prefix=prefix, without=("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"))
-    assert (g2rpo.store / "home").is_dir()
+    with TemporaryDirectory() as place:  # pytest's own folders are closed to other users
+        prefix = ["unshare", "--user", f"--map-user={OTHER}", f"--map-group={OTHER}"]
+        if os.geteuid() == 0:
+            os.chown(place, OTHER, OTHER)
+            prefix = ["setpriv", *ids, f"--inh-caps={may_read}", f"--ambient-caps={may_read}"]  # of root's own checkout
+        shutil.copy(ROOT / "params.yaml", place)
+        demo(cwd=Path(place), prefix=prefix, without=(*STORE, "HOME", "USER", "LOGNAME", "LNAME", "USERNAME"))
+        assert (Path(place) / ".g2rpo/home").is_dir()
 
 
 def test_a_prefect_address_with_a_slash_at_its_end_is_the_same_one(g2rpo, prefect_api):
-    done = g2rpo.train("run.rounds=1", PREFECT_API_URL=f"{prefect_api}/")
+    done = g2rpo.train("run.rounds=1", **prefect_api | {"PREFECT_API_URL": f"{prefect_api['PREFECT_API_URL']}/"})
     assert "is gone" not in done.stderr
 
 
 def test_a_prefect_address_without_its_api_is_refused_before_anything_is_computed(g2rpo, prefect_api):
-    done = g2rpo(*g2rpo.train_command()[3:], PREFECT_API_URL=prefect_api.removesuffix("/api"))
+    page = prefect_api["PREFECT_API_URL"].removesuffix("/api")
+    done = g2rpo(*g2rpo.train_command()[3:], **prefect_api | {"PREFECT_API_URL": page})
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the Prefect API must answer at ")
+    assert f"error: the Prefect API must answer at {page}, got " in done.stderr
+    assert "and no version of prefect" in done.stderr
     assert "correct PREFECT_API_URL, which ends with /api" in done.stderr
-    assert not g2rpo.store.exists()
+    assert not (g2rpo.store / "runs").exists()
