@@ -20,8 +20,18 @@ def shown(value: object) -> str:
 
 def plain(text: str) -> str:
     """Return a text, shortened, with escapes for what a terminal would obey. Example: a line feed is `\\n`."""
-    text = _short(text, 2 * _MOST)
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return escaped(_short(text, 2 * _MOST))
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """Return a text with escapes for what a terminal would obey, except the characters in `keep`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def one_line(text: str, most: int) -> str:
+    """Return a text on one line, cut, in which U+FFFD stands for what a terminal would obey."""
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def listed(names: Iterable[object], most: int = 16) -> str:

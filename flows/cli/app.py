@@ -11,7 +11,7 @@ import typer
 from flows.cli.compare import comparing
 from flows.cli.doctor import doctoring
 from flows.cli.models import models
-from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, params_for, stored_params
+from flows.cli.options import Overrides, ParamsFile, Round, RunKey, RunsParams, checked, params_for
 from flows.cli.plan import planning
 from flows.cli.runs import runs
 from flows.cli.services import services
@@ -58,13 +58,13 @@ def train(
 
     With a configured Prefect API each stage call is a task; without one the same loop calls the stages directly.
     """
-    named = None
+    named = parsed = None
     if run is not None:
-        from flows.upkeep.store_commands import find_whole
+        from flows.upkeep.store_commands import find_whole, own_params
 
         named = find_whole(run)
-    own = named and params is None
-    parsed = stored_params(named, overrides) if own else checked(params or Path("params.yaml"), overrides)
+        parsed = None if params else own_params(named, overrides or [])
+    parsed = parsed or checked(params or Path("params.yaml"), overrides)
     with stoppable():
         from flows.prefect_flows.start import start
 

@@ -7,7 +7,6 @@ import typer
 
 if TYPE_CHECKING:
     from stages.params.record import Params
-    from stages.store.run import Run
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
 RunsParams = Annotated[Path | None, typer.Option("--params", help="The parameter file. Default: the run's own.")]
@@ -24,18 +23,9 @@ def params_for(run: str, file: Path | None, overrides: list[str] | None) -> "Par
     """Return the parameters of a file, or of a run of the store if `file` is None."""
     if file is not None:
         return checked(file, overrides)
-    from flows.upkeep.store_commands import find_whole
+    from flows.upkeep.store_commands import find_whole, own_params
 
-    return stored_params(find_whole(run), overrides)
-
-
-def stored_params(named: "Run", overrides: list[str] | None) -> "Params":
-    """Return the parameters of a run's last start; those of a stranger may not name code or servers."""
-    from stages.store.adopted import require_named
-
-    params = checked(named.path / "params.yaml", [f"prompts.path={named.prompts}", *(overrides or [])])
-    require_named(named.path, params)
-    return params
+    return own_params(find_whole(run), overrides or [])
 
 
 def checked(file: Path, overrides: list[str] | None) -> "Params":

@@ -8,9 +8,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flows.common.environment import LOOPBACK
 from flows.common.login import authorization
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Door:
@@ -63,6 +62,6 @@ class Door:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return urlsplit(f"//{host}").hostname in _LOOPBACK
+        return urlsplit(f"//{host}").hostname in LOOPBACK
     except ValueError:  # no address, such as [::1
         return False

@@ -40,6 +40,11 @@ def store_login() -> str:
     return login
 
 
+def kept_login() -> str:
+    """Return the login of this store's servers, which is made if there is none yet."""
+    return stored_login() or store_login()
+
+
 def login_digest() -> str:
     """Return a digest of the stored login, by which a change is seen; empty if there is none."""
     login = stored_login()

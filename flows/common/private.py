@@ -1,10 +1,9 @@
 """Folders and files that only their owner may read."""
 
 import os
-import tempfile
 from pathlib import Path
 
-from stages.disk.files import make_folder, writing
+from stages.disk.files import atomic, make_folder, writing
 
 
 def private_folder(path: Path) -> Path:
@@ -25,16 +24,8 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         StoreWriteError: If the disk is full or the folder read-only.
     """
-    with writing(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with open(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(handle)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    with atomic(path, mode=0o600) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_private(path: Path) -> str | None:

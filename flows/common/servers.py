@@ -1,6 +1,5 @@
 """Questions to servers: one function asks them all; what a server must answer; the configured Prefect API."""
 
-import base64
 import re
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from urllib.request import (
 )
 
 from flows.common.environment import LOOPBACK
+from flows.common.login import authorization
 from stages.params.addresses import without_login
 
 REFUSED = (401, 403)
@@ -115,7 +115,7 @@ def require_version(server: Server) -> str:
 
 def basic(login: str) -> dict[str, str]:
     """Return the header for name:password; none for an empty login."""
-    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login.strip(":") else {}
+    return {"Authorization": authorization(login)} if login.strip(":") else {}
 
 
 def login_refused(error: Exception) -> ValueError | None:

@@ -1,5 +1,6 @@
 """An error that nobody foresaw: one line for the user, and its traceback in a log for those who look for the cause."""
 
+import copy
 import logging
 import os
 import platform
@@ -9,6 +10,7 @@ import traceback
 from datetime import datetime
 from pathlib import Path
 
+from g2rpo.messages import escaped
 from stages.disk.root import store_root
 from stages.params.addresses import without_login
 
@@ -49,7 +51,7 @@ def on_terminal(text: str) -> str:
 
     Line feeds stay. Example: `https://***@host \x1b[2J` for `https://name:password@host` and a clear screen.
     """
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in without_login(text))
+    return escaped(without_login(text), keep="\n")
 
 
 def name_errors_in_one_line() -> None:
@@ -57,14 +59,21 @@ def name_errors_in_one_line() -> None:
     from prefect.logging.handlers import PrefectConsoleHandler
 
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, PrefectConsoleHandler):
-            handler.addFilter(_without_traceback)
+        if isinstance(handler, PrefectConsoleHandler) and not isinstance(handler.formatter, _OneLine):
+            handler.setFormatter(_OneLine(handler.formatter))
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Drop the traceback of a record; handlers of Prefect's own loggers, which send it to the page, came before."""
-    record.exc_info = record.exc_text = None
-    return True
+class _OneLine(logging.Formatter):
+    """Another formatter without tracebacks; the record stays whole for the handlers that come after."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = copy.copy(record)
+        shown.exc_info = shown.exc_text = None
+        return self._inner.format(shown)
 
 
 def _write(text: str) -> Path | None:

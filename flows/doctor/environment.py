@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.common.environment import own_home, proxies
-from flows.common.servers import without_login
 from flows.doctor.check import Check
+from stages.params.addresses import without_login
 
 
 def environment() -> Iterator[Check]:

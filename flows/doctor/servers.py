@@ -32,7 +32,7 @@ def prefect() -> Iterator[Check]:
 
 def mlflow(params: Params) -> Iterator[Check]:
     """Check the configured tracking server or database, the experiment, and the home of its artifacts."""
-    from flows.tracking.recordable import require_mlflow, require_tracking, tracking_uri
+    from flows.tracking.recordable import require_experiment, require_mlflow, tracking_uri
 
     uri = tracking_uri(params)
     result = (
@@ -42,7 +42,7 @@ def mlflow(params: Params) -> Iterator[Check]:
         yield result
         return
     try:
-        warning = require_tracking(params)
+        warning = require_experiment(params)
     except ServerError as error:
         yield Check("mlflow", "fault", error.message, error.remedy)
         return

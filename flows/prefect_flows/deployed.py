@@ -16,7 +16,6 @@ from flows.services.zombies import HOST
 from flows.training.session import Session
 from stages.params.file import load_params, override
 from stages.params.record import Params
-from stages.store.adopted import require_named
 from stages.store.run import NEWEST
 
 _TRIES = 6
@@ -97,14 +96,12 @@ def evaluate(run: RunKey | None = None, overrides: Overrides = {}, out: str = "o
         out: Folder for tables and metrics.json.
     """
     from flows.training.evaluation import evaluate_run
-    from flows.upkeep.store_commands import find_whole
+    from flows.upkeep.store_commands import find_whole, own_params
 
     _label_flow_run()
     stored = find_whole(run or NEWEST)
     _name_flow_run(f"evaluate-{stored.key}")
-    params = _parsed(str(stored.path / "params.yaml"), {"prompts.path": str(stored.prompts)} | overrides)
-    require_named(stored.path, params)
-    return evaluate_run(stored.key, params, Path(out))
+    return evaluate_run(stored.key, own_params(stored, _words(overrides)), Path(out))
 
 
 @flow(name="compare")
@@ -139,7 +136,11 @@ def _label_flow_run() -> None:
 
 
 def _parsed(file: str, overrides: dict[str, Any]) -> Params:
-    return load_params(Path(file), [override(name, value) for name, value in overrides.items()])
+    return load_params(Path(file), _words(overrides))
+
+
+def _words(overrides: dict[str, Any]) -> list[str]:
+    return [override(name, value) for name, value in overrides.items()]
 
 
 def _name_flow_run(name: str) -> None:

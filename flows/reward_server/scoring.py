@@ -12,6 +12,7 @@ import torch
 
 from flows.reward_server.request import RequestError, ScoreRequest, read_request
 from flows.reward_server.turns import Turns
+from g2rpo.messages import one_line
 from g2rpo.rewards.protocol import Reward
 
 _MAX_WAITING = 256
@@ -112,7 +113,7 @@ def scored(served: Served, body: bytes) -> Mapping[str, object]:
                 failed[item] = score
             else:
                 scores[item] = score
-    errors = [{"item": item, "error": _short(failed[item])} for item in sorted(failed)]
+    errors = [{"item": item, "error": one_line(failed[item], _ERROR_CHARACTERS)} for item in sorted(failed)]
     return served.pin | {"scores": scores, "errors": errors}
 
 
@@ -134,9 +135,3 @@ def _scores(served: Served, request: ScoreRequest, items: list[int]) -> list[flo
         _LOG.warning("Reward %s failed for a picture.", served.model, exc_info=error)
         return [f"The reward failed: {type(error).__name__}: {error}"]
     return [score if math.isfinite(score) else f"The reward gave {score}." for score in scores]
-
-
-def _short(text: str) -> str:
-    """Return a message on one line, cut, of characters that a terminal shows as they are."""
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
-    return line if len(line) <= _ERROR_CHARACTERS else f"{line[:_ERROR_CHARACTERS]}..."

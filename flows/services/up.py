@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.common.login import login_digest, mlflow_client, prefect_client, prefect_settings, store_login, stored_login
+from flows.common.login import kept_login, login_digest, mlflow_client, prefect_client, prefect_settings, stored_login
 from flows.common.private import private_folder
 from flows.common.processes import free_port
 from flows.common.servers import prefect_api, require_prefect
@@ -94,8 +94,7 @@ def up(params: Params, project: Path, say: Callable[[str], None], *, anew: bool 
 
     with _one_at_a_time(say):
         try:
-            if stored_login() is None:
-                store_login()
+            kept_login()
             configured = _configured_prefect()
             servers = Addresses.of(_prefect(configured, running, say), _mlflow(params, running, say))
             deploy(project, servers.variables, say, anew=anew or configured is None)
@@ -212,7 +211,7 @@ def _prefect(configured: str | None, running: Running, say: Callable[[str], None
         port = _port_for("prefect")
         url = f"http://127.0.0.1:{port}"
         patient = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # SQLite locks; a lost event triggers no automation
-        login = prefect_settings(url, stored_login() or store_login())
+        login = prefect_settings(url, kept_login())
         own = {"PREFECT_HOME": str(_prefect_home())} | login
         environment = {k: v for k, v in plain_environment().items() if k != "PREFECT_API_URL"} | own | patient
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

@@ -29,7 +29,7 @@ _LOGIN = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login o
 
 def tracking_uri(params: Params) -> str:
     """Return the tracking URI: tracking.uri, else MLFLOW_TRACKING_URI, else a SQLite file in the store."""
-    return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root() / 'mlflow.db'}"
+    return params.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or _own_database()
 
 
 def artifact_home() -> Path:
@@ -44,10 +44,20 @@ def require_tracking(params: Params) -> str:
         ServerError: If it does not answer, refuses the login, has the experiment as deleted, or if its database or
             artifacts cannot be written to.
     """
-    uri, name = tracking_uri(params), params.tracking.experiment
+    uri = tracking_uri(params)
     if uri.startswith("http"):
         require_mlflow(uri)
-    elif file := sqlite_file(uri):
+    return require_experiment(params)
+
+
+def require_experiment(params: Params) -> str:
+    """Check as `require_tracking`, but for a server: that it answers was asked before.
+
+    Raises:
+        ServerError: As `require_tracking`.
+    """
+    uri, name = tracking_uri(params), params.tracking.experiment
+    if file := sqlite_file(uri):
         _require_writable(file, f"The database of MLflow at {file}", f"Make it so, or {_CORRECT}.")
         if not file.exists():
             return ""
@@ -63,7 +73,7 @@ def require_tracking(params: Params) -> str:
             f"The MLflow experiment {name!r} must be active at {without_login(uri)}, got deleted",
             f"Run `{restore}` with this MLFLOW_TRACKING_URI, or set tracking.experiment to another name.",
         )
-    return _checked_artifacts(experiment, own=uri == f"sqlite:///{store_root() / 'mlflow.db'}")
+    return _checked_artifacts(experiment, own=uri == _own_database())
 
 
 def require_mlflow(uri: str) -> str:
@@ -108,6 +118,10 @@ def answering(uri: str) -> Generator[None]:
             f"MLflow must be able to record the run at {without_login(uri)}, got: {message.rstrip('.')}",
             f"{_remedy(error)}; then run the same command again. Nothing is lost.",
         ) from error
+
+
+def _own_database() -> str:
+    return f"sqlite:///{store_root() / 'mlflow.db'}"
 
 
 def _remedy(error: Exception) -> str:

@@ -9,7 +9,7 @@ import uuid
 
 from flows.common.door import Door
 from flows.common.login import stored_login
-from stages.disk.root import store_root
+from flows.tracking.recordable import artifact_home
 
 _ARTIFACTS = "mlflow-artifacts:/"  # clients send artifacts to the server
 
@@ -39,7 +39,7 @@ def _settings(database: str) -> dict[str, str]:
         constants.BACKEND_STORE_URI_ENV_VAR: database,
         constants.REGISTRY_STORE_URI_ENV_VAR: database,
         constants.ARTIFACT_ROOT_ENV_VAR: _ARTIFACTS,
-        constants.ARTIFACTS_DESTINATION_ENV_VAR: str(store_root() / "mlartifacts"),
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: str(artifact_home()),
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
         "_MLFLOW_SGI_NAME": "uvicorn",
         "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,

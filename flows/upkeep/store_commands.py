@@ -1,13 +1,16 @@
 """Commands that keep the store in order: verify, prune, adopt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from g2rpo.messages import listed
 from stages.disk.root import store_root
 from stages.integrity.damage import mark
 from stages.integrity.own_files import damaged_own_files
 from stages.integrity.verify import verify
-from stages.store.adopted import uses
+from stages.params.file import load_params, override
+from stages.params.record import Params
+from stages.store.adopted import require_named, uses
 from stages.store.lock import locked
 from stages.store.retention import prune
 from stages.store.run import Run, find_run, is_run
@@ -33,6 +36,18 @@ def find_whole(name: str) -> Run:
     return run
 
 
+def own_params(run: Run, overrides: Sequence[str]) -> Params:
+    """Return the parameters of a run's last start with `section.key=value` overrides, and its own prompts.
+
+    Raises:
+        ValueError: If an override is not valid, or a stranger's parameters name code, servers or variables.
+    """
+    prompts = override("prompts.path", str(run.prompts))
+    params = load_params(run.path / "params.yaml", [prompts, *overrides])
+    require_named(run.path, params)
+    return params
+
+
 def verified(name: str) -> str:
     """Check a run, remove the mark of a damaged one, and return a line that says that it is whole.
 
@@ -55,8 +70,7 @@ def verified(name: str) -> str:
 def _ignored(folder: Path) -> list[str]:
     """Return a line with the files in a run's folder that are not the run's, if there are any."""
     strange = strange_files(folder)
-    more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
-    return [f"ignored, no files of a run: {', '.join(map(repr, strange[:_NAMED]))}{more}"] if strange else []
+    return [f"ignored, no files of a run: {listed(map(repr, strange), _NAMED)}"] if strange else []
 
 
 def _remedy(run: Run) -> str:

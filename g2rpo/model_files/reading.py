@@ -74,7 +74,7 @@ def read_json(path: Path, folder: Path) -> dict[str, Any]:
     content = read_bytes(path, folder)
     try:
         value = json.loads(content, parse_constant=_no_number)
-        deep = _is_deep(value)
+        deep = is_deep(value, _MOST_DEPTH)
     except RecursionError:
         value, deep = None, True
     except ValueError as error:
@@ -108,11 +108,14 @@ def _blobs(home: Path) -> list[Path]:
     return [repository / "blobs"] if cached else []
 
 
-def _is_deep(value: object) -> bool:
+def is_deep(value: object, levels: int) -> bool:
+    """Return whether something lies within so many lists and objects of a JSON value, or more."""
     level = [value]
-    for _ in range(_MOST_DEPTH):
+    for _ in range(levels):
         level = [part for one in level for part in _parts(one)]
-    return bool(level)
+        if not level:
+            return False
+    return True
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -1,11 +1,13 @@
 """What the text encoders of a pipeline see of texts: the tokens up to the length at which each cuts."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
+from g2rpo.model_files.weights import load_tokenizer
 from g2rpo.policies.protocol import EncoderView
 from g2rpo.quiet import quietly
 
@@ -22,9 +24,15 @@ def encoder_views(folder: Path, lengths: Mapping[str, int | None], texts: Sequen
 
 
 def _view(folder: Path, length: int | None, texts: Sequence[str]) -> EncoderView:
+    tokenizer = _tokenizer(folder)
     with quietly():
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         whole: list[list[int]] = tokenizer(list(texts), verbose=False).input_ids if texts else []
     most = length or tokenizer.model_max_length
     seen = tuple(tuple(row if len(row) <= most else row[: most - 1]) for row in whole)
     return EncoderView(folder.name, most, seen, sum(len(row) > most for row in whole))
+
+
+@lru_cache(4)
+def _tokenizer(folder: Path) -> Any:
+    """Return a tokenizer; the lists of a run are read one after the other by the same ones."""
+    return load_tokenizer(AutoTokenizer, folder)

@@ -77,7 +77,7 @@ def read_encoders(folder: Path, pipeline: Any, components: Mapping[str, Any], dt
         ValueError: If their files do not fit.
     """
     parts = dict.fromkeys(("transformer", "vae", "scheduler")) | {
-        name: _read_tokenizer(folder, name, kind) if name.startswith("tokenizer") else _read(folder, name, kind, dtype)
+        name: _read(folder, name, kind, dtype)
         for name, kind in components.items()
         if name not in ("transformer", "vae", "scheduler")
     }
@@ -108,15 +108,11 @@ def _ends(names: Sequence[str]) -> list[str]:
 
 
 def _read(folder: Path, component: str, kind: Any, dtype: torch.dtype) -> Any:
+    """Return a tokenizer or a network of a pipeline, by the name of its folder."""
     try:
+        if component.startswith("tokenizer"):
+            return load_tokenizer(kind, folder / component)
         return load_network(kind, folder / component, dtype=dtype)
-    except ValueError as error:
-        raise ValueError(f"policy.path, {component}: {error}") from error
-
-
-def _read_tokenizer(folder: Path, component: str, kind: Any) -> Any:
-    try:
-        return load_tokenizer(kind, folder / component)
     except ValueError as error:
         raise ValueError(f"policy.path, {component}: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from g2rpo.messages import one_line
 from g2rpo.rewards.protocol import RewardError
 
 _LARGEST = torch.finfo(torch.float32).max
@@ -37,8 +38,7 @@ class Question:
         Characters that a terminal would obey are replaced.
         """
         hidden = text.replace(self.token, "***") if self.token else text
-        line = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(hidden.split()))
-        return line if len(line) <= _QUOTED_CHARACTERS else f"{line[:_QUOTED_CHARACTERS]}..."
+        return one_line(hidden, _QUOTED_CHARACTERS)
 
     def shown(self, value: object) -> str:
         """Return a value of a reply as an error shows it."""

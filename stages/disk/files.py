@@ -41,11 +41,12 @@ def writing(path: Path) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Generator[Path]:
+def atomic(path: Path, mode: int = 0o666) -> Generator[Path]:
     """Yield a new, empty file beside `path`; at the end it is synced to disk and renamed to `path`.
 
-    Its name is random, and nothing that exists is opened. Its mode is that of the umask, also if a library in the block
-    writes the file with another. If the block fails, `path` is as it was before and the temporary file is gone.
+    Its name is random, and nothing that exists is opened. Its mode is `mode` without the bits of the umask, also if a
+    library in the block writes the file with another. If the block fails, `path` is as it was before and the temporary
+    file is gone.
 
     Raises:
         StoreWriteError: If the disk is full or the folder read-only.
@@ -53,7 +54,7 @@ def atomic(path: Path) -> Generator[Path]:
     temporary = _beside(path)
     with writing(path):
         make_folder(path.parent)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
         os.close(handle)
         try:

@@ -13,15 +13,14 @@ from typing import IO
 from stages.disk.files import sweep, writing
 from stages.store.run_files import require_no_links
 
+LOCK = "lock"
+"""Name of the file in a run's folder."""
+
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 class NoLocksError(ValueError):
     """The file system has no locks; the message names the remedy."""
-
-
-LOCK = "lock"
-"""Name of the file in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def locked(folder: Path) -> Generator[None]:
             raise ValueError(
                 f"Run {folder.name} must be free, it is held by {holder}. Wait for that process, or stop it."
             ) from None
-        with writing(folder / "lock"):
+        with writing(folder / LOCK):
             handle.truncate(0)
             handle.write(f"{os.getpid()}\n{socket.gethostname()}\n")
             handle.flush()

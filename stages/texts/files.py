@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from g2rpo.messages import listed, plain, shown
+from g2rpo.model_files.reading import is_deep
 from stages.disk.files import value_digest
 from stages.disk.tables import read_shard, shard_stamp
 from stages.params.decoding import control_in, decoded
@@ -229,7 +230,7 @@ def _from_rows(path: Path, rows: Iterable[tuple[int, Any]], field: str | None, u
             text, rest = row, {}
         if not isinstance(text, str | None):
             raise ValueError(f"{unit} {number} of {path}: a text is required, got {shown(text)}. Correct it.")
-        if _is_deep(rest):
+        if is_deep(rest, _DEEPEST + 1):
             raise ValueError(
                 f"{unit} {number} of {path}: metadata of at most {_DEEPEST} levels are required, got {shown(rest)}. "
                 "Drop them by `g2rpo import-prompts --no-metadata`, or flatten them."
@@ -257,11 +258,6 @@ def _encoded(metadata: dict[str, Any]) -> str:
         return _JSON.encode(metadata)
     except ValueError:
         return _JSON.encode(_without_nan(metadata))
-
-
-def _is_deep(value: Any, left: int = _DEEPEST) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(left == 0 or _is_deep(one, left - 1) for one in inner)
 
 
 def _without_nan(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from g2rpo.messages import listed, plain, shown
+from g2rpo.messages import escaped, listed, one_line, plain, shown
 
 
 def test_a_short_value_is_shown_as_python_writes_it():
@@ -41,3 +41,12 @@ def test_many_names_are_cut_to_the_first_of_them():
     assert listed(["a", "b"]) == "a, b"
     assert listed(range(100), most=2) == "0, 1 and 98 more"
     assert listed(["\x1b[2J"]) == r"\x1b[2J"
+
+
+def test_line_feeds_stay_where_they_are_kept():
+    assert escaped("\x1b[2J\n", keep="\n") == "\\x1b[2J\n"
+
+
+def test_a_text_of_others_becomes_one_short_line():
+    assert one_line("a\n  b \x1b c", 100) == "a b \ufffd c"
+    assert one_line("abcdef", 3) == "abc..."

@@ -76,11 +76,12 @@ def test_a_traceback_of_any_length_becomes_a_log_of_a_bounded_one():
     assert "characters left out" in text
 
 
-def test_prefects_console_names_an_error_without_its_traceback(capsys):
+def test_prefects_console_names_an_error_without_its_traceback(capsys, caplog):
     console = PrefectConsoleHandler()
     root = logging.getLogger()
-    root.addHandler(console)
+    root.handlers.insert(0, console)
     try:
+        name_errors_in_one_line()
         name_errors_in_one_line()
         root.error("Encountered exception: %r", broken(), exc_info=broken())
     finally:
@@ -88,3 +89,4 @@ def test_prefects_console_names_an_error_without_its_traceback(capsys):
     told = capsys.readouterr().err
     assert "Encountered exception: KeyError('outputs')" in told
     assert "Traceback" not in told
+    assert "Traceback" in caplog.text  # a handler that comes after, such as a file, still has it

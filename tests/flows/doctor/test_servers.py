@@ -2,12 +2,12 @@
 
 import json
 import socket
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import psutil
 import pytest
+from http_here import answering
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
@@ -44,15 +44,8 @@ def server_of_version(version, status=200, *, data=None, wants=None, open_to=("v
         def log_message(self, *words):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(Answers) as url:
+        yield url
 
 
 @pytest.fixture
@@ -187,7 +180,7 @@ def test_an_experiment_that_can_record_nothing_is_told(monkeypatch, experiment, 
 
 def test_pictures_that_a_moved_store_has_left_behind_are_a_warning(monkeypatch):
     told = "the store has moved: set tracking.experiment"
-    monkeypatch.setattr("flows.tracking.recordable.require_tracking", lambda params: told)
+    monkeypatch.setattr("flows.tracking.recordable.require_experiment", lambda params: told)
     fine, warning = mlflow(tiny_params())
     assert (fine.state, warning) == ("ok", Check("mlflow", "warn", *told.split(": ")))
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from lengths_reward import PIN, Lengths, asked, lengths_server, post, served
+from lengths_reward import PIN, Lengths, asked, post, served
 from score_requests import png
 from waiting import wait_for
 
@@ -14,20 +14,6 @@ from flows.reward_server import app as module
 from g2rpo.rewards.remote import CLIENT_HEADER
 
 BEARER = {"Authorization": "Bearer secret"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    """A server of a reward of these tests' own."""
-    with lengths_server() as server:
-        yield server
-
-
-@pytest.fixture
-def lengths(server):
-    """The server, and its reward as new."""
-    server.reward.renew()
-    return server
 
 
 def test_pictures_of_one_request_may_differ_in_size(lengths):

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from lengths_reward import asked, lengths_server, post
+from lengths_reward import asked, post
 from waiting import wait_for
 
 from flows.reward_server import connections as module
@@ -15,18 +15,6 @@ HEAD = b"POST /v1/score HTTP/1.1\r\nHost: judge\r\nContent-Length: 9\r\n"
 BODY = json.dumps(asked("a")).encode()
 SCORE = HEAD.replace(b" 9", b" %d" % len(BODY)) + b"\r\n" + BODY
 ASK = b"GET /health HTTP/1.1\r\nHost: judge\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with lengths_server() as server:
-        yield server
-
-
-@pytest.fixture
-def lengths(server):
-    server.reward.renew()
-    return server
 
 
 @contextlib.contextmanager

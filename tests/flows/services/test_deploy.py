@@ -1,10 +1,10 @@
 import os
 import socket
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import yaml
+from http_here import answering
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Running
@@ -142,12 +142,8 @@ def test_a_prefect_that_asks_for_a_login_is_told_with_the_variable_to_set(projec
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/api"
+    with answering(Handler) as server:
+        url = f"{server}/api"
         told = rf"{got}: it answers 401 at {url}.* Set PREFECT_API_AUTH_STRING to name:password"
         with temporary_settings({PREFECT_API_AUTH_STRING: login}), pytest.raises(ValueError, match=told):
             deploy(project(), {"PREFECT_API_URL": url}, print, anew=True)
-        server.shutdown()
-        thread.join()

@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from command_line import CommandLine
+from http_here import answering
 from services import Up
 from tiny import ROOT
 from waiting import wait_for
@@ -37,12 +37,8 @@ def webhook():
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", sent
-        server.shutdown()
-        thread.join()
+    with answering(Handler) as url:
+        yield f"{url}/", sent
 
 
 def test_a_guard_that_trips_is_sent_by_the_block_that_up_found(tmp_path, webhook):

@@ -1,10 +1,10 @@
 """What `g2rpo up` deploys where something is deployed already, and what it leaves as people have set it."""
 
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from command_line import CommandLine
+from http_here import answering
 
 pytestmark = pytest.mark.slow
 
@@ -112,12 +112,8 @@ def closed():
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Handler) as url:
+        yield url
 
 
 def test_a_prefect_that_asks_for_a_login_is_told_with_the_variable_to_set(g2rpo, closed):

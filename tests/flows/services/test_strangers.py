@@ -5,14 +5,14 @@ import os
 import subprocess
 import tempfile
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import requests
 from browser import chromium
 from command_line import CommandLine
+from http_here import answering
 from services import Up
 
 pytestmark = pytest.mark.slow
@@ -144,12 +144,8 @@ def page_of(text):
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with answering(Handler) as url:
+        yield f"{url}/"
 
 
 def test_a_page_of_another_address_creates_nothing_in_the_browser_of_a_person_who_has_logged_in(up):
