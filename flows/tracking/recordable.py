@@ -23,6 +23,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not wait for a server that is gone
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
+_DATABASE_SECONDS = 20
+
 _CORRECT = "correct tracking.uri or MLFLOW_TRACKING_URI"
 _LOGIN = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login of this server"
 
@@ -64,6 +66,8 @@ def require_experiment(params: Params) -> str:
     with answering(uri):
         from mlflow.tracking import MlflowClient
 
+        if uri.startswith(("postgresql", "mysql")):
+            _connect(uri)
         experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(name)
     if experiment is None:
         return ""
@@ -118,6 +122,15 @@ def answering(uri: str) -> Generator[None]:
             f"MLflow must be able to record the run at {without_login(uri)}, got: {message.rstrip('.')}",
             f"{_remedy(error)}; then run the same command again. Nothing is lost.",
         ) from error
+
+
+def _connect(uri: str) -> None:
+    """Connect to a database once; MLflow would try for a minute and a half."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": _DATABASE_SECONDS})
+    engine.connect().close()
 
 
 def _own_database() -> str:

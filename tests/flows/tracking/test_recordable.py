@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from reward_servers import reply, scripted
 from sqlalchemy.exc import OperationalError
 from tiny import tiny_params
+from waiting import in_place_of_sleep
 
 from flows.common.servers import ServerError
 from flows.tracking.recordable import answering, artifact_home, require_mlflow, require_tracking, tracking_uri
@@ -34,6 +35,13 @@ def test_params_then_the_environment_then_the_store_say_where_mlflow_is(own_stor
 def test_a_server_that_does_not_answer_is_refused():
     with pytest.raises(ServerError, match=rf"^the MLflow server must answer at {NOBODY}, got no answer: Connection"):
         require_tracking(tiny_params(f"tracking.uri={NOBODY}/"))
+
+
+def test_a_database_that_nobody_serves_is_refused_at_once(monkeypatch):
+    in_place_of_sleep(monkeypatch, lambda seconds: pytest.fail("MLflow tries again and again"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://lead:secret@127.0.0.1:9/mlflow")
+    with pytest.raises(ServerError, match=r"at postgresql://\*\*\*@127\.0\.0\.1:9/mlflow, got: .*Connection refused"):
+        require_tracking(tiny_params())
 
 
 @pytest.mark.parametrize(
