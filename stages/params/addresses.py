@@ -7,8 +7,11 @@ from pydantic import AfterValidator
 
 from stages.params.names import Text
 
-_LOGIN = re.compile(r"(?<=://)(?:[^\s'\"/:@]*:(?!\d+/)[^\s'\"]*|[^\s'\"/]*)@")
-"""A name and a password before the host. Databases take a password with @ and / unescaped: it ends with the last @."""
+_LOGIN = re.compile(r"(:/{1,2})(?:[^\s'\"/:@]*:(?!\d+/)[^\s'\"]*|[^\s'\"/]*)@")
+"""A name and a password before the host. Databases take a password with @ and / unescaped: it ends with the last @.
+
+An address that was taken for a path has one slash.
+"""
 _NAMED = re.compile(r"(?i)([?&;](?:[a-z_]*password|passwd|pwd|[a-z_]*token|[a-z_]*secret)=)[^&;\s'\"]+")
 """A password among the settings of a database."""
 
@@ -18,7 +21,7 @@ def without_login(text: str) -> str:
 
     Example: `postgresql://***@db/mlflow` for `postgresql://lead:secret@db/mlflow`.
     """
-    return _NAMED.sub(r"\1***", _LOGIN.sub("***@", text))
+    return _NAMED.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 def _refuse_login(address: str) -> str:

@@ -11,6 +11,7 @@ SECRET = "correct-horse"
     [
         (f"postgresql://lead:{SECRET}@db:5432/mlflow", "postgresql://***@db:5432/mlflow"),
         (f"https://lead:{SECRET}@gpu.example/mlflow/", "https://***@gpu.example/mlflow/"),
+        (f"http:/lead:{SECRET}@gpu.example", "http:/***@gpu.example"),  # taken for a path
         (f"https://{SECRET}@gpu.example", "https://***@gpu.example"),
         (f"postgresql://lead:a/b@{SECRET}@db/mlflow", "postgresql://***@db/mlflow"),
         (f"postgresql://db/mlflow?user=lead&password={SECRET}&sslmode=require",) * 2,
