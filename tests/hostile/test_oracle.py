@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-from pathlib import Path
 
 import hostile
 import pytest
