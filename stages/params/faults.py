@@ -1,6 +1,7 @@
 """What pydantic finds at fault, as lines of a message: key, required, got, do."""
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,7 +10,8 @@ from g2rpo.messages import shown
 from stages.params.names import rule_line
 
 _MOST = 20
-"""Faults that a message tells, so that it fits on a screen."""
+_CHARACTERS = 3_000
+"""Faults that a message tells, and their characters, so that it fits on a screen."""
 
 
 def fault_lines(error: ValidationError, line: Callable[[Any], str]) -> str:
@@ -18,7 +20,10 @@ def fault_lines(error: ValidationError, line: Callable[[Any], str]) -> str:
     places = {fault["loc"][:-1] for fault in faults}  # a list is too short by the items that are at fault
     faults = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in places]
     lines = [f"  {line(fault)}" for fault in faults[:_MOST]]
-    return "\n".join([*lines, f"  and {len(faults) - _MOST} more faults"] if len(faults) > _MOST else lines)
+    ends = accumulate(map(len, lines))
+    lines = lines[: max(1, sum(end <= _CHARACTERS for end in ends))]
+    more = len(faults) - len(lines)
+    return "\n".join([*lines, f"  and {more} more faults"] if more else lines)
 
 
 def value_line(key: str, fault: Any, place: str) -> str:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from g2rpo.messages import shown
 from stages.contract.declared_stages import EVALUATE, POLICY_INPUTS, ROUND_STAGES, Stage
 from stages.disk.files import make_folder, write_sealed, write_text
 from stages.disk.policy_state import write_base
@@ -29,6 +30,7 @@ from stages.texts.lists import with_prompts, write_prompt_lists
 
 _KEY = re.compile("[0-9a-f]{16}")
 _DIGITS = 6  # of a number of rounds
+_MOST_READ = 1000  # bytes of HEAD
 _SHORTEST = 4  # characters of a key by which a run may be named
 
 WRITER = {table: stage for stage in ROUND_STAGES for table in stage.outputs}
@@ -76,10 +78,11 @@ class Run:
         head = self.path / "HEAD"
         if not head.is_file():
             return 0
-        content = head.read_bytes().strip()
+        with head.open("rb") as file:
+            content = file.read(_MOST_READ).strip()
         if not (content.isdigit() and len(content) <= _DIGITS):
             raise ValueError(
-                f"{head} must be a number of rounds, got {content!r}. Run the command that made the run again: it "
+                f"{head} must be a number of rounds, got {shown(content)}. Run the command that made the run again: it "
                 "counts them anew."
             )
         return int(content)

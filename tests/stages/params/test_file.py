@@ -54,6 +54,17 @@ def test_bad_values_are_refused_with_key_required_got_and_do(override, message):
     assert message in refusal(override)
 
 
+def test_a_refusal_fits_a_screen_whatever_the_number_and_length_of_keys(tmp_path):
+    assert len(refusal(f"run.{'x' * 5_000}=[")) < 1_000
+    assert len(refusal(f"{'x' * 5_000}={{}}")) < 1_000
+    file = tmp_path / "params.yaml"
+    many = "".join(f"key{number}: {'x' * 200}\n" for number in range(1_000))
+    file.write_text(f"extends: {SHIPPED}\n{many}", encoding="utf-8")
+    with pytest.raises(ValueError, match="and 99. more faults") as refused:
+        load_params(file)
+    assert len(str(refused.value)) < 4_000
+
+
 def test_every_fault_is_reported_at_once():
     message = refusal("rollout.group_size=1", "run.rounds=0")
     assert "rollout.group_size" in message
