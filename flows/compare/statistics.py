@@ -1,5 +1,6 @@
 """Means over seeds with their intervals, paired differences with their tests, and Holm's correction."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
@@ -77,5 +78,9 @@ def holm(ps: Sequence[float]) -> list[float]:
     """
     corrected = np.array(ps, float)
     tested = ~np.isnan(corrected)
-    corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    gc.freeze()  # statsmodels collects garbage at each call: a quarter of a second for the objects of torch
+    try:
+        corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    finally:
+        gc.unfreeze()
     return corrected.tolist()
