@@ -66,6 +66,7 @@ def test_zero_eta_is_the_euler_step_of_the_ode():
     assert (step.std == 0).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sde", "eta"), [("flow", 0.3), ("flow", 0.7), ("dance", 0.3), ("dance", 0.7)])
 def test_sde_keeps_the_marginal_variance_of_the_flow_as_steps_grow(sde, eta):
     """Data N(0, d^2): the exact velocity is linear, x_sigma ~ N(0, (1-sigma)^2 d^2 + sigma^2) at every sigma."""

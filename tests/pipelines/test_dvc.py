@@ -13,6 +13,8 @@ from waiting import wait_for
 from stages.integrity.verify import verify
 from stages.store.run import Run
 
+pytestmark = pytest.mark.slow
+
 CACHED = "Stage 'train' is cached - skipping run, checking out outputs"
 
 
@@ -39,13 +41,11 @@ def test_store_outputs_and_cache_share_the_bytes(reproduced):
         assert path.stat().st_nlink == 3
 
 
-@pytest.mark.slow
 def test_the_saved_policy_is_a_base_to_start_from(reproduced):
     said = reproduced.g2rpo("train", "--set", "policy.path=outputs/policy", "--set", "run.rounds=1", G2RPO_HOME="other")
     assert "is done" in said
 
 
-@pytest.mark.slow
 def test_another_learning_rate_starts_afresh_and_the_former_comes_from_the_run_cache(repository):
     repository.set(update__learning_rate=2e-4)
     assert "0 of 2 rounds are done" in repository.dvc("repro", "train")
@@ -56,14 +56,12 @@ def test_another_learning_rate_starts_afresh_and_the_former_comes_from_the_run_c
     assert repository.git("status", "--porcelain", "dvc.lock") == ""
 
 
-@pytest.mark.slow
 def test_more_rounds_go_on_where_the_run_stopped(repository):
     repository.set(run__rounds=3)
     assert "2 of 3 rounds are done" in repository.dvc("repro", "train")
     assert Run(repository.path / "outputs/run").num_finished == 3
 
 
-@pytest.mark.slow
 def test_a_wiped_store_and_outputs_come_back_from_the_cache_and_the_run_goes_on(repository):
     repository.wipe()
     said = repository.dvc("repro")
@@ -74,7 +72,6 @@ def test_a_wiped_store_and_outputs_come_back_from_the_cache_and_the_run_goes_on(
     assert "2 of 3 rounds are done" in repository.dvc("repro", "train")
 
 
-@pytest.mark.slow
 def test_a_killed_experiment_goes_on_in_another_workspace(repository):
     words = ["dvc", "exp", "run", "--temp", "train", "-S", "run.rounds=4"]
     (run,) = stored(repository)
@@ -97,7 +94,6 @@ def test_a_killed_experiment_goes_on_in_another_workspace(repository):
     assert tables(run.path) == tables(straight)
 
 
-@pytest.mark.slow
 def test_an_experiment_is_known_by_its_ids_everywhere(repository):
     repository.dvc("exp", "run", "train", "-n", "brave-clamp", "-S", "integrate.clamp=2.0")
     links = stored(repository)[-1].links
@@ -111,7 +107,6 @@ def test_an_experiment_is_known_by_its_ids_everywhere(repository):
     assert tags["g2rpo.git_dirty"] == links["git_dirty"]
 
 
-@pytest.mark.slow
 def test_queued_experiments_run_and_are_compared(repository):
     repository.dvc("exp", "run", "--queue", "-n", "fine", "-S", "complete.granularities=[1]", "-S", "run.rounds=1")
     assert "fine" in repository.dvc("queue", "status")
@@ -132,7 +127,6 @@ def test_queued_experiments_run_and_are_compared(repository):
     assert Run(repository.path / "outputs/run").num_finished == 1
 
 
-@pytest.mark.slow
 def test_a_pushed_run_is_pulled_into_a_fresh_clone_verified_and_continued(repository, s3):
     repository.environment |= s3
     repository.dvc("remote", "add", "-d", "s3", "s3://runs/g2rpo")

@@ -175,6 +175,7 @@ def test_a_merged_pipeline_has_the_schedule_that_was_trained_for_as_its_own(flux
     check_the_card_paints_our_picture(flux_lora, named, FluxPipeline._pack_latents(drawn(1, 16, 8, 8), 1, 16, 8, 8))
 
 
+@pytest.mark.slow
 def test_guidance_and_levels_of_stable_diffusion_are_ours_by_the_call_of_the_card(sd3_lora, exported, monkeypatch):
     for chosen in (None, "pipeline"):
         named = run_card(exported(sd3_lora, chosen), monkeypatch)

@@ -207,6 +207,7 @@ def test_a_doctor_looks_at_the_cluster(monkeypatch, tmp_path):
     assert f"torch {torch.__version__.partition('+')[0]}, here 2.0" in other
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_told_before_anything_is_waited_for(tmp_path):
     words = ["--set", "placement.runner=ray", "--set", "placement.address=127.0.0.1:1"]
     told = CommandLine(tmp_path / "store")("train", *words)

@@ -50,6 +50,7 @@ def worked(pool, *naps):
     return tasks
 
 
+@pytest.mark.slow
 def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch, capsys):
     monkeypatch.setattr("flows.runners.ray_pool._LEAST", 1.0)
     pool = pool_of(2, Budget(1))
@@ -60,6 +61,7 @@ def test_a_late_runners_shard_goes_to_another_and_it_is_started_anew(monkeypatch
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_runner_that_loads_models_is_not_late(monkeypatch, capsys):
     monkeypatch.setattr("flows.runners.ray_pool._LEAST", 0.1)
     pool = pool_of(2, Budget(0))
@@ -68,6 +70,7 @@ def test_a_runner_that_loads_models_is_not_late(monkeypatch, capsys):
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_pool_that_has_lost_too_many_says_so_and_is_whole_again(tmp_path):
     pool, once = pool_of(1, Budget(0)), str(tmp_path / "once")
     with pytest.raises(RunnersLostError, match=r"placement.max_restarts, got 1"):

@@ -53,6 +53,7 @@ def test_pictures_of_another_size_are_refused(name: str):
         load_reward(name).score(torch.zeros(1, 3, 32, 32), ["a red circle"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", JUDGES)
 def test_a_judge_tells_true_from_wrong(name: str, table: dict[str, dict[str, float]]):
     assert table["true pictures"][name] > 0.85

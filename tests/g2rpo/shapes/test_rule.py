@@ -41,6 +41,7 @@ def truth() -> tuple[tuple[str, ...], list[tuple[Found, ...]]]:
     return texts, parse(pictures.transpose(0, 3, 1, 2) / 255)
 
 
+@pytest.mark.long
 def test_true_pictures_pass(truth: tuple[tuple[str, ...], list[tuple[Found, ...]]]):
     texts, things = truth
     verdicts = [verify(seen, scene_of(text)) for text, seen in zip(texts, things, strict=True)]
@@ -58,6 +59,7 @@ def test_other_captions_fail(truth: tuple[tuple[str, ...], list[tuple[Found, ...
     assert np.mean([v.soft for v in verdicts]) < 0.2
 
 
+@pytest.mark.long
 def test_every_near_miss_fails(truth: tuple[tuple[str, ...], list[tuple[Found, ...]]]):
     texts, things = truth
     for text, seen in zip(texts[:729], things[:729], strict=True):

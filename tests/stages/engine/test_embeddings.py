@@ -59,6 +59,7 @@ def files(store):
     return sorted(path for path in (store / "embeddings").rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_each_text_is_encoded_once_and_never_again(counted, store):
     resources, base = counted()
     first = resources.condition(TEXTS)

@@ -59,6 +59,7 @@ def test_an_export_takes_the_place_of_an_older_one_whole(linked, tmp_path):
     assert inodes(tmp_path / "out") == inodes(run.path)
 
 
+@pytest.mark.long
 def test_a_run_comes_back_into_an_empty_store_and_continues(exported, made_once, store):
     assert stored_runs() == []
     run = adopt(exported)
