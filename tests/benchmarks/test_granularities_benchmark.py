@@ -16,6 +16,7 @@ def costs(tmp_path_factory):
     return {(cost["rule"], cost["granularities"]): cost for cost in last["costs"]}
 
 
+@pytest.mark.slow
 def test_the_costs_are_those_that_paths_cut_by_hand_have(costs):
     """T = 4, M = {0, 1}, G = 2: an anchor of 2; from 1 the levels 1 2 3 and from 2 the levels 2 3 for each branch.
 
@@ -33,6 +34,7 @@ def test_the_costs_are_those_that_paths_cut_by_hand_have(costs):
     assert {cost["pictures"] for (_, sets), cost in costs.items() if sets == "1,2"} == {2 * 2 * 2}
 
 
+@pytest.mark.slow
 def test_each_picture_is_kept_once_and_memory_is_counted_beside_the_weights(costs):
     picture = 16 * 48 * 4  # latents of the shapes world, fp32
     more = costs["even", "1,2"]["completions_bytes"] - costs["even", "1"]["completions_bytes"]

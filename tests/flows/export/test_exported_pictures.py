@@ -206,6 +206,7 @@ def test_an_exported_pipeline_is_a_base_to_start_from(flux_lora, exported):
     torch.testing.assert_close(again, ours, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_shapes_world_paints_our_pictures_where_nothing_of_ours_can_be_imported(shapes, home):
     run, params, _ = shapes
     out, captions = home / "shapes", ["a red circle", "two blue squares", "a green triangle above a white circle"]

@@ -54,6 +54,7 @@ def test_the_first_round_and_the_first_judging_are_the_start_and_count_in_no_mea
     assert set(told.output_bytes) == {name for stage in ROUND_STAGES for name in stage.outputs}
 
 
+@pytest.mark.slow
 def test_a_trial_runs_elsewhere_also_where_a_finished_run_of_these_parameters_lies_in_outputs(
     made, own_store, tmp_path, monkeypatch, capsys
 ):

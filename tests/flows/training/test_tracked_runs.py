@@ -22,6 +22,7 @@ def test_without_a_prefect_api_no_server_is_started(trained):
     assert not list(trained.store.rglob("prefect.db"))
 
 
+@pytest.mark.slow
 def test_under_a_prefect_server_the_same_loop_gives_the_same_tables(trained, g2rpo, prefect_api):
     g2rpo.train(**prefect_api)
     plain, orchestrated = trained.run_folder(), g2rpo.run_folder()
