@@ -28,6 +28,10 @@ from stages.params.addresses import without_login
 
 REFUSED = (401, 403)
 """Statuses with which a server refuses a login, or a request without one."""
+_LOGIN = (
+    "Set PREFECT_API_AUTH_STRING to name:password of this server; for the one of `g2rpo up`, run: "
+    'eval "$(g2rpo status --env)"'
+)
 
 _SECONDS = 10
 _BYTES = 1 << 16
@@ -127,8 +131,7 @@ def login_refused(error: Exception) -> ValueError | None:
     got = "another login" if "Authorization" in error.request.headers else "none"
     return ValueError(
         f"The Prefect API requires the login of its server, got {got}: it answers {error.response.status_code} at "
-        f"{without_login(str(error.request.url))}. Set PREFECT_API_AUTH_STRING to name:password; for the server of "
-        '`g2rpo up`, run: eval "$(g2rpo status --env)"'
+        f"{without_login(str(error.request.url))}. {_LOGIN}"
     )
 
 
@@ -164,7 +167,7 @@ def require_prefect(api: str, login: str | None = None) -> str:
         api,
         "/admin/version",
         remedy="Start it, correct PREFECT_API_URL, which ends with /api, or unset it to run without.",
-        login="Set PREFECT_API_AUTH_STRING to the name:password of this server.",
+        login=f"{_LOGIN}.",
         headers=settings.client.custom_headers | basic(login or ""),
     )
     return require_version(server)

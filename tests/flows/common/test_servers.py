@@ -219,7 +219,7 @@ def refusal(status, **headers):
 def test_a_refused_login_is_told_with_the_variable_that_sets_it(status, headers, got):
     assert str(login_refused(refusal(status, **headers))) == (
         f"The Prefect API requires the login of its server, got {got}: it answers {status} at "
-        f"{API}/flows/. Set PREFECT_API_AUTH_STRING to name:password; for the server of `g2rpo up`, run: "
+        f"{API}/flows/. Set PREFECT_API_AUTH_STRING to name:password of this server; for the one of `g2rpo up`, run: "
         'eval "$(g2rpo status --env)"'
     )
 

@@ -176,15 +176,14 @@ def test_without_a_password_mlflow_does_not_start(tmp_path, left_out, told):
     assert f"{left_out}: {told}" in done.stderr
 
 
-@pytest.mark.parametrize(("login", "got"), [(None, "got none"), ("lead:wrong", "got another login")])
-def test_a_refused_login_at_prefect_ends_in_words_not_in_a_traceback(g2rpo, servers, login, got):
+@pytest.mark.parametrize("login", [None, "lead:wrong"])
+def test_a_refused_login_at_prefect_ends_in_words_not_in_a_traceback(g2rpo, servers, login):
     own = {name: value for name, value in servers.items() if name.startswith("PREFECT_API_URL")}
     own |= {"PREFECT_API_AUTH_STRING": login} if login else {}
     done = g2rpo(*g2rpo.train_command()[3:], **own)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert got in done.stderr
-    assert "Set PREFECT_API_AUTH_STRING to name:password" in done.stderr
+    assert "it refuses the login, or requires one. Set PREFECT_API_AUTH_STRING to name:password" in done.stderr
 
 
 def test_doctor_names_each_login_that_is_refused(g2rpo, servers):
