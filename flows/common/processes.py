@@ -5,7 +5,10 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 _PR_SET_PDEATHSIG = 1  # of prctl, from linux/prctl.h
 
@@ -15,6 +18,24 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return probe.getsockname()[1]
+
+
+def listens(pid: int, port: int | None) -> bool:
+    """Return whether a process or a child of it listens on a port: who answers there is no stranger.
+
+    A server takes a moment to listen. In that time another user's process may, and it would be sent the login.
+    """
+    with suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        return any(_has_port(process, port) for process in (top, *top.children(recursive=True)))
+    return False
+
+
+def _has_port(process: psutil.Process, port: int | None) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        sockets = process.net_connections("tcp")
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in sockets)
+    return False
 
 
 def quiet_environment(folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from g2rpo.policies.publishing import PUBLISHERS, Example, Licence
 from stages.contract.declared_stages import EVALUATE
 from stages.disk.files import write_text
 from stages.disk.policy_state import policy_state
-from stages.params.file import load_params
+from stages.params.file import load_stored_params
 from stages.params.record import Params, for_report
 from stages.readings.best_round import best_trained_round, held_out_history
 from stages.readings.metrics import evaluation_metrics
@@ -141,7 +141,7 @@ class Exported:
     def prompts(self) -> dict[str, Any]:
         """The texts of the training: source, split, number and digest."""
         split = self.params.prompts.split
-        source = load_params(self.run.path / "params.yaml").prompts.path
+        source = load_stored_params(self.run.path / "params.yaml").prompts.path
         return {
             "source": code(source) if source else "the family's own captions",
             "split": split,

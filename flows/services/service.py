@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import psutil
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from flows.common.login import login_digest
-from flows.common.private import private_folder, write_private
+from flows.common.private import private_folder, read_private, write_private
+from flows.common.processes import listens
 from flows.common.servers import ask
 from stages.disk.root import store_root
 
@@ -60,10 +62,13 @@ def folder() -> Path:
 
 
 def stored(name: str) -> Service | None:
-    """Return a service by name, running or not; None if it was never started or its state file is damaged."""
+    """Return a service by name, running or not.
+
+    None: it was never started, or its state file is damaged or not yours alone.
+    """
     try:
-        service = _STATE.validate_json((folder() / f"{name}.json").read_bytes())
-    except (OSError, ValueError):
+        service = _STATE.validate_json(read_private(folder() / f"{name}.json") or "")
+    except ValueError:
         return None
     return service if service.name == name else None
 
@@ -107,7 +112,7 @@ def start(
         write_private(folder() / f"{name}.json", json.dumps(asdict(service), indent=1))  # an address may have a login
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
-            if answers(health):
+            if answers(health) and listens(process.pid, urlsplit(health).port):
                 return service
             time.sleep(0.2)
         tail = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-10:])

@@ -8,7 +8,7 @@ from stages.disk.root import store_root
 from stages.integrity.damage import mark
 from stages.integrity.own_files import damaged_own_files
 from stages.integrity.verify import verify
-from stages.params.file import load_params, override
+from stages.params.file import load_stored_params, override
 from stages.params.record import Params
 from stages.store.adopted import require_named, uses
 from stages.store.lock import locked
@@ -43,7 +43,7 @@ def own_params(run: Run, overrides: Sequence[str]) -> Params:
         ValueError: If an override is not valid, or a stranger's parameters name code, servers or variables.
     """
     prompts = override("prompts.path", str(run.prompts))
-    params = load_params(run.path / "params.yaml", [prompts, *overrides])
+    params = load_stored_params(run.path / "params.yaml", [prompts, *overrides])
     require_named(run.path, params)
     return params
 

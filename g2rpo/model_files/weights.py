@@ -13,12 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from g2rpo.messages import shown
 from g2rpo.model_files.reading import known_files, read_config, read_json
 
 _MOST_ELEMENTS = 200 * 10**9
 """Of one network; the largest that is published for these families has 12 billion."""
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin.index.json")
 _SHARDS = "*.safetensors.index.json"
+_TOKENIZER_FILES = {"vocab_file", "merges_file", "tokenizer_file", "spm_file", "fast_tokenizer_files"}
 _DTYPES = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "U8", "BOOL"}
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -66,9 +68,20 @@ def load_tokenizer(kind: Any, folder: Path) -> Any:
     """
     known_files(folder, ["*.txt", "*.model"])
     for path in known_files(folder, ["*.json"]):
-        read_json(path, folder)
+        values = read_json(path, folder)
+        if path.name == "tokenizer_config.json":
+            _refuse_other_files(values, path)
     required = f"A tokenizer of the class {kind.__name__} is required in {folder}"
-    return _quietly(lambda: kind.from_pretrained(folder, local_files_only=True), required)
+    return _quietly(lambda: kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False), required)
+
+
+def _refuse_other_files(values: Mapping[str, Any], path: Path) -> None:
+    """Refuse names of a tokenizer's files that lead out of its folder: transformers opens what they say."""
+    for key in _TOKENIZER_FILES & values.keys():
+        names = values[key] if isinstance(values[key], list) else [values[key]]
+        for name in names:
+            if name is not None and not (isinstance(name, str) and name == Path(name).name):
+                raise ValueError(f"{path}: {key} must name a file beside it, got {shown(name)}. Remove the key.")
 
 
 def empty_network(kind: Any, config: Mapping[str, Any], folder: Path) -> Any:

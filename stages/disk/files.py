@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)(-[0-9a-f]{16})?(\.old)?\.tmp")
+_MOST_JSON = 1 << 25  # bytes; a manifest of ten thousand shards has three million
 
 
 class StoreWriteError(OSError):
@@ -118,12 +119,20 @@ def make_folder(path: Path) -> None:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Hard-link a file into a folder, which is made if it is missing; without hard links, copy it."""
+    """Hard-link a file under another name, whose folder is made if it is missing; without hard links, copy it.
+
+    A file that has this name is replaced, and its bytes stay under the other names that it may have.
+    """
     Path(target).parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(Path(target))
     try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links; a full disk fails again
-        shutil.copy2(source, target)
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without hard links; a full disk fails again
+            shutil.copy2(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
@@ -161,10 +170,14 @@ def read_json(path: Path) -> Any:
     """Return the value of a JSON file.
 
     Raises:
-        ValueError: If it is no JSON, or nested too deep.
+        ValueError: If it is no JSON, too large, or nested too deep.
     """
+    with path.open("rb") as file:
+        raw = file.read(_MOST_JSON + 1)
+    if len(raw) > _MOST_JSON:
+        raise ValueError(f"{path} must be JSON of ours, got more than {_MOST_JSON:,} bytes.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(raw.decode("utf-8"))
     except RecursionError as error:
         raise ValueError(f"{path} must be JSON of ours, got one that is nested too deep.") from error
 

@@ -4,6 +4,7 @@ A seal reveals an accident, but anybody can make one. So each name and number of
 is joined to a path: a record with anything else counts as damaged.
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,7 @@ _Size = Annotated[int, Field(ge=0)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Time = Annotated[float, Field(ge=0, le=2e11, allow_inf_nan=False)]  # until the year 8307, which a date can show
 _Number = Annotated[int, Field(ge=0, lt=10**6)]
+_COSTS = {"evaluations", "cpu_seconds"}
 
 
 class Record(BaseModel):
@@ -104,9 +106,16 @@ class AboutRecord(Record):
 
 
 class MetricsRecord(RootModel[dict[str, float]]):
-    """The metrics of a round."""
+    """The metrics of a round. Rewards may be NaN, which a guard tells; what is added up may not."""
 
     model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="after")
+    def _costs_can_be_added_up(self) -> Self:
+        costs = [value for name, value in self.root.items() if name in _COSTS or name.startswith("seconds/")]
+        if not (self.root.keys() >= _COSTS and all(0 <= value < math.inf for value in costs)):
+            raise ValueError("a cost is missing, negative, infinite or no number")
+        return self
 
 
 class MarkRecord(Record):

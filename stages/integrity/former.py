@@ -55,7 +55,8 @@ def restore_former(run: Run) -> None:
             for output in stage.outputs:
                 shutil.rmtree(folder / output, ignore_errors=True)
             manifest_path(folder, stage).unlink(missing_ok=True)
-            for path in kept.rglob("*"):
+            files = [path for output in stage.outputs for path in (kept / output).glob("*")]
+            for path in [*files, manifest_path(kept, stage)]:
                 if path.is_file():
                     link_or_copy(path, folder / path.relative_to(kept))
             _drop(kept)

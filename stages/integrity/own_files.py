@@ -9,7 +9,7 @@ from stages.disk.policy_state import STATE
 from stages.disk.root import store_root
 from stages.disk.tables import shard_path, shard_stamp
 from stages.integrity.damage import Damage
-from stages.params.file import load_params
+from stages.params.file import load_stored_params
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
 from stages.store.run import Run, is_run
@@ -76,7 +76,7 @@ def _params_and_prompts(run: Run, params: Params | None) -> Iterator[Damage]:
     if params is None:
         path = run.path / "params.yaml"
         try:
-            params = load_params(path)
+            params = load_stored_params(path)
         except ValueError as error:
             yield Damage(path, f"the parameters of the run are required, got a damaged file or none: {error}")
             return

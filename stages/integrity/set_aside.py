@@ -24,7 +24,7 @@ def drop_aside(folder: Path, keep: Collection[Path] = ()) -> None:
     """Remove renamed files below a folder, except those in `keep`, given by their original names."""
     kept = {_aside(path) for path in keep}
     for path in folder.rglob(f".*{_ASIDE}"):
-        if path not in kept:
+        if path not in kept and not path.is_dir():
             path.unlink()
 
 

@@ -12,8 +12,9 @@ from g2rpo.messages import listed, plain, shown
 from stages.params.faults import fault_lines, value_line
 from stages.params.record import Params
 from stages.params.section import Section
-from stages.params.yaml import MOST_DEPTH, dumped, dumped_line, parse, read_extending
+from stages.params.yaml import MOST_DEPTH, dumped, dumped_line, parse, read_extending, read_mapping
 
+_FILE = "A parameter file"
 _TAGS = ("family", "kind", "method")
 """Keys that select the record of a section that has several."""
 
@@ -32,8 +33,20 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
         ValueError: If the file or an override is not valid; with key, required value, given value and remedy of each
             fault.
     """
-    *presets, lowest = (tree for _, tree in read_extending(path, "A parameter file", "--params FILE"))
-    tree = reduce(_merge, reversed(presets), lowest)
+    *presets, lowest = (tree for _, tree in read_extending(path, _FILE, "--params FILE"))
+    return _overridden(reduce(_merge, reversed(presets), lowest), overrides)
+
+
+def load_stored_params(path: Path, overrides: Sequence[str] = ()) -> Params:
+    """Return the checked parameters of a run's own file, which is whole and extends no other.
+
+    Raises:
+        ValueError: As `load_params`.
+    """
+    return _overridden(read_mapping(path, _FILE, "the run, or repair it by `g2rpo repair`"), overrides)
+
+
+def _overridden(tree: dict[str, Any], overrides: Sequence[str]) -> Params:
     for text in overrides:
         _override(tree, text)
     return parse_params(tree)

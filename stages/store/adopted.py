@@ -1,9 +1,10 @@
-"""Runs whose parameters a stranger may have written: those that were adopted, and those outside the store.
+"""Runs whose parameters a stranger may have written: adopted ones, those outside the store, those of other users.
 
 The key of a run does not cover where its code, servers and tokens are. So they are used only if a person names them.
 The mark lies beside the runs, where no folder that is adopted can bring or remove it.
 """
 
+import os
 from pathlib import Path
 
 from stages.disk.files import write_text
@@ -31,7 +32,8 @@ def forget_adopted(key: str) -> None:
 
 def is_foreign(folder: Path) -> bool:
     """Whether a stranger may have written the parameters of the run in a folder."""
-    return folder.parent != store_root() / "runs" or _mark(folder.name).is_file()
+    elsewhere = folder.parent != store_root() / "runs"
+    return elsewhere or _mark(folder.name).is_file() or _is_of_another_user(folder / "params.yaml")
 
 
 def outer_settings(params: Params) -> dict[str, str]:
@@ -65,9 +67,9 @@ def require_named(folder: Path, params: Params, *, by: Params | None = None) -> 
     if unnamed:
         lines = "\n".join(f"  {line}" for line in unnamed)
         raise ValueError(
-            f"The run in {folder} was adopted or lies outside the store: its own parameters may not name code, servers "
-            f"or variables, got\n{lines}\nIf you trust them, write the parameters with these settings into a file of "
-            "your own, and run `g2rpo train --params FILE`."
+            f"The run in {folder} was adopted, lies outside the store, or is of another user: its own parameters may "
+            f"not name code, servers or variables, got\n{lines}\nIf you trust them, write the parameters with these "
+            "settings into a file of your own, and run `g2rpo train --params FILE`."
         )
 
 
@@ -82,6 +84,10 @@ def uses(params: Params) -> list[str]:
         lines.append(f"reward {name!r}: {reward.kind}, {flat}")
     code_and_servers = [f"{key} {value!r}" for key, value in outer_settings(params).items()]
     return [*lines, f"code, servers and variables: {', '.join(code_and_servers) or 'none'}"]
+
+
+def _is_of_another_user(file: Path) -> bool:
+    return file.is_file() and file.stat().st_uid != os.geteuid()
 
 
 def _mark(key: str) -> Path:

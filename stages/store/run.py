@@ -21,7 +21,7 @@ from stages.disk.files import make_folder, write_sealed, write_text
 from stages.disk.policy_state import write_base
 from stages.disk.records import AboutRecord, MetricsRecord, read_record
 from stages.disk.root import store_root
-from stages.params.file import load_params, written
+from stages.params.file import load_stored_params, written
 from stages.params.record import Params
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
@@ -89,7 +89,7 @@ class Run:
 
     def params(self) -> Params:
         """Return the parameters of the run's last start, with the prompt lists in its own folder."""
-        params = load_params(self.path / "params.yaml")
+        params = load_stored_params(self.path / "params.yaml")
         return with_prompts(params, self.prompts) if self.prompts.is_dir() else params
 
     @property

@@ -76,7 +76,8 @@ def require_no_links(folder: Path) -> None:
     Raises:
         ValueError: With its name and what to do.
     """
-    odd = next((entry.path for entry in _entries(folder) if not _is_plain(entry)), None)
+    inner = (entry.path for entry in _entries(folder) if not _is_plain(entry))
+    odd = folder if folder.is_symlink() else next(inner, None)
     if odd:
         raise ValueError(
             f"A run has files and folders of its own alone, got a link or a special file, {odd}. Nothing was read or "

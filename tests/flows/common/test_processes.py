@@ -10,7 +10,7 @@ import pytest
 from tiny import ROOT
 from waiting import wait_for
 
-from flows.common.processes import free_port, quiet_environment
+from flows.common.processes import free_port, listens, quiet_environment
 
 LEAVES_ONE_BEHIND = """
 import signal, subprocess, sys
@@ -64,3 +64,16 @@ def _runs(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_who_listens_is_told_from_who_does_not_also_in_a_child():
+    with socket.socket() as server, subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert not listens(os.getpid(), port)
+        server.listen()
+        assert listens(os.getpid(), port)
+        assert listens(os.getppid(), port)
+        assert not listens(other.pid, port)
+        other.communicate(b"\n")
+    assert not listens(other.pid, port)

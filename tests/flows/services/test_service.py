@@ -12,6 +12,7 @@ import pytest
 from processes import GONE
 from waiting import wait_for
 
+from flows.common.private import write_private
 from flows.common.processes import free_port
 from flows.services.service import Service, answers, folder, plain_environment, start, stop, stored
 
@@ -97,8 +98,11 @@ def test_what_is_stored_is_read_again_and_a_damaged_file_is_none(store):
     folder().mkdir(parents=True)
     service = service_of(GONE, "http://127.0.0.1:9", addresses={"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
     file = folder() / "mlflow.json"
-    file.write_text(json.dumps(asdict(service)))
+    write_private(file, json.dumps(asdict(service)))
     assert stored("mlflow") == service
+    file.chmod(0o644)
+    assert stored("mlflow") is None  # others may have opened the file before it was made private
+    file.chmod(0o600)
     for damaged in ("{", '{"name": "mlflow"}', json.dumps(asdict(service) | {"port": 1})):
         file.write_text(damaged)
         assert stored("mlflow") is None
@@ -193,3 +197,14 @@ def test_a_service_is_given_the_environment_the_whole_path_of_the_store_and_no_t
     assert quiet.items() <= environment.items()
     assert environment["HF_HOME"] == "/somewhere"
     assert environment["G2RPO_HOME"] == str(tmp_path.resolve() / "within")
+
+
+def test_a_server_of_somebody_else_at_its_address_is_not_taken_for_it(store, monkeypatch):
+    monkeypatch.setattr("flows.services.service._START_SECONDS", 2)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        health = f"http://127.0.0.1:{stranger.server_port}/health"
+        assert answers(health)
+        with pytest.raises(ValueError, match=f"web must answer at {health}, it did not"):
+            start("web", ["sleep", "600"], {"PATH": os.environ["PATH"]}, url="", health=health)
+        stranger.shutdown()

@@ -19,7 +19,7 @@ from tiny import tiny_params
 from waiting import in_place_of_sleep, wait_for
 
 from flows.common.login import login_file, mlflow_client, store_login, stored_login
-from flows.common.private import private_folder
+from flows.common.private import private_folder, write_private
 from flows.services.service import Service, answers, folder, stored
 from flows.services.up import (
     Addresses,
@@ -64,7 +64,7 @@ def note(name, pid=GONE, url=NOBODY, **changes):
     """Write the state file of a service."""
     began = psutil.Process(pid).create_time() if psutil.pid_exists(pid) else 1.0
     service = Service(name, pid, url, f"{name}.log", began, **changes)
-    (folder() / f"{name}.json").write_text(json.dumps(asdict(service)))
+    write_private(folder() / f"{name}.json", json.dumps(asdict(service)))
     return service
 
 

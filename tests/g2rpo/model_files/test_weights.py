@@ -203,6 +203,11 @@ def test_a_tokenizer_is_read_and_a_broken_or_linked_one_is_refused(component, tm
     first, second = component("tokenizer"), component("tokenizer_2")
     assert load_tokenizer(CLIPTokenizer, first)("a red cat")["input_ids"]
     assert load_tokenizer(T5Tokenizer, second)("a red cat")["input_ids"]
+    config = json.loads((first / "tokenizer_config.json").read_text())
+    for key, name in (("vocab_file", "/etc/hostname"), ("fast_tokenizer_files", ["../x/tokenizer.1.0.json"])):
+        (first / "tokenizer_config.json").write_text(json.dumps(config | {key: name}))
+        with pytest.raises(ValueError, match=f"tokenizer_config.json: {key} must name a file beside it, got "):
+            load_tokenizer(CLIPTokenizer, first)
     (second / "tokenizer.json").write_text('{"version": "1.0"}')
     with pytest.raises(ValueError, match="A tokenizer of the class T5Tokenizer is required in .*tokenizer_2, got"):
         load_tokenizer(T5Tokenizer, second)

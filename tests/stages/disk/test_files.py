@@ -275,3 +275,25 @@ def test_text_is_utf_8_whatever_the_locale(tmp_path):
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", program, tmp_path / "file"], check=True, env=environment)
     assert read_json(tmp_path / "file") == "\u73ab\u7470"
+
+
+def test_a_file_of_that_name_is_replaced_and_its_bytes_stay_under_its_other_names(tmp_path, monkeypatch):
+    for name in ("linked", "copied"):
+        (tmp_path / name).write_text("before")
+        os.link(tmp_path / name, tmp_path / f"{name} elsewhere")
+    (tmp_path / "new").write_text("after")
+    link_or_copy(tmp_path / "new", tmp_path / "linked")
+    link_or_copy(tmp_path / "new", tmp_path / "linked")  # it is that file already
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    link_or_copy(tmp_path / "new", tmp_path / "copied")
+    for name in ("linked", "copied"):
+        assert (tmp_path / name).read_text() == "after"
+        assert (tmp_path / f"{name} elsewhere").read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_json_of_any_size_is_refused_before_it_fills_the_memory(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(10**11)  # a sparse file
+    with pytest.raises(ValueError, match="must be JSON of ours, got more than 33,554,432 bytes"):
+        read_json(tmp_path / "file")

@@ -1,5 +1,7 @@
 """The forms of the store's records: what we write has them, and little else."""
 
+import math
+
 import pytest
 from manifests import manifest, output
 
@@ -41,7 +43,16 @@ def test_what_is_no_object_or_has_a_wrong_number_is_no_state(value):
 
 
 def test_a_record_is_read_under_its_seal(tmp_path):
-    write_sealed(tmp_path / "file", {"round": 1.0})
-    assert read_record(tmp_path / "file", MetricsRecord) == {"round": 1.0}
+    metrics = {"round": 1.0, "evaluations": 92.0, "cpu_seconds": 0.5}
+    write_sealed(tmp_path / "file", metrics)
+    assert read_record(tmp_path / "file", MetricsRecord) == metrics
     assert read_record(tmp_path / "file", DigestRecord) is None
     assert read_record(tmp_path / "nothing", MetricsRecord) is None
+
+
+def test_metrics_have_costs_that_can_be_added_up_and_any_reward():
+    costs = {"evaluations": 92.0, "cpu_seconds": 0.5}
+    assert is_record(costs | {"reward/judge_a/mean": math.nan, "seconds/score": 0.0}, MetricsRecord)
+    for changed in ({"evaluations": math.inf}, {"cpu_seconds": math.nan}, {"seconds/score": -1.0}):
+        assert not is_record(costs | changed, MetricsRecord)
+    assert not is_record({"evaluations": 92.0}, MetricsRecord)

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from damage import flip, lose
 from tiny import tables
@@ -77,3 +79,18 @@ def test_half_kept_and_half_dropped_files_of_a_killed_process_do_not_come_back(l
     restore_former(run)
     assert contents(run) == before
     assert not (run.path / ".former").exists()
+
+
+def test_kept_files_that_are_none_of_the_stage_are_not_put_anywhere(linked, tmp_path):
+    run = linked[0]
+    victim, folder = tmp_path / "victim", run.round_folder(1)
+    victim.write_text("mine")
+    os.link(victim, folder / "aaa")
+    kept = keep_former(run, SCORE, 1)
+    for name in ("aaa", "rollout.json", "completions/part-00000.parquet"):
+        (kept / name).parent.mkdir(exist_ok=True)
+        (kept / name).write_text("theirs")
+    before = contents(run)
+    restore_former(run)
+    assert victim.read_text() == "mine"
+    assert contents(run) == {path: content for path, content in before.items() if ".former" not in path.parts}

@@ -17,10 +17,11 @@ from stages.integrity.go_back import go_back
 from stages.integrity.repair import repair
 from stages.integrity.verify import verify
 from stages.store.child_run import last_descendant
+from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
 from stages.store.manifest import pruned_outputs, read_manifest
 from stages.store.retention import prune
-from stages.store.run import Run, find_run
+from stages.store.run import Run, find_run, open_run
 from stages.store.transfer import adopt
 
 SECRET = "../../../../../../id_rsa"
@@ -240,3 +241,15 @@ def test_what_is_not_ours_is_ignored_by_every_reader(linked, name):
     go_back(run, 2)
     assert bring_to_the_end(run, params, executor) == []
     assert verify(run) == []
+
+
+def test_a_link_in_place_of_a_run_is_refused_and_nothing_behind_it_is_touched(store, tmp_path):
+    thesis = tmp_path / "thesis"
+    (thesis / "sub" / ".draft.tmp").mkdir(parents=True)
+    params = tiny_params("run.seed=99")
+    key = Fingerprint.of(params, "cpu").key
+    (store / "runs").mkdir(parents=True, exist_ok=True)
+    (store / "runs" / key).symlink_to(thesis)
+    with pytest.raises(ValueError, match=rf"got a link or a special file, .*{key}\. Nothing was read or written"):
+        open_run(params, device="cpu")
+    assert [path.name for path in thesis.rglob("*")] == ["sub", ".draft.tmp"]

@@ -22,3 +22,9 @@ def test_what_was_set_aside_is_removed_but_for_what_is_kept(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["one"]
     drop_aside(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_named_as_if_set_aside_stays(tmp_path):
+    (tmp_path / ".x.damaged").mkdir()
+    drop_aside(tmp_path)
+    assert (tmp_path / ".x.damaged").is_dir()

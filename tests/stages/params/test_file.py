@@ -4,7 +4,7 @@ import pytest
 import yaml
 from refusals import SHIPPED, refusal
 
-from stages.params.file import load_params, written
+from stages.params.file import load_params, load_stored_params, written
 
 
 def test_the_shipped_parameters_are_valid():
@@ -139,3 +139,12 @@ def test_parameters_are_written_as_a_file_that_says_the_same(tmp_path):
     (tmp_path / "params.yaml").write_text(written(params))
     assert load_params(tmp_path / "params.yaml") == params
     assert (tmp_path / "params.yaml").read_text().startswith("run:\n")
+
+
+def test_the_file_of_a_run_extends_no_other(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(written(load_params(SHIPPED)), encoding="utf-8")
+    assert load_stored_params(file, ["run.rounds=7"]).run.rounds == 7
+    file.write_text(f"extends: {SHIPPED}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="extends: unknown key"):
+        load_stored_params(file)

@@ -1,5 +1,6 @@
 """What the parameters of a stranger may name."""
 
+import os
 import re
 
 import pytest
@@ -78,3 +79,15 @@ def test_what_a_run_uses_is_said_line_by_line():
     assert second.startswith("reward 'mine': remote, url 'http://10.0.0.1', model 'm'")
     assert last.startswith("code, servers and variables: rewards.mine.url 'http://10.0.0.1'")
     assert uses(tiny_params())[-1] == "code, servers and variables: none"
+
+
+def test_a_run_of_another_user_in_a_shared_store_is_foreign(folder, monkeypatch):
+    forget_adopted(folder.name)
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").touch()
+    assert not is_foreign(folder)
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    assert is_foreign(folder)
+    with pytest.raises(ValueError, match="or is of another user.*\n  tracking.uri: 'http://10.0.0.2'"):
+        require_named(folder, tiny_params("tracking.uri=http://10.0.0.2"))

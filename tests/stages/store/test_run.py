@@ -80,11 +80,11 @@ def test_evaluations_that_exist_are_reported_in_order(run):
 def test_head_moves_with_the_rounds(run):
     assert run.num_finished == 0
     for number in range(2):
-        run.write_metrics(number, {"round": number + 1.0})
+        run.write_metrics(number, {"round": number + 1.0, "evaluations": 92.0, "cpu_seconds": 0.5})
         run.finish_round(number)
     assert run.num_finished == 2
     assert [row["round"] for row in run.metrics()] == [1.0, 2.0]
-    assert run.metrics(first=1) == [{"round": 2.0}]
+    assert run.metrics(first=1) == [{"round": 2.0, "evaluations": 92.0, "cpu_seconds": 0.5}]
 
 
 def test_a_damaged_head_and_damaged_metrics_are_reported_with_a_remedy(run):
