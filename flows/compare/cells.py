@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.compare.plan import ComparisonPlan, Method, Values, point_values, slug
+from g2rpo.messages import plain
 from stages.params.file import load_params, override
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
@@ -114,7 +115,7 @@ def _cell(plan: ComparisonPlan, folder: Path, values: Values, key: tuple[str, st
         params = params.with_values({"run.rounds": rounds})
         _check(params, plan)
     except ValueError as error:
-        raise ValueError(f"In the plan, {cell_name}: {error}") from error
+        raise ValueError(f"In the plan, {plain(cell_name)}: {error}") from error
     return Cell(*key, params)
 
 

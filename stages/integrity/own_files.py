@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from g2rpo.messages import shown
 from stages.disk.files import read_json
 from stages.disk.policy_state import STATE
 from stages.disk.root import store_root
@@ -115,5 +116,5 @@ def _head(run: Run) -> Iterator[Damage]:
     except ValueError:
         finished = None
     if finished is None or not least <= finished <= most:
-        got = repr(path.read_bytes()) if path.is_file() else "no file"
+        got = shown(run.head()) if path.is_file() else "no file"
         yield Damage(path, f"a number of finished rounds from {least} to {most} is required, got {got}")

@@ -109,7 +109,7 @@ def _override(tree: dict[str, Any], text: str) -> None:
         at = tree.setdefault(section, {})
         for part in inner:
             at = at.setdefault(part, {})
-        at[last] = parse(value.encode(errors="surrogateescape"), f"the override of {plain(key)}")
+        at[last] = parse(value.encode(errors="surrogatepass"), f"the override of {plain(key)}")
         if last in _TAGS and not inner:
             tree[section] = _known_keys(section, at)
     except (AttributeError, TypeError) as error:

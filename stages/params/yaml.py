@@ -111,10 +111,9 @@ def parse(raw: bytes, where: str) -> Any:
             f"line {line} of {where}: YAML is required, got: {plain(error.problem or '')}. Correct it."
         ) from None
     except yaml.reader.ReaderError as error:
-        line = line_of(text, error.position)
-        raise ValueError(
-            f"line {line} of {where}: YAML is required, got U+{ord(text[error.position]):04X}. Remove it."
-        ) from None
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        line = line_of(text, text.find(chr(code)))  # its position counts bytes
+        raise ValueError(f"line {line} of {where}: YAML is required, got U+{code:04X}. Remove it.") from None
 
 
 def dumped(value: Any) -> str:

@@ -78,14 +78,18 @@ class Run:
         head = self.path / "HEAD"
         if not head.is_file():
             return 0
-        with head.open("rb") as file:
-            content = file.read(_MOST_READ).strip()
+        content = self.head().strip()
         if not (content.isdigit() and len(content) <= _DIGITS):
             raise ValueError(
                 f"{head} must be a number of rounds, got {shown(content)}. Run the command that made the run again: it "
                 "counts them anew."
             )
         return int(content)
+
+    def head(self) -> bytes:
+        """Return what HEAD holds, or the beginning of more than it may."""
+        with (self.path / "HEAD").open("rb") as file:
+            return file.read(_MOST_READ)
 
     def params(self) -> Params:
         """Return the parameters of the run's last start, with the prompt lists in its own folder."""

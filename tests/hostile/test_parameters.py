@@ -12,7 +12,6 @@ from flows.compare.cells import cells_of
 from flows.compare.plan import load_plan
 from stages.params.file import load_params
 
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
 TEXT = yaml.safe_dump(SHIPPED, sort_keys=False)
 LATENT = yaml.safe_load((ROOT / "presets/tiny-flux.yaml").read_text())
@@ -97,7 +96,7 @@ BOMBS = st.one_of(
 
 TREES = st.one_of(changed(SHIPPED), changed(SHIPPED, most=1), changed(SHIPPED | LATENT))
 TEXTS = st.one_of(
-    TREES.map(partial(yaml.dump, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)),
+    TREES.map(partial(yaml.dump, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)),
     TREES.map(lambda tree: json.dumps(tree, ensure_ascii=False)),
     TREES.map(lambda tree: json.dumps(tree, ensure_ascii=False)),
     rewritten(TEXT, FRAGMENTS),

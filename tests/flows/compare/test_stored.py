@@ -72,7 +72,7 @@ def test_a_whole_run_is_told_with_its_rounds_and_scores(whole):
 
 
 def test_of_a_run_with_more_rounds_than_the_budget_pays_for_only_those_are_told(whole):
-    whole.run.write_metrics(2, {"cpu_seconds": 9.0})
+    whole.run.write_metrics(2, {"evaluations": 92.0, "cpu_seconds": 9.0})
     whole.run.finish_round(2)
     assert measured(whole).rounds == [ROUND, ROUND]
 

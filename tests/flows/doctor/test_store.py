@@ -12,6 +12,7 @@ from processes import GONE
 from rounds import new_run
 from tiny import tiny_params
 
+from flows.common.private import write_private
 from flows.doctor.check import Check
 from flows.doctor.store import locks, runs, services
 from flows.services.service import Service
@@ -81,7 +82,7 @@ def test_services_are_told_by_their_process(store):
     gone = Service("mlflow", GONE, "http://127.0.0.1:8", "mlflow.log", 1.0)
     (store / "services").mkdir(parents=True)
     for service in (there, gone):
-        (store / "services" / f"{service.name}.json").write_text(json.dumps(asdict(service)))
+        write_private(store / "services" / f"{service.name}.json", json.dumps(asdict(service)))
     (store / "services" / "worker.json").write_text("{")
     mlflow, prefect, worker = services()
     assert (mlflow.name, mlflow.state) == ("service mlflow", "fault")

@@ -85,7 +85,7 @@ def test_a_damaged_list_is_refused_where_the_parameters_name_no_other_source(run
 
 def with_metrics(run, *rounds):
     for number in rounds:
-        run.write_metrics(number, {"round": number + 1.0})
+        run.write_metrics(number, {"round": number + 1.0, "evaluations": 92.0, "cpu_seconds": 0.5})
 
 
 def test_rounds_are_counted_by_their_metrics(run):

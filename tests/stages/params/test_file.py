@@ -148,3 +148,8 @@ def test_the_file_of_a_run_extends_no_other(tmp_path):
     file.write_text(f"extends: {SHIPPED}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="extends: unknown key"):
         load_stored_params(file)
+
+
+def test_an_override_that_is_no_unicode_is_refused_in_words():
+    for odd in ("\ud800", "\udc80"):
+        assert "UTF-8 is required" in refusal(f"run.seed={odd}")

@@ -186,3 +186,8 @@ def test_a_value_that_comes_twice_is_written_twice():
     shared = [1]
     assert dumped({"a": shared, "b": shared}) == "a:\n- 1\nb:\n- 1\n"
     assert dumped_line({"b": [1, "25921e05"], "a": None}) == "{b: [1, '25921e05'], a: null}"
+
+
+def test_a_control_character_behind_letters_of_several_bytes_is_refused_with_its_line():
+    with pytest.raises(ValueError, match=r"^line 2 of it: YAML is required, got U\+0080\. Remove it\.$"):
+        parse("猫: 猫猫猫\n\x80".encode(), "it")
