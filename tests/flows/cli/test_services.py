@@ -17,10 +17,9 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.common.login import login_digest, login_file, store_login
-from flows.common.private import private_folder
+from flows.common.private import private_folder, write_private
 from flows.common.processes import free_port
 from flows.services.service import Service
-from stages.disk.files import write_json
 
 PREFECT, MLFLOW = "http://127.0.0.1:4200", "http://127.0.0.1:5000"
 
@@ -44,7 +43,7 @@ def put(store):
         began = began or (psutil.Process(pid).create_time() if process else time.time())
         folder = store / "services"
         service = Service(name, pid, url, str(folder / f"{name}.log"), began, told, login_digest())
-        write_json(folder / f"{name}.json", asdict(service))
+        write_private(folder / f"{name}.json", json.dumps(asdict(service)))
         return service
 
     return put

@@ -9,6 +9,7 @@ from processes import GONE
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from flows.common.private import write_private
 
 
 def doctor(*words):
@@ -46,7 +47,7 @@ def test_what_killed_processes_have_left_in_the_store(store, trained):
     services = store / "services"
     services.mkdir()
     service = {"name": "mlflow", "pid": GONE, "url": "http://127.0.0.1:9", "log": "mlflow.log", "started_at": 1.0}
-    (services / "mlflow.json").write_text(json.dumps(service))
+    write_private(services / "mlflow.json", json.dumps(service))
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
     assert f"process {GONE}, which held it, is gone after 1 of 2 rounds" in done.stdout

@@ -15,6 +15,7 @@ from processes import GONE
 from tiny import ROOT, tiny_params
 
 from flows.common.login import authorization, store_login
+from flows.common.private import write_private
 from flows.doctor.check import Check
 from flows.doctor.servers import hub, mlflow, prefect
 from flows.prefect_flows.train import train_flow
@@ -70,7 +71,7 @@ def test_a_server_that_up_has_started_is_asked_where_no_other_is_configured(stor
     (store / "services").mkdir(parents=True)
     own = psutil.Process()
     about = {"name": "prefect", "pid": own.pid, "url": NOBODY, "log": "", "started_at": own.create_time()}
-    (store / "services" / "prefect.json").write_text(json.dumps(about))
+    write_private(store / "services" / "prefect.json", json.dumps(about))
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         assert next(prefect()).message == f"the Prefect API must answer at {NOBODY}/api, {SILENT}"
 
@@ -84,7 +85,7 @@ def test_the_server_of_up_is_asked_with_the_login_of_the_store_and_no_other_serv
         server_of_version("3.0", wants=login, open_to=()) as other,
     ):
         about = {"name": "prefect", "pid": own.pid, "url": url, "log": "", "started_at": own.create_time()}
-        (store / "services" / "prefect.json").write_text(json.dumps(about))
+        write_private(store / "services" / "prefect.json", json.dumps(about))
         with temporary_settings(restore_defaults={PREFECT_API_URL}):
             assert [check.state for check in prefect()] == ["ok"]
         with temporary_settings({PREFECT_API_URL: f"{other}/api"}):

@@ -104,7 +104,7 @@ def test_what_is_stored_is_read_again_and_a_damaged_file_is_none(store):
     assert stored("mlflow") is None  # others may have opened the file before it was made private
     file.chmod(0o600)
     for damaged in ("{", '{"name": "mlflow"}', json.dumps(asdict(service) | {"port": 1})):
-        file.write_text(damaged)
+        write_private(file, damaged)
         assert stored("mlflow") is None
 
 
@@ -113,7 +113,7 @@ def test_what_is_stored_is_read_again_and_a_damaged_file_is_none(store):
 )
 def test_a_state_file_that_names_no_process_of_up_is_none(changed):
     folder().mkdir(parents=True)
-    (folder() / "mlflow.json").write_text(json.dumps(asdict(service_of(GONE)) | changed))
+    write_private(folder() / "mlflow.json", json.dumps(asdict(service_of(GONE)) | changed))
     assert stored("mlflow") is None
 
 
