@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from g2rpo.messages import shown
 from stages.disk.files import atomic
 
 TENSOR = "tensor"
 """A column of Arrow's fixed_shape_tensor, fp32 (pictures: uint8); its shape is that of the data."""
 
 _STAMP, _EVALUATIONS = b"g2rpo.stamp", b"g2rpo.evaluations"
+_DIGITS = 18  # of a number of evaluations
 _SHARD = re.compile(r"part-(\d{5})\.parquet")
 
 
@@ -214,8 +216,16 @@ def shard_stamp(folder: Path, shard: int) -> str | None:
 
 
 def shard_evaluations(folder: Path, shard: int) -> int:
-    """Return the transformer evaluations that a shard cost."""
-    return int(_metadata(folder, shard).get(_EVALUATIONS, b"0"))
+    """Return the transformer evaluations that a shard cost.
+
+    Raises:
+        ValueError: If it says no number.
+    """
+    told = _metadata(folder, shard).get(_EVALUATIONS, b"0")
+    if not (told.isdigit() and len(told) <= _DIGITS):
+        path = shard_path(folder, shard)
+        raise ValueError(f"{path} must tell its number of evaluations, got {shown(told)}. Run `g2rpo repair`.")
+    return int(told)
 
 
 def _metadata(folder: Path, shard: int) -> dict[bytes, bytes]:

@@ -194,3 +194,13 @@ def test_every_declared_type_comes_back_as_it_was_declared(tmp_path):
     rows = anchors(["p"])
     write_shard(tmp_path / "anchors", 0, ANCHORS, rows, stamp="s")
     assert read_table(tmp_path / "anchors").schema.types == rows.schema.types
+
+
+@pytest.mark.parametrize("told", [b"", b"x", b"-1", b"9" * 5_000], ids=len)
+def test_a_shard_that_tells_no_number_of_evaluations_is_refused(tmp_path, told):
+    write_shard(tmp_path, 0, PROMPTS, prompts("p"), stamp="s", evaluations=12)
+    path = shard_path(tmp_path, 0)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata | {b"g2rpo.evaluations": told}), path)
+    with pytest.raises(ValueError, match=r"part-00000.parquet must tell its number of evaluations, got b"):
+        shard_evaluations(tmp_path, 0)
