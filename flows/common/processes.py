@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -20,11 +21,12 @@ def free_port(host: str = "127.0.0.1") -> int:
         return probe.getsockname()[1]
 
 
-def listens(pid: int, port: int | None) -> bool:
-    """Return whether a process or a child of it listens on a port: who answers there is no stranger.
+def listens(pid: int, url: str) -> bool:
+    """Return whether a process or a child of it listens on the port of an address: who answers there is no stranger.
 
     A server takes a moment to listen. In that time another user's process may, and it would be sent the login.
     """
+    port = urlsplit(url).port
     with suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)
         return any(_has_port(process, port) for process in (top, *top.children(recursive=True)))

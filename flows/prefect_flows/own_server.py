@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flows.common.login import new_login, prefect_client, prefect_settings
 from flows.common.private import private_folder
@@ -58,7 +57,7 @@ def prefect_server(folder: Path) -> Generator[dict[str, str]]:
 def _wait(server: "subprocess.Popen[bytes]", health: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        if ask(health, seconds=2).status == HTTPStatus.OK and listens(server.pid, urlsplit(health).port):
+        if ask(health, seconds=2).status == HTTPStatus.OK and listens(server.pid, health):
             return
         time.sleep(0.2)
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])

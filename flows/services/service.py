@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import psutil
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -112,7 +111,7 @@ def start(
         write_private(folder() / f"{name}.json", json.dumps(asdict(service), indent=1))  # an address may have a login
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
-            if answers(health) and listens(process.pid, urlsplit(health).port):
+            if answers(health) and listens(process.pid, health):
                 return service
             time.sleep(0.2)
         tail = "\n".join(log.read_text(errors="replace", encoding="utf-8").splitlines()[-10:])

@@ -69,11 +69,11 @@ def _runs(pid):
 def test_who_listens_is_told_from_who_does_not_also_in_a_child():
     with socket.socket() as server, subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         server.bind(("127.0.0.1", 0))
-        port = server.getsockname()[1]
-        assert not listens(os.getpid(), port)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/health"
+        assert not listens(os.getpid(), url)
         server.listen()
-        assert listens(os.getpid(), port)
-        assert listens(os.getppid(), port)
-        assert not listens(other.pid, port)
+        assert listens(os.getpid(), url)
+        assert listens(os.getppid(), url)
+        assert not listens(other.pid, url)
         other.communicate(b"\n")
-    assert not listens(other.pid, port)
+    assert not listens(other.pid, url)
