@@ -179,9 +179,10 @@ def check_rows(table: Table, rows: pa.Table) -> None:
     Raises:
         ValueError: If columns are missing or unknown or of another type, hold nulls or repeat a key.
     """
-    for name, kind in table.columns.items():
-        if rows.column_names != list(table.columns) or not _is_of(rows[name].type, kind):
-            raise ValueError(f"Table {table.name} has the columns {dict(table.columns)}, got {rows.schema.types}.")
+    names = rows.column_names
+    if names != list(table.columns) or not all(_is_of(rows[name].type, table.columns[name]) for name in names):
+        raise ValueError(f"Table {table.name} has the columns {dict(table.columns)}, got {rows.schema.types}.")
+    for name in names:
         if rows[name].null_count:
             raise ValueError(f"Table {table.name} holds no nulls, got {rows[name].null_count} in {name}.")
     if rows.group_by(list(table.key)).aggregate([]).num_rows < rows.num_rows:
