@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 from stages.disk.root import store_root
+from stages.params.addresses import without_login
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """The names of this machine, at which a proxy of the network knows another one."""
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 """Variables that name a proxy; upper case counts too."""
+
+PROXY_REQUIRED = "a proxy of http, https, socks5 or socks5h is required"
+"""What is required of each."""
 
 
 def settle_environment() -> None:
@@ -41,6 +45,28 @@ def proxies() -> dict[str, str]:
     """Return the proxies that the environment names, by variable."""
     names = (each for name in PROXIES for each in (name, name.upper()))
     return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def require_usable_proxies() -> None:
+    """Refuse a proxy that httpx, by which Prefect's client asks, cannot use: it then asks no server, not even here.
+
+    Raises:
+        ValueError: If the environment names one.
+    """
+    for name, url in proxies().items():
+        if not usable_proxy(url):
+            raise ValueError(f"{name}: {PROXY_REQUIRED}, got {without_login(url)}. Correct it, or unset it.")
+
+
+def usable_proxy(url: str) -> bool:
+    """Return whether httpx can use a proxy."""
+    import httpx
+
+    try:
+        httpx.Proxy(url if "://" in url else f"http://{url}")
+    except (ValueError, httpx.InvalidURL):
+        return False
+    return True
 
 
 def own_home() -> Path:

@@ -22,7 +22,7 @@ from urllib.request import (
     getproxies,
 )
 
-from flows.common.environment import LOOPBACK
+from flows.common.environment import LOOPBACK, require_usable_proxies
 from flows.common.login import authorization
 from stages.params.addresses import without_login
 
@@ -152,9 +152,11 @@ def require_prefect(api: str, login: str | None = None) -> str:
 
     Raises:
         ServerError: If it does not.
+        ValueError: If the environment names a proxy that Prefect's client cannot use.
     """
     from prefect.settings import get_current_settings
 
+    require_usable_proxies()
     settings = get_current_settings()
     if api.startswith(settings.cloud.api_url):
         return ""  # it tells no version, and Prefect's client checks the key

@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.common.environment import own_home, proxies
+from flows.common.environment import PROXY_REQUIRED, own_home, proxies, usable_proxy
 from flows.doctor.check import Check
 from stages.params.addresses import without_login
 
@@ -43,17 +43,8 @@ def _locale() -> Iterator[Check]:
 
 def _proxies() -> Iterator[Check]:
     for name, url in proxies().items():
-        shown = without_login(url)
-        if url.startswith("socks") and not _has_socks():
-            remedy = "pip install 'httpx[socks]'"
-            yield Check("proxy", "fault", f"{name} is {shown}, for which Prefect lacks a package", remedy)
+        shown = f"{name} is {without_login(url)}"
+        if usable_proxy(url):
+            yield Check("proxy", "ok", f"{shown}; the loopback is asked directly")
         else:
-            yield Check("proxy", "ok", f"{name} is {shown}; the loopback is asked directly")
-
-
-def _has_socks() -> bool:
-    try:
-        import socksio  # noqa: F401  # pyrefly: ignore[missing-import]
-    except ImportError:
-        return False
-    return True
+            yield Check("proxy", "fault", f"{shown}: {PROXY_REQUIRED}", "Correct it, or unset it.")

@@ -10,6 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
+from flows.common.environment import require_usable_proxies
 from flows.common.login import new_login, prefect_client, prefect_settings
 from flows.common.private import private_folder
 from flows.common.processes import end_with_parent, free_port, listens, quiet_environment
@@ -25,8 +26,10 @@ def prefect_server(folder: Path) -> Generator[dict[str, str]]:
     The variables are the URL of its API and a login that is drawn anew each time. The folder becomes private.
 
     Raises:
-        ValueError: If it does not answer in time; with the end of its log.
+        ValueError: If it does not answer in time; with the end of its log. If the environment names a proxy that
+            its clients cannot use.
     """
+    require_usable_proxies()
     private_folder(folder)
     port, login = free_port(), new_login()
     url = f"http://127.0.0.1:{port}"

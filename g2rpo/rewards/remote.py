@@ -116,9 +116,9 @@ class RemoteReward:
                 timeout=None,  # the deadline of `_ask` bounds all; httpx's own restart at every byte
                 trust_env=not is_loopback(httpx.URL(self._url).host),  # no proxy for the loopback
             )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:  # of a proxy that the environment names
+        except (ValueError, httpx.InvalidURL) as error:  # of a proxy that the environment names
             raise RewardError(
-                f"Reward {self.name} at {self._url}: a proxy of http or https is required if there is one, got "
+                f"Reward {self.name} at {self._url}: a proxy of http, https, socks5 or socks5h is required, got "
                 f"{type(error).__name__}: {error} Correct http_proxy, https_proxy and all_proxy, or name the server's "
                 "host in no_proxy."
             ) from None

@@ -9,7 +9,13 @@ import requests
 from reward_servers import reply, scripted
 from tiny import ROOT
 
-from flows.common.environment import keep_loopback_direct, own_home, proxies, settle_environment
+from flows.common.environment import (
+    keep_loopback_direct,
+    own_home,
+    proxies,
+    require_usable_proxies,
+    settle_environment,
+)
 
 DEAD = "http://127.0.0.1:9"
 NAMES = [each for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for each in (name, name.upper())]
@@ -70,6 +76,23 @@ def test_without_a_proxy_nothing_is_excepted(network):
 def test_each_proxy_is_found_by_its_variable(network):
     network(http_proxy=DEAD, ALL_PROXY="socks5://gate", no_proxy="corp")
     assert proxies() == {"http_proxy": DEAD, "ALL_PROXY": "socks5://gate"}
+
+
+@pytest.mark.parametrize("proxy", ["gate:80", "HTTP://gate", "https://gate:1", "socks5://gate:1080", "socks5h://gate"])
+def test_a_proxy_that_httpx_knows_is_accepted(network, proxy):
+    network(ALL_PROXY=proxy)
+    require_usable_proxies()
+    httpx.Client().close()
+
+
+@pytest.mark.parametrize("proxy", ["socks://me:hush@gate:1080", "socks4://me:hush@gate", "http://me:hush@gate:port"])
+def test_a_proxy_that_httpx_does_not_know_is_refused(network, proxy):
+    network(all_proxy=proxy)
+    with pytest.raises(ValueError, match="^all_proxy: a proxy of http, https, socks5 or socks5h is req") as refusal:
+        require_usable_proxies()
+    assert "hush" not in str(refusal.value)
+    with pytest.raises((ValueError, httpx.InvalidURL)):
+        httpx.Client()
 
 
 def test_an_account_without_home_gets_one_in_the_store(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_no_proxy_stands_before_the_loopback(monkeypatch):
     assert (len(proxy.asked), len(server.asked)) == (0, 2)
 
 
-@pytest.mark.parametrize("proxy", ["socks5://me:hush@proxy:1080", "ftp://me:hush@proxy", "http://me:hush@proxy:port"])
+@pytest.mark.parametrize("proxy", ["socks4://me:hush@proxy:1080", "ftp://me:hush@proxy", "http://me:hush@proxy:port"])
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(monkeypatch, proxy):
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(RewardError, match=r"Reward vlm at http://judge\.example: a proxy of http") as caught:
