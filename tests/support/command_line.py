@@ -19,7 +19,7 @@ class CommandLine:
                 if not key.startswith(("PREFECT_API", "MLFLOW_TRACKING"))
             },
             "G2RPO_HOME": str(store),
-            "PREFECT_HOME": str(store / "prefect"),
+            "PREFECT_HOME": str(store.with_name("prefect-home")),  # whose parent exists: Prefect makes one folder
         }
 
     def command(self, *words):

@@ -133,11 +133,11 @@ def test_a_full_disk_stops_a_run_within_the_policy_with_path_and_remedy(story):
     assert "No space left on device" in told
 
 
-def test_a_read_only_store_is_told_with_path_and_remedy(story, trained):
+def test_a_read_only_store_is_told_with_path_and_remedy(story):
     code, told = story("read_only")
     assert code == 2
-    assert f"/runs/{trained.run_folder().name}/lock must be written, got: Read-only file system." in told
-    assert "make the folder writable, then run the same command again" in told
+    assert "/store/mlflow.db must be writable, got a read-only file system at /" in told
+    assert "Make it so, or correct " in told
 
 
 def test_after_all_that_the_same_command_ends_as_an_undamaged_run(story, trained):

@@ -67,7 +67,7 @@ def test_a_run_goes_on_by_its_key_with_more_rounds_and_is_exported(copied, train
 
     shutil.rmtree(folder)
     assert (
-        adopted(tmp_path / "out")
+        adopted(tmp_path / "out", [].append)
         == f"run {folder.name} is in the store with 3 rounds; each start of it checks them: {folder}"
     )
     evaluations = 4 + len(judged_finally(Run(trained.run_folder())))
