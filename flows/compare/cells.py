@@ -9,6 +9,7 @@ from typing import Any
 from flows.compare.plan import ComparisonPlan, Method, Values, point_values, slug
 from g2rpo.messages import plain
 from stages.params.file import load_params, override
+from stages.params.names import check_key
 from stages.params.record import Params, for_report
 from stages.params.yaml import read_extending
 from stages.readings.budget import rounds_within
@@ -147,7 +148,10 @@ def _flat(tree: Mapping[str, Any], path: Path) -> Values:
     odd = [section for section, keys in tree.items() if not isinstance(keys, dict)]
     if odd:
         raise ValueError(f"{path} must hold sections of parameters, got {odd[0]!r} with a single value. Correct it.")
-    return {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+    values = {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+    for key in values:
+        check_key(str(path), key)
+    return values
 
 
 def require_distinct(cells: Sequence[Cell], keys: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from g2rpo.messages import listed, plain, shown
 from stages.params.faults import fault_lines, value_line
-from stages.params.names import Name, Text, Title
+from stages.params.names import Name, Text, Title, check_key
 from stages.params.section import Processes, Section, refuse_repeats
 from stages.params.yaml import read_mapping
 
@@ -147,11 +147,7 @@ def _check_names(place: str, names: Iterable[str]) -> None:
 
 def _check_keys(place: str, values: Mapping[str, Any]) -> None:
     for key in values:
-        section, dot, name = key.partition(".")
-        if not (section and dot and name):
-            raise ValueError(
-                f"{place}: keys of the form section.key are required, got {shown(key)}. Example: rollout.eta."
-            )
+        check_key(place, key)
         if key in _DECIDED:
             raise ValueError(f"{place}.{key}: the plan's key {_DECIDED[key]} determines it, got it here. Remove it.")
 

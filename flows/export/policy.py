@@ -6,6 +6,7 @@ from typing import Literal
 from flows.export.model_card import Exported, write_card
 from flows.export.registry import Registration, register
 from flows.tracking.recordable import require_tracking
+from flows.upkeep.store_commands import find_whole
 from g2rpo.policies.publishing import PUBLISHERS
 from stages.disk.files import atomic_folder
 from stages.disk.policy_state import missing_files
@@ -14,7 +15,7 @@ from stages.params.record import Params
 from stages.readings.best_round import best_trained_round
 from stages.store.adopted import require_named
 from stages.store.base_weights import require_base
-from stages.store.run import Run, find_run
+from stages.store.run import Run
 
 Format = Literal["lora", "pipeline"]
 RoundChoice = int | Literal["best", "last"]
@@ -42,11 +43,11 @@ def export_run(
         registration: Name and alias to register it in MLflow too; None writes only the folder.
 
     Raises:
-        ValueError: If the run or a finished round does not exist, the folder is not empty, the format is `lora` but the
-            run trained none, or the base weights have changed.
+        ValueError: If the run or a finished round does not exist, one of the run's own files is damaged, the folder is
+            not empty, the format is `lora` but the run trained none, or the base weights have changed.
         StoreWriteError: If the folder cannot be written.
     """
-    run = find_run(name)
+    run = find_whole(name)
     params = run.params()
     if run.num_finished == 0:
         raise ValueError(f"Run {run.key} must have finished a round, got none. Train it first.")

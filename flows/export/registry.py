@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flows.common.escape import markdown
 from flows.export.model_card import Exported
 from flows.tracking.observer import MlflowObserver
-from flows.tracking.recordable import answering, tracking_uri
+from flows.tracking.recordable import answering, require_place, tracking_uri
 from stages.params.addresses import without_login
 from stages.readings.best_round import held_out_history
 
@@ -76,6 +76,7 @@ def register(folder: Path, exported: Exported, asked: Registration) -> str:
         tags = {"g2rpo.run_key": run.key, "g2rpo.policy_round": str(exported.rounds)}
         kind = "lora" if exported.as_lora else "pipeline"
         model = client.create_logged_model(experiment, f"{asked.name}-{kind}", tracker.run_id, tags, model_type=kind)
+        require_place(client, uri, model.model_id, "logged_model")
         client.log_model_artifacts(model.model_id, str(model_folder))
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(tracker.run_id, [LoggedModelOutput(model.model_id, exported.rounds)])

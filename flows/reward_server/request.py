@@ -19,6 +19,7 @@ _MAX_SYNTAX_BYTES = 2**21  # JSON of many small values takes 30 times its bytes 
 _MAX_CHARACTERS = 10_000  # of a text: some 2,000 tokens
 _MAX_PIXELS = 2**26  # of a request: 64 pictures of 1024 x 1024
 _MAX_PICTURE_PIXELS = 2**24  # 4096 x 4096
+_MAX_BATCH_PIXELS = _MAX_PICTURE_PIXELS  # as numbers of four bytes they take 200 MB, those of a request 800
 _MAX_RATIO = 8  # scorers resize the shorter side to their own, which multiplies the longer one
 _OF_BASE64 = (string.ascii_letters + string.digits + "+/=").encode()
 
@@ -56,11 +57,15 @@ class ScoreRequest:
     """Items without a picture, and why."""
 
     def groups(self) -> list[list[int]]:
-        """Return the items with a picture, grouped by its size: a batch has one size."""
+        """Return the items with a picture in batches, each of one size and of at most 2^24 pixels."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for item, picture in self.pictures.items():
             by_size.setdefault(picture.shape, []).append(item)
-        return list(by_size.values())
+        batches: list[list[int]] = []
+        for (height, width, _), items in by_size.items():
+            most = max(1, _MAX_BATCH_PIXELS // (height * width))
+            batches += [items[first : first + most] for first in range(0, len(items), most)]
+        return batches
 
     def images(self, items: list[int], device: torch.device) -> torch.Tensor:
         """Return the pictures of some items, of one size, in [0, 1]."""

@@ -3,6 +3,7 @@
 from flows.observers.observer import Evaluated
 from flows.tracking.observer import MlflowObserver
 from flows.tracking.recordable import answering, require_tracking, tracking_uri
+from flows.upkeep.store_commands import require_whole
 from stages.params.addresses import without_login
 from stages.params.record import Params
 from stages.readings.metrics import whole_evaluations
@@ -34,8 +35,9 @@ def sync(run: Run, params: Params) -> str:
     """Log what MLflow does not have yet of a run; return a line with its MLflow run.
 
     Raises:
-        ValueError: If the tracking server does not answer, or a file of metrics is damaged.
+        ValueError: If the tracking server does not answer, or a file of metrics or one of the run's own is damaged.
     """
+    require_whole(run)
     require_named(run.path, params)
     require_tracking(params)
     tracker = MlflowObserver(params)

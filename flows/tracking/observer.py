@@ -10,7 +10,7 @@ from flows.observers.observer import Ending, Evaluated, Observer
 from flows.report.pictures import Kept, grid
 from flows.tracking.database import make_database
 from flows.tracking.experiment_page import dataset_inputs, note_of, tags_of
-from flows.tracking.recordable import answering, artifact_home, tracking_uri
+from flows.tracking.recordable import answering, artifact_home, require_place, tracking_uri
 from flows.tracking.run_page import TAG, note_of_experiment, view_of
 from flows.tracking.tables import evaluation_table
 from stages.params.addresses import without_login
@@ -145,12 +145,14 @@ class MlflowObserver(Observer):
         matching = self._client.search_runs([self._experiment()], same, max_results=1)
         if not matching:
             return None
+        require_place(self._client, tracking_uri(self._params), matching[0].info.run_id)
         self._log_params(run, matching[0].info.run_id, matching[0].data.params)
         return matching[0].info.run_id
 
     def _make(self, run: Run) -> str:
         tags = _identity(run) | {"mlflow.note.content": note_of(run)}
         made = self._client.create_run(self._experiment(), run_name=f"g2rpo-{run.key[:8]}", tags=tags)
+        require_place(self._client, tracking_uri(self._params), made.info.run_id)
         self._log_params(run, made.info.run_id, {})
         self._client.log_inputs(made.info.run_id, datasets=dataset_inputs(self._params))
         self._client.log_text(made.info.run_id, (run.path / "params.yaml").read_text(encoding="utf-8"), "params.yaml")

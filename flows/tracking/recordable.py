@@ -6,18 +6,20 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from flows.common.servers import REFUSED, Server, ServerError, basic, require_version
 from flows.tracking.database import sqlite_file
+from g2rpo.messages import shown
 from stages.disk.root import store_root
 from stages.params.addresses import without_login
 from stages.params.record import Params
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
+    from mlflow.tracking import MlflowClient
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a run does not wait for a server that is gone
@@ -25,6 +27,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 _DATABASE_SECONDS = 20
 
+_STORES = ("mlflow-artifacts", "http", "https", "s3", "r2", "b2", "gs", "wasbs", "abfss", "dbfs", "hdfs", "sftp")
+"""Schemes of places of artifacts that are no folder of this machine."""
 _CORRECT = "correct tracking.uri or MLFLOW_TRACKING_URI"
 _LOGIN = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a login of this server"
 
@@ -103,6 +107,34 @@ def require_mlflow(uri: str) -> str:
     return require_version(server)
 
 
+def require_place(client: "MlflowClient", uri: str, of: str, kind: Literal["run", "logged_model"] = "run") -> None:
+    """Refuse a server that has artifacts written to a folder of this machine other than the store's own.
+
+    It names the place in its reply, so it would choose which files here are overwritten. MLflow's client asks for the
+    place once and keeps it, so no later reply changes it.
+
+    Args:
+        client: The client that logs the artifacts.
+        uri: The tracking URI.
+        of: Id of the run or model.
+        kind: What the id names.
+
+    Raises:
+        ServerError: With the place.
+    """
+    if not uri.startswith("http"):
+        return
+    place = client._tracking_client._get_artifact_repo(of, resource=kind).artifact_uri  # noqa: SLF001 (no public way)
+    parts = urlsplit(place)
+    here = parts.scheme in ("", "file") and Path(url2pathname(parts.path)).resolve()
+    if parts.scheme not in _STORES and not (here and here.is_relative_to(artifact_home().resolve())):
+        raise ServerError(
+            f"The MLflow server at {without_login(uri)} must keep artifacts itself or in a bucket, got the place "
+            f"{shown(place)}, which may be any folder of this machine",
+            "Start it with --serve-artifacts and set tracking.experiment to a new name. Nothing was written there.",
+        )
+
+
 @contextmanager
 def answering(uri: str) -> Generator[None]:
     """Turn errors of MLflow into a message with a remedy for the cause.
@@ -174,4 +206,6 @@ def _require_writable(path: Path, what: str, remedy: str) -> None:
     nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
     needed = os.W_OK if nearest == path and path.is_file() else os.W_OK | os.X_OK
     if not os.access(nearest, needed) or (nearest != path and not nearest.is_dir()):
-        raise ServerError(f"{what} must be writable, got no permission to write to {nearest}", remedy)
+        read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        got = "a read-only file system at" if read_only else "no permission to write to"
+        raise ServerError(f"{what} must be writable, got {got} {nearest}", remedy)

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from flows.common.endings import StopRequestedError
-from stages.disk.files import write_text
+from stages.disk.files import remove, write_text, writing
 from stages.store.lock import LOCK, Holder, held_by
 from stages.store.run import Run, find_run
 
@@ -25,8 +25,13 @@ def obey_request(run: Run) -> None:
 
 
 def forget_request(run: Run) -> None:
-    """Remove a request to an earlier process."""
-    _request(run).unlink(missing_ok=True)
+    """Remove a request to an earlier process, and a folder of this name, which would keep others from asking.
+
+    Raises:
+        StoreWriteError: If it cannot be removed.
+    """
+    with writing(_request(run)):
+        remove(_request(run))
 
 
 def ask_to_stop(name: str, *, now: bool) -> str:
@@ -49,6 +54,7 @@ def ask_to_stop(name: str, *, now: bool) -> str:
             "command there, or without --now: the run then stops at the end of its stage."
         )
     process = _own_process(holder, run.path / LOCK) if now else None
+    forget_request(run)
     write_text(_request(run), f"{os.getpid()}\n")
     if process:
         process.terminate()

@@ -73,7 +73,7 @@ def import_prompts(
 
 def _source_lists(source: Path, field: str | None) -> dict[str, PromptList]:
     """Return the lists of a source, by split."""
-    if source.is_file():
+    if source.exists() and not source.is_dir():
         return {"train": read_file(source, field)}
     if not source.is_dir():
         raise ValueError(f"A file or folder of prompts is required, got no {source}. Correct the path.")

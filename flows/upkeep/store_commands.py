@@ -28,12 +28,21 @@ def find_whole(name: str) -> Run:
         ValueError: If there is no such run, or one of its own files, such as params.yaml, is damaged.
     """
     run = find_run(name)
+    require_whole(run)
+    return run
+
+
+def require_whole(run: Run) -> None:
+    """Refuse a run of whose own files one, such as params.yaml or a list of prompts, is damaged or missing.
+
+    Raises:
+        ValueError: With the file and what to do.
+    """
     damaged = damaged_own_files(run)
     if damaged:
         raise ValueError(
             f"{damaged[0]}. Run `g2rpo train --params FILE` with the run's parameters: it repairs the run."
         )
-    return run
 
 
 def own_params(run: Run, overrides: Sequence[str]) -> Params:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from g2rpo.messages import listed, plain, shown
 from stages.params.faults import fault_lines, value_line
+from stages.params.names import check_key
 from stages.params.record import Params
 from stages.params.section import Section
 from stages.params.yaml import MOST_DEPTH, dumped, dumped_line, parse, read_extending, read_mapping
@@ -58,7 +59,12 @@ def written(params: Params) -> str:
 
 
 def override(key: str, value: Any) -> str:
-    """Return a value as an override of `load_params`. Example: `rollout.steps=[0, 1]`."""
+    """Return a value as an override of `load_params`. Example: `rollout.steps=[0, 1]`.
+
+    Raises:
+        ValueError: If the key is no `section.key`.
+    """
+    check_key("overrides", key)
     return f"{key}={dumped_line(value)}"
 
 

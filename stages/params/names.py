@@ -9,6 +9,7 @@ from g2rpo.messages import shown
 
 _NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _COMMIT = "^[0-9a-f]{40}$"
 _TOKEN_VARIABLE = "^G2RPO_TOKEN_[A-Z0-9_]{1,64}$"
 
@@ -53,3 +54,13 @@ def check_name(key: str, name: object) -> None:
     """
     if not (isinstance(name, str) and re.fullmatch(_NAME, name)):
         raise ValueError(rule_line(key, _NAME, name))
+
+
+def check_key(place: str, key: str) -> None:
+    """Refuse what is no `section.key`: with `=`, `#` or white space it would say another override than it shows.
+
+    Raises:
+        ValueError: With the place, what is required, what was got and an example.
+    """
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{place}: keys of the form section.key are required, got {shown(key)}. Example: rollout.eta.")

@@ -6,6 +6,7 @@ equal its parent's bit by bit, and are linked, not computed again; its own param
 
 from stages.disk.files import link_or_copy, make_folder, writing
 from stages.params.record import Params
+from stages.store.adopted import is_foreign
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
 from stages.store.run import Run, is_run, run_of, stored_runs, write_about
@@ -57,8 +58,11 @@ def begin_child(parent: Run, params: Params, best: int, *, reason: str, device: 
 
 
 def last_descendant(run: Run) -> Run:
-    """Return the last child of a run through all its rollbacks; the run itself if there were none."""
-    abouts = {child: child.about for child in stored_runs() if is_run(child.path)}
+    """Return the last child of a run through all its rollbacks; the run itself if there were none.
+
+    What an adopted run, or one of another user, says of its parent does not count.
+    """
+    abouts = {child: child.about for child in stored_runs() if is_run(child.path) and not is_foreign(child.path)}
     last, seen = run, {run.key}
     while children := [child for child, about in abouts.items() if (about.get("parent") or {}).get("key") == last.key]:
         last = max(children, key=lambda child: abouts[child]["created_at"])

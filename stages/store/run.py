@@ -23,6 +23,7 @@ from stages.disk.records import AboutRecord, MetricsRecord, read_record
 from stages.disk.root import store_root
 from stages.params.file import load_stored_params, written
 from stages.params.record import Params
+from stages.store.adopted import is_foreign
 from stages.store.fingerprint import Fingerprint
 from stages.store.lock import locked
 from stages.store.run_files import evaluations_of, require_no_links
@@ -92,9 +93,8 @@ class Run:
             return file.read(_MOST_READ)
 
     def params(self) -> Params:
-        """Return the parameters of the run's last start, with the prompt lists in its own folder."""
-        params = load_stored_params(self.path / "params.yaml")
-        return with_prompts(params, self.prompts) if self.prompts.is_dir() else params
+        """Return the parameters of the run's last start, with the prompt lists in its own folder, and no other."""
+        return with_prompts(load_stored_params(self.path / "params.yaml"), self.prompts)
 
     @property
     def prompts(self) -> Path:
@@ -240,13 +240,13 @@ def write_about(run: Run, params: Params, found: Fingerprint, **more: Any) -> No
 
 
 NEWEST = "newest"
-"""In place of a run's key: the run that began last."""
+"""In place of a run's key: the run that began last, of those whose parameters no stranger wrote."""
 
 
 def find_run(name: str) -> Run:
     """Return the run whose key is, or uniquely begins with, the name; or the run in the folder of this name.
 
-    `newest` is the run that began last.
+    `newest` is the run that began last, except adopted ones and those of other users, which give any date.
 
     Raises:
         ValueError: If there is none, or several, or links lie in its folder.
@@ -278,7 +278,13 @@ def _newest() -> Run:
     runs = [run for run in stored_runs() if is_run(run.path)]
     if not runs:
         raise ValueError("A run is required, got an empty store. Train one first, as by `g2rpo train`.")
-    return max(runs, key=lambda run: run.about["created_at"])
+    own = [run for run in runs if not is_foreign(run.path)]
+    if not own:
+        raise ValueError(
+            f"A run of your own is required as the newest, got {len(runs)} that were adopted or are of other users. "
+            f"Name one by its key. {_list(runs)}"
+        )
+    return max(own, key=lambda run: run.about["created_at"])
 
 
 def _list(runs: list[Run]) -> str:

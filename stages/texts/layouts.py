@@ -29,7 +29,7 @@ class _Entries:
     """What a folder holds, by name; hidden entries are left out."""
 
     files: tuple[Path, ...]
-    """Files, and links that lead nowhere: a list that is such a link is at fault, not missing."""
+    """Files, and what is neither file nor folder, such as a link to nothing: such a list is at fault, not missing."""
     folders: tuple[Path, ...]
 
 
@@ -133,7 +133,7 @@ def _scan(folder: FileState) -> _Entries:
             entries = sorted(Path(entry.path) for entry in scan if not entry.name.startswith("."))
     except OSError as error:
         raise ValueError(f"{folder.path}: a folder that can be read is required, got: {error.strerror}.") from None
-    files = (path for path in entries if path.is_file() or (path.is_symlink() and not path.exists()))
+    files = (path for path in entries if not path.is_dir())
     return _Entries(tuple(files), tuple(path for path in entries if path.is_dir()))
 
 

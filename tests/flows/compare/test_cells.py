@@ -137,6 +137,12 @@ def test_a_preset_must_hold_sections(tmp_path):
         cells(write_plan(tmp_path, methods={"fine": {"params": "flat.yaml"}}))
 
 
+def test_a_preset_must_hold_keys_that_say_one_override(tmp_path):
+    preset(tmp_path, "odd.yaml", 'rollout: {"eta=0.3 #": 0.7}')
+    with pytest.raises(ValueError, match=r"odd.yaml: keys of the form section.key are .*, got 'rollout.eta=0.3 #'. Ex"):
+        cells(write_plan(tmp_path, methods={"fine": {"params": "odd.yaml"}}))
+
+
 def test_two_cells_that_are_one_run_are_refused(params):
     two = [Cell(method, "", {}, 7, params) for method in ("fine", "again")]
     require_distinct(two, ["3fa9", "9b21"])

@@ -13,8 +13,10 @@ from unrendered import leave_unrendered
 from flows.export.policy import export_run, round_choice
 from flows.export.registry import Registration
 from g2rpo.trainer import OptimizerSettings, Trainer
+from stages.disk.files import remove, write_text
 from stages.disk.policy_files import write_policy
 from stages.engine.loaded_models import LoadedModels
+from stages.params.file import written
 from stages.store.run import open_run
 
 ADAM = OptimizerSettings(1e-3, (0.9, 0.999), 0.0, 1.0, 0.5)
@@ -139,6 +141,18 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_left(shapes, lora, tm
         export_run(key, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
     assert [path.name for path in taken.iterdir()] == ["within"]
+
+
+def test_a_run_that_lacks_its_own_prompts_is_refused_and_those_that_it_names_are_not_published(tmp_path):
+    run, params = begun("run.seed=7")
+    finish(run)
+    for split in ("train", "tuning", "test"):
+        (tmp_path / f"{split}.txt").write_text("a red circle\n", encoding="utf-8")
+    write_text(run.path / "params.yaml", written(params.with_values({"prompts.path": str(tmp_path)})))
+    remove(run.prompts)
+    with pytest.raises(ValueError, match="prompts/train/part-00000.parquet: the run's list of prompts is required"):
+        export_run(run.key, tmp_path / "out", number=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_policy_that_cards_have_trained_is_exported_without_one(tmp_path):

@@ -47,6 +47,14 @@ def test_pictures_of_one_size_make_a_batch_in_the_order_of_the_items():
     assert ScoreRequest([""] * 5, pictures).groups() == [[0], [1, 4], [3]]
 
 
+def test_a_batch_has_no_more_pixels_than_the_largest_picture():
+    many = np.broadcast_to(np.uint8(0), (1024, 1024, 3))
+    large = np.broadcast_to(np.uint8(0), (4096, 4096, 3))
+    pictures = dict.fromkeys(range(40), many) | {40: large, 41: large}
+    batches = ScoreRequest([""] * 42, pictures).groups()
+    assert batches == [list(range(16)), list(range(16, 32)), list(range(32, 40)), [40], [41]]
+
+
 def test_a_batch_has_channels_first_and_values_from_0_to_1():
     pictures = {3: np.zeros((2, 4, 3), np.uint8), 1: np.full((2, 4, 3), [255, 51, 0], np.uint8)}
     images = ScoreRequest([""] * 4, pictures).images([1, 3], torch.device("cpu"))

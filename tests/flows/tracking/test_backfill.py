@@ -6,6 +6,7 @@ from handmade import begun
 from tracking import images_of, shown, steps_of, values_of
 
 from flows.tracking.backfill import sync, synced
+from stages.disk.files import remove
 from stages.store.lock import locked
 
 
@@ -42,6 +43,13 @@ def test_one_damaged_run_does_not_keep_the_others_from_being_logged(tracked, sto
     assert "2 rounds and 3 evaluations" in told[tracked.run.key]
     with pytest.raises(ValueError, match="must be as it was written"):
         synced(damaged.path.name)
+
+
+def test_a_run_that_lacks_its_own_prompts_is_refused_and_mlflow_does_not_learn_of_it(tracked):
+    remove(tracked.run.prompts)
+    with pytest.raises(ValueError, match="prompts/train/part-00000.parquet: the run's list of prompts is required"):
+        synced(tracked.run.key)
+    assert not tracked.client.search_experiments(filter_string="name = 'g2rpo'")
 
 
 def test_a_run_that_is_held_is_not_logged_beside_its_holder(tracked):

@@ -1,9 +1,15 @@
+import json
 import os
 import sqlite3
+import uuid
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
+import http_here
 import pytest
+from handmade import begun
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import UNAUTHENTICATED
 from mlflow.tracking import MlflowClient
@@ -13,7 +19,15 @@ from tiny import tiny_params
 from waiting import in_place_of_sleep
 
 from flows.common.servers import ServerError
-from flows.tracking.recordable import answering, artifact_home, require_mlflow, require_tracking, tracking_uri
+from flows.tracking.observer import MlflowObserver
+from flows.tracking.recordable import (
+    answering,
+    artifact_home,
+    require_mlflow,
+    require_place,
+    require_tracking,
+    tracking_uri,
+)
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -142,3 +156,52 @@ def test_an_mlflow_that_cannot_record_is_told_with_a_remedy_for_the_cause(error,
 def test_an_error_of_our_own_is_not_taken_for_mlflows():
     with pytest.raises(KeyError), answering(NOBODY):
         raise KeyError("ours")
+
+
+def test_a_server_that_names_a_folder_of_this_machine_for_artifacts_writes_none_of_its_files(own_store, tmp_path):
+    mine = tmp_path / "params.yaml"
+    mine.write_text("mine", encoding="utf-8")
+    run, params = begun()
+    for place in (tmp_path.as_uri(), str(tmp_path), f"{own_store.as_uri()}/mlartifacts/../../x", "ftp://10.0.0.9/x"):
+        with http_here.answering(mlflow_that_keeps_artifacts_in(place)) as uri:
+            observer = MlflowObserver(params.with_values({"tracking.uri": uri}))
+            with pytest.raises(ValueError, match="must keep artifacts itself or in a bucket, got the place '") as told:
+                observer.show(run)
+        assert place in str(told.value)
+        assert [path.name for path in tmp_path.iterdir() if path != own_store] == ["params.yaml"]
+        assert mine.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_server_may_keep_artifacts_itself_in_a_bucket_or_in_this_store(own_store, monkeypatch):
+    client = MlflowClient("http://127.0.0.1:9")
+    for number, place in enumerate(("mlflow-artifacts:/0/1", "http://10.0.0.9/x", (artifact_home() / "1").as_uri())):
+        info = SimpleNamespace(info=SimpleNamespace(artifact_uri=place))
+        monkeypatch.setattr(client._tracking_client, "get_run", lambda _, found=info: found)
+        require_place(client, "http://127.0.0.1:9", f"run {number}")
+    require_place(client, "sqlite:////any/where.db", "not asked")
+
+
+def mlflow_that_keeps_artifacts_in(place):
+    """A class of http.server that answers as MLflow to the first who logs a run."""
+    key = uuid.uuid4().hex  # MLflow's client remembers the place of a run
+    run = {"info": {"run_id": key, "run_uuid": key, "artifact_uri": place, "experiment_id": "0"}, "data": {}}
+    experiment = {"experiment_id": "0", "name": "g2rpo", "artifact_location": place, "lifecycle_stage": "active"}
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked = self.path.partition("?")[0].rpartition("/mlflow/")[2]
+            known = {"experiments/get-by-name": {"experiment": experiment}, "runs/get": {"run": run}}
+            body = json.dumps((known | {"runs/create": {"run": run}}).get(asked, {})).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    return Hostile

@@ -44,6 +44,20 @@ def test_a_request_that_was_meant_for_an_earlier_process_is_forgotten(run):
     obey_request(run)
 
 
+def test_a_folder_in_the_place_of_a_request_is_none_and_keeps_nobody_from_asking(run):
+    folder = run.path / "stop"
+    for within in ("", "inner"):
+        (folder / within).mkdir(parents=True)
+        obey_request(run)
+        forget_request(run)
+        assert not folder.exists()
+    folder.mkdir()
+    with locked(run.path):
+        ask_to_stop(run.key, now=False)
+        with pytest.raises(StopRequestedError):
+            obey_request(run)
+
+
 def test_a_run_that_nobody_holds_cannot_be_stopped(run):
     with pytest.raises(ValueError, match=f"Run {run.key} must be running to be stopped, but no process holds it"):
         ask_to_stop(run.key, now=False)

@@ -86,6 +86,9 @@ def test_an_import_that_cannot_be_whole_writes_nothing(tmp_path, files, asked, t
 def test_an_import_of_nothing_or_of_a_foreign_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="A file or folder of prompts is required, got no"):
         imported(tmp_path / "nothing", tmp_path / "out")
+    (tmp_path / "prompts.txt").symlink_to("/dev/null")
+    with pytest.raises(ValueError, match="prompts.txt: a regular file is required, got a folder, a pipe or a device"):
+        imported(tmp_path / "prompts.txt", tmp_path / "out")
     written(tmp_path, "prompts.xlsx", "x")
     with pytest.raises(ValueError, match=r"a file .parquet, .jsonl, .json, .csv, .tsv, .txt is required, got .*xlsx"):
         imported(tmp_path / "prompts.xlsx", tmp_path / "out")

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from refusals import refusal, shipped
 
-from stages.params.names import Commit, Name, Text, Title, TokenVariable, check_name
+from stages.params.names import Commit, Name, Text, Title, TokenVariable, check_key, check_name
 
 NAMES = ["judge_a", "hps-v2.1", "7", "A" * 64]
 NO_NAMES = ["", "jpeg@95", "hf/jpeg", "..", ".a", "-a", "a b", "a\n", "a:b", "a%", "é", "A" * 65, "a\0"]
@@ -41,6 +41,14 @@ def test_a_name_is_checked_by_the_same_rule_wherever_it_stands():
     for name in [*NO_NAMES, 3, None]:
         with pytest.raises(ValueError, match="^--register: a name of at most 64 letters, digits, .* Rename it.$"):
             check_name("--register", name)
+
+
+def test_a_key_says_one_override_and_no_other():
+    for key in ("rollout.eta", "rewards.judge-2.url", "integrate.reward_weights.a_b"):
+        check_key("set", key)
+    for key in ("eta", "rollout.", ".eta", "rollout..eta", "rollout.eta=1 #", "rollout.eta#", "rollout.eta\n", "a.b c"):
+        with pytest.raises(ValueError, match="^set: keys of the form section.key are required, got '.*'. Example: rol"):
+            check_key("set", key)
 
 
 def remote(variable):

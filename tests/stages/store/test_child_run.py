@@ -6,6 +6,7 @@ from tiny import tables, tiny_params
 from stages.contract.declared_stages import STAGES
 from stages.engine.rules import learning_rate
 from stages.integrity.verify import verify
+from stages.store.adopted import mark_adopted
 from stages.store.child_run import begin_child, child_params, last_descendant
 from stages.store.run import Run
 
@@ -83,3 +84,9 @@ def test_the_youngest_of_a_run_is_the_last_that_it_went_on_as(family):
     later = Run(begin_child(parent, tiny_params("run.rounds=3"), 0, reason="kl", device="cpu").path)
     edit(later.path / "run.json", lambda about: about.update(created_at=2 * about["created_at"]))
     assert last_descendant(parent) == later
+
+
+def test_a_run_of_others_that_claims_a_parent_is_no_child_of_it(family, tmp_path):
+    parent, child, _ = family
+    mark_adopted(child.key, tmp_path)
+    assert last_descendant(parent) == parent

@@ -6,8 +6,11 @@ from damage import edit, flip, replace
 from tiny import tiny_params
 
 from stages.contract.declared_stages import EVALUATE, STAGES
+from stages.disk.files import remove, write_text
 from stages.disk.policy_state import policy_state
 from stages.integrity.verify import verify
+from stages.params.file import written
+from stages.store.adopted import mark_adopted
 from stages.store.fingerprint import Fingerprint
 from stages.store.run import WRITER, Run, find_run, open_run, stored_runs, write_about
 from stages.texts.lists import with_prompts
@@ -106,6 +109,13 @@ def test_parameters_that_change_no_number_are_remembered(run):
     assert sorted(path.name for path in run.prompts.iterdir()) == ["test", "train", "tuning"]
 
 
+def test_a_run_without_lists_reads_none_elsewhere_though_its_parameters_name_a_folder(run, tmp_path):
+    (tmp_path / "train.txt").write_text("a red circle\n", encoding="utf-8")
+    write_text(run.path / "params.yaml", written(tiny_params(f"prompts.path={tmp_path}")))
+    remove(run.prompts)
+    assert run.params().prompts.path == str(run.prompts)
+
+
 def test_sessions_are_noted_one_after_another_and_links_are_those_of_the_last(run):
     assert run.links == {}
     run.begin_session({"git_commit": "fae7c60"})
@@ -143,6 +153,17 @@ def test_the_run_that_was_begun_last_is_the_newest():
     assert stored_runs() == sorted(runs, key=lambda run: run.key)
     edit(runs[0].path / "run.json", lambda about: about.update(created_at=time.time() + 9))
     assert find_run("newest") == runs[0]
+
+
+def test_a_run_of_others_is_never_the_newest_whatever_date_it_gives(run, store):
+    other = open_run(tiny_params("run.seed=1"), device="cpu")
+    edit(other.path / "run.json", lambda about: about.update(created_at=time.time() + 1e6))
+    mark_adopted(other.key, store)
+    assert find_run("newest") == run
+    mark_adopted(run.key, store)
+    with pytest.raises(ValueError, match="A run of your own is required as the newest, got 2 that were adopted or are"):
+        find_run("newest")
+    assert find_run(other.key) == other
 
 
 def test_a_key_that_names_no_run_or_several_is_refused():

@@ -1,6 +1,7 @@
 """The kinds of files of prompts: what is read of each, what is refused, and what names a list."""
 
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -225,6 +226,27 @@ def test_what_no_list_holds_is_refused_with_its_line_on_one_screen(tmp_path, nam
 def test_a_prompt_may_be_as_long_as_no_encoder_reads(tmp_path):
     written(tmp_path, "train.txt", "x" * 20_000)
     assert len(listed(tmp_path).texts[0]) == 20_000
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "json", "csv", "tsv", "parquet"])
+def test_a_pipe_or_a_device_is_refused_by_its_name_and_not_read(tmp_path, kind):
+    pipe, endless = tmp_path / f"train.{kind}", tmp_path / f"test.{kind}"
+    os.mkfifo(pipe)
+    endless.symlink_to("/dev/zero")
+    for path in (pipe, endless):
+        message = f"{path.name}: a regular file is required, got a folder, a pipe or a device. Remove it."
+        with pytest.raises(ValueError, match=message):
+            read_file(path)
+        with pytest.raises(ValueError, match=message):
+            listed(tmp_path, path.stem)
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "json", "csv", "tsv"])
+def test_a_file_too_large_for_memory_is_refused_before_it_is_read(tmp_path, kind):
+    path = written(tmp_path, f"train.{kind}", "")
+    os.truncate(path, 2**29 + 1)
+    with pytest.raises(ValueError, match=rf"train.{kind}: at most 536,870,912 bytes .* got 536,870,913. Divide it"):
+        read_file(path)
 
 
 def test_texts_without_ink_are_blank_and_others_are_not():
