@@ -96,7 +96,12 @@ def _content(automation: AutomationCore) -> dict[str, Any]:
 
 def _deploy_all(project: Path, tree: dict[str, Any], environment: Mapping[str, str]) -> None:
     """Deploy the deployments of a tree in the form of prefect.yaml."""
-    whole = {**os.environ, **environment, "PWD": str(project)}  # prefect.yaml names PWD as the worker's folder
+    whole = {
+        **os.environ,
+        **environment,
+        "PWD": str(project),  # prefect.yaml names PWD as the worker's folder
+        "PREFECT_CLIENT_MAX_RETRIES": "5",  # Prefect's own number: a busy server on SQLite answers 503 at times
+    }
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(dumped(tree), encoding="utf-8")

@@ -91,7 +91,7 @@ def long_plan(rng):
 
 @pytest.mark.slow
 def test_a_flow_killed_four_times_ends_as_a_run_that_was_not(trained, g2rpo, prefect_api):
-    plan = [MANIFEST["complete"], Within("update", 0.5), At(HEAD, after=True), At(LINK, nth=20)]
+    plan = [MANIFEST["complete"], Within("update", 0.2), At(HEAD, after=True), At(LINK, nth=20)]
     kills = killed(g2rpo, trained, plan, g2rpo.train_command(), **prefect_api)
     assert kills.phases == ["complete", "update", "logging", "export"], kills.log
 
