@@ -183,7 +183,8 @@ class Result:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One row per reward, and per number of steps if there are several."""
-        base, aligned = evaluation_metrics(self.base), evaluation_metrics(self.aligned)
+        base = evaluation_metrics(self.base, self.by.evaluate.rewards)
+        aligned = evaluation_metrics(self.aligned, base)
         trained = self.by.score.rewards
         return [
             {"name": name, "trained": name.split("/")[0] in trained, "base": value, "aligned": aligned[name]}

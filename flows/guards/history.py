@@ -1,6 +1,6 @@
 """The history of a run, as its guards see it: metrics of its rounds, and held-out scores of each prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from stages.disk.tables import read_table, where
 from stages.params.guards import GuardsParams
 from stages.params.record import Params
+from stages.readings.metrics import evaluation_metrics
 
 Scores = Mapping[str, np.ndarray[Any, Any]]
 """The scores of an evaluation by reward, in the order of its prompts, which is the same in each evaluation."""
@@ -48,8 +49,13 @@ class History:
         return sum(row[name] for row in first) / WINDOW, sum(row[name] for row in last) / WINDOW
 
 
-def scores(evaluation: Path) -> Scores:
-    """Return an evaluation's scores at its first number of steps."""
+def scores(evaluation: Path, rewards: Collection[str]) -> Scores:
+    """Return an evaluation's scores at its first number of steps.
+
+    Raises:
+        ValueError: If it is damaged, or lacks one of the rewards.
+    """
+    evaluation_metrics(evaluation, rewards)
     table = read_table(evaluation / "evaluations")
     first = where(table, num_steps=table["num_steps"][0].as_py())
     return {name: where(first, reward=name)["value"].to_numpy() for name in first["reward"].unique().to_pylist()}

@@ -66,10 +66,10 @@ class Guards:
         return getattr(self._params.guards, name).action
 
     def _history(self) -> History:
-        run, split = self._run, self._params.evaluate.split
+        run, settings = self._run, self._params.evaluate
         self._rounds += run.metrics(len(self._rounds))
         policy_rounds = evaluated_rounds(run, self._params)
         for number in set(policy_rounds) - self._held_out.keys():
-            self._held_out[number] = scores(run.evaluation_folder(number, split))
+            self._held_out[number] = scores(run.evaluation_folder(number, settings.split), settings.rewards)
         held_out = {number: self._held_out[number] for number in sorted(policy_rounds)}
         return History(self._params, run.path, self._rounds, held_out)

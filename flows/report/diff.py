@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +98,19 @@ def _sparks(sides: Sequence[Side], reward: str) -> list[str]:
     """Return one line per run: the reward of its rounds as bars, from the minimum to the maximum of both runs."""
     curves = [side.curve(reward) for side in sides]
     values = [value for curve in curves for value in curve]
-    low, span = min(values), max(max(values) - min(values), 1e-12)
+    finite = [value for value in values if isfinite(value)] or [0.0]
+    low, span = min(finite), max(max(finite) - min(finite), 1e-12)
     return [
         f"{reward}, {side.run.key[:8]:<12}"
-        + "".join(_BARS[int((value - low) / span * (len(_BARS) - 1))] for value in _thinned(curve))
+        + "".join(_bar((value - low) / span) for value in _thinned(curve))
         + (f"  {curve[0]:.3f} to {curve[-1]:.3f}" if curve else "  not trained on it")
         for side, curve in zip(sides, curves, strict=True)
     ]
+
+
+def _bar(part: float) -> str:
+    """Return the bar of a value by its place between the minimum and the maximum; `?` if it is no finite number."""
+    return _BARS[int(part * (len(_BARS) - 1))] if isfinite(part) else "?"
 
 
 def _thinned(curve: Sequence[float]) -> list[float]:

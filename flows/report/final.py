@@ -14,7 +14,7 @@ from stages.disk.files import write_json, write_text
 from stages.disk.tables import read_table
 from stages.params.record import Params
 from stages.readings.best_round import best_round, held_out_history
-from stages.readings.metrics import evaluation_metrics, finished_manifest, trained_rewards
+from stages.readings.metrics import REPORTED, evaluation_metrics, finished_manifest, reported_rounds
 from stages.store.run import Run
 
 
@@ -66,8 +66,12 @@ class Report:
 
 
 def measure(run: Run, params: Params, judged: FinalEvaluations) -> Report:
-    """Return the final figures of a run."""
-    metrics = run.metrics()[: params.run.rounds]
+    """Return the final figures of a run.
+
+    Raises:
+        ValueError: If a metric of a round is missing, or an evaluation is damaged or has other rewards than the base's.
+    """
+    metrics = reported_rounds(run, params)
     spent = sum(row["evaluations"] for row in metrics)
     details = {
         "rounds": len(metrics),
@@ -81,7 +85,8 @@ def measure(run: Run, params: Params, judged: FinalEvaluations) -> Report:
         "cpu_seconds": round(sum(row["cpu_seconds"] for row in metrics), 2),
         "wall_seconds": round(sum(v for row in metrics for k, v in row.items() if k.startswith("seconds/")), 2),
     }
-    base, aligned, best = map(evaluation_metrics, (judged.base, judged.aligned, judged.best))
+    base = evaluation_metrics(judged.base)
+    aligned, best = (evaluation_metrics(folder, base) for folder in (judged.aligned, judged.best))
     return Report(base, aligned, best, details | run.links)
 
 
@@ -98,7 +103,7 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
     report = measure(run, params, judged)
     history = held_out_history(run, params)
     write_json(out / "metrics.json", report.values)
-    write_csv(out / "rounds.csv", [_round(row, params) for row in run.metrics()[: params.run.rounds]])
+    write_csv(out / "rounds.csv", [_round(row, params) for row in reported_rounds(run, params)])
     write_csv(out / "held_out.csv", [{"round": number} | means for number, means in history.items()])
     before_after(judged.base, judged.aligned, params, out / "before_after.png")
     curves(run, params, out / "curves.png")
@@ -106,6 +111,7 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
         "report.html",
         report=report,
         history=history,
+        columns=next(iter(history.values()), report.base),
         trained=params.score.rewards,
         choose_by=params.evaluate.choose_by,
         params=(run.path / "params.yaml").read_text(encoding="utf-8"),
@@ -117,8 +123,8 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
 
 def _round(metrics: Mapping[str, float], params: Params) -> dict[str, float]:
     """Return a round as a row of rounds.csv: the weighted trained reward, and how far the policy has moved."""
-    rewards = trained_rewards(metrics)
+    rewards = {name: metrics[f"reward/{name}/mean"] for name in params.score.rewards}
     weights = params.integrate.reward_weights
     weighted = sum(weights[name] * value for name, value in rewards.items()) / sum(weights.values())
-    moved = {name: metrics[f"update/{name}"] for name in ("kl", "grad_norm", "clip_frac", "loss")}
+    moved = {name: metrics[f"update/{name}"] for name in REPORTED}
     return {"round": int(metrics["round"]), "trained_reward": weighted} | rewards | moved

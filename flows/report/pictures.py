@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +16,7 @@ from flows.common.plots import save, wrapped
 from stages.disk.tables import read_table, tensor, where
 from stages.params.record import Params
 from stages.readings.best_round import held_out_history
+from stages.readings.metrics import reported_rounds
 from stages.store.run import Run
 
 _EDGE = 64
@@ -24,6 +26,9 @@ _EDGE = 64
 _CELL = 156
 """Pixels of a cell on a page with small pictures."""
 _LARGE_ON_A_PAGE = 8
+_SMALL_ON_A_PAGE = 128
+_MOST_EDGE = 8192
+"""Pixels of a side of a picture; the models make some of 2048."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,21 @@ class Kept:
 
     @classmethod
     def of(cls, folder: Path) -> "Kept":
-        """Read the pictures of an evaluation, at its first number of inference steps."""
+        """Read the pictures of an evaluation, at its first number of inference steps.
+
+        Raises:
+            ValueError: If they are damaged, or no pictures of three colours.
+        """
         rows = read_table(folder / "pictures")
         first = where(rows, num_steps=rows["num_steps"][0].as_py())
+        kind = first["image"].type
+        edges, colours = kind.shape[:2], kind.shape[2:]
+        if kind.value_type != pa.uint8() or colours != [3] or not all(1 <= edge <= _MOST_EDGE for edge in edges):
+            raise ValueError(
+                f"Pictures of 1 to {_MOST_EDGE} pixels a side in three colours of 8 bits are required in "
+                f"{folder / 'pictures'}, got {kind.value_type} of shape {kind.shape}. Remove {folder}, and run the "
+                "command that made the run again: it evaluates anew."
+            )
         return cls(first["prompt_id"].to_pylist(), first["text"].to_pylist(), tensor(first, "image"))
 
     @property
@@ -47,8 +64,8 @@ class Kept:
         return min(max(self.pictures.shape[1] / _CELL, 1.0), 2.5)
 
     def for_a_page(self) -> "Kept":
-        """Return these pictures, or if they are large, at most eight of them at even distances."""
-        number = len(self.ids) if self.enlargement == 1 else min(len(self.ids), _LARGE_ON_A_PAGE)
+        """Return at most 128 of these pictures at even distances, or if they are large, at most eight."""
+        number = min(len(self.ids), _SMALL_ON_A_PAGE if self.enlargement == 1 else _LARGE_ON_A_PAGE)
         places = [index * len(self.ids) // number for index in range(number)]
         return Kept([self.ids[i] for i in places], [self.texts[i] for i in places], self.pictures[places])
 
@@ -75,9 +92,16 @@ def before_after(base: Path, aligned: Path, params: Params, path: Path) -> None:
         params: The parameters, with the trained reward and the split.
         path: File of the picture.
 
+    Raises:
+        ValueError: If an evaluation is damaged, or the two have pictures of other prompts.
     """
     folders = [base, aligned]
     kept, reward = [Kept.of(folder).for_a_page() for folder in folders], params.score.rewards[0]
+    if kept[0].ids != kept[1].ids:
+        raise ValueError(
+            f"Pictures of the same prompts are required in {base} and {aligned}, got others. Remove the folder of the "
+            "one that is damaged, and run the command that made the run again: it evaluates anew."
+        )
     size = kept[0].enlargement
     values = [_values(folder, reward) for folder in folders]
     half = -(-len(kept[0].ids) // 2)
@@ -126,7 +150,7 @@ def _compare(
 
 def curves(run: Run, params: Params, path: Path) -> None:
     """Draw trained reward, held-out rewards, spread by step and the policy's movement over rounds."""
-    metrics = run.metrics()[: params.run.rounds]
+    metrics = reported_rounds(run, params)
     rounds = [row["round"] for row in metrics]
     held = held_out_history(run, params)
     figure = Figure(figsize=(11, 6.5), layout="constrained")

@@ -39,7 +39,8 @@ def _scores(run: Run, params: Params, best: int) -> list[str]:
     folders = [run.evaluation_folder(number, params.report.split) for number in (0, best)]
     if not all((folder / "evaluate.json").is_file() for folder in folders):
         return []
-    before, after = map(evaluation_metrics, folders)
+    before = evaluation_metrics(folders[0])
+    after = evaluation_metrics(folders[1], before)
     means = ", ".join(f"{name} {value:.3f} -> {after[name]:.3f}" for name, value in before.items())
     return [f"On the {params.report.split} captions, base -> best round: {means}."]
 

@@ -12,6 +12,8 @@ MOST_BYTES = 64 * 2**20
 """Of a JSON or text file; the largest published tokenizer has 33 MB."""
 _MOST_DEPTH = 50
 MOST_LAYERS = 1000
+_MOST_LABELS = 30_000
+"""Of a classifier, each of which gets a name while the configuration is read; ImageNet-21k has 21,841."""
 _CACHE = "models--"
 """How the hub's cache names the folder of a repository."""
 
@@ -89,15 +91,16 @@ def read_json(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path, folder: Path) -> dict[str, Any]:
-    """Return the JSON configuration of a network, with a bounded number of layers.
+    """Return the JSON configuration of a network, with a bounded number of layers and labels.
 
     Raises:
-        ValueError: As `read_json`, or if the network would have more than 1000 layers of a kind.
+        ValueError: As `read_json`, or if the network would have more than 1000 layers of a kind, or 30,000 labels.
     """
     config = read_json(path, folder)
     for name, value in _numbers(config):
-        if ("layer" in name or "block" in name) and not 0 <= value <= MOST_LAYERS:
-            raise ValueError(f"{name}: 0 to {MOST_LAYERS} is required in {path}, got {value}. Download it again.")
+        most = _MOST_LABELS if name == "num_labels" else MOST_LAYERS
+        if (name == "num_labels" or "layer" in name or "block" in name) and not 0 <= value <= most:
+            raise ValueError(f"{name}: 0 to {most} is required in {path}, got {value}. Download it again.")
     return config
 
 
@@ -129,13 +132,15 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _numbers(config: dict[str, Any]) -> list[tuple[str, int]]:
-    """Return all integers by the name of their key, those within other objects too."""
+    """Return all integers and lengths of lists by the name of their key, those within other objects too."""
     found: list[tuple[str, int]] = []
     for name, value in config.items():
         if isinstance(value, dict):
             found += _numbers(value)
         elif isinstance(value, int):
             found.append((name, value))
+        elif isinstance(value, list):
+            found.append((name, len(value)))
     return found
 
 

@@ -42,12 +42,7 @@ def load_network(kind: Any, folder: Path, *, dtype: torch.dtype, **how: Any) -> 
     config = read_config(folder / "config.json", folder)
     _require_kind(config, kind, folder)
     num_stored = sum(prod(shape) for shape in stored_shapes(folder).values())
-    num_needed = sum(tensor.numel() for tensor in _parameters(empty_network(kind, config, folder)))
-    if num_needed > 2 * num_stored:  # shared tensors are stored once
-        raise ValueError(
-            f"Weights of {num_needed:,} numbers are required by {folder / 'config.json'}, got {num_stored:,}. "
-            "Download the model again."
-        )
+    refuse_too_few(num_stored, empty_network(kind, config, folder), str(folder / "config.json"))
     if hasattr(kind, "config_class"):  # transformers; diffusers refuses a tensor of another shape itself
         how["ignore_mismatched_sizes"] = True  # they are refused below, all of them at once
     network, info = _quietly(
@@ -98,6 +93,24 @@ def empty_network(kind: Any, config: Mapping[str, Any], folder: Path) -> Any:
             return kind(kind.config_class.from_dict(config))
 
     return _quietly(made, f"The configuration of a {kind.__name__} is required in {folder / 'config.json'}")
+
+
+def refuse_too_few(num_stored: int, empty: torch.nn.Module, whose: str) -> None:
+    """Refuse weights that are by far too few for a network, before it takes memory.
+
+    Args:
+        num_stored: How many numbers there are.
+        empty: The network on the meta device.
+        whose: What describes it, for the message.
+
+    Raises:
+        ValueError: If it needs more than twice as many; shared tensors are stored once.
+    """
+    num_needed = sum(tensor.numel() for tensor in (*empty.parameters(), *empty.buffers()))
+    if num_needed > 2 * num_stored:
+        raise ValueError(
+            f"Weights of {num_needed:,} numbers are required by {whose}, got {num_stored:,}. Download the model again."
+        )
 
 
 def refuse_misfits(info: Mapping[str, Any], whose: str) -> None:
@@ -214,10 +227,6 @@ def _require_kind(config: Mapping[str, Any], kind: Any, folder: Path) -> None:
             f"{key} {need} is required in {folder / 'config.json'}, got {str(config[key])[:100]!r}. Name the folder of "
             f"a {kind.__name__}."
         )
-
-
-def _parameters(network: torch.nn.Module) -> Collection[Tensor]:
-    return [*network.parameters(), *network.buffers()]
 
 
 def _quietly(load: Callable[[], Any], required: str) -> Any:

@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 from g2rpo.model_files.reading import known_files, read_config
 from g2rpo.model_files.weights import load_network as load_strictly
 from g2rpo.model_files.weights import load_tokenizer as load_checked
-from g2rpo.model_files.weights import read_tensors, refuse_misfits
+from g2rpo.model_files.weights import read_tensors, refuse_misfits, refuse_too_few
 from g2rpo.quiet import quietly
 from g2rpo.rewards.pictures import check_counts, middle, to_pil
 from g2rpo.types import Images, Rewards
@@ -119,6 +119,9 @@ def build_network(config: CLIPConfig, state: dict[str, Tensor], device: str | to
     Raises:
         ValueError: If the weights do not fit it.
     """
+    with torch.device("meta"):
+        empty = CLIPModel(config)
+    refuse_too_few(sum(tensor.numel() for tensor in state.values()), empty, "the CLIP in the config")
     with quietly():
         network, info = cast(Any, CLIPModel).from_pretrained(
             None,

@@ -7,7 +7,7 @@ authors' pictures; most are within [-2, 2]. Source: arXiv:2304.05977, and the pa
 Deviations: pictures are first rounded to 8 bits; the batch goes through the network at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from g2rpo.model_files.reading import read_config
-from g2rpo.model_files.weights import load_tokenizer
+from g2rpo.model_files.weights import load_tokenizer, refuse_too_few
 from g2rpo.rewards.blip import SIDE, Blip, renamed, text_fields_missing, vision_size
 from g2rpo.rewards.clip import read_state
 from g2rpo.rewards.pictures import check_counts, middle, to_pil
@@ -110,7 +110,10 @@ def load_image_reward(name: str, *, weights: Path, config: Path, tokenizer: Path
             f"Set `rewards.{name}.weights` to ImageReward.pt."
         )
     width, depth = vision_size(blip)
-    module = ImageRewardModel(Blip(vision_width=width, vision_depth=depth, text=settings), settings["hidden_size"])
+    with torch.device("meta"):
+        empty = _model(width, depth, settings)
+    refuse_too_few(sum(tensor.numel() for tensor in state.values()), empty, str(config))
+    module = _model(width, depth, settings)
     tensors = {f"blip.{key}": tensor for key, tensor in renamed(blip).items()}
     tensors |= {key: tensor for key, tensor in state.items() if key.startswith("mlp.")}
     try:
@@ -121,6 +124,10 @@ def load_image_reward(name: str, *, weights: Path, config: Path, tokenizer: Path
             f"Set `rewards.{name}.weights` and `rewards.{name}.config` to ImageReward.pt and its med_config.json."
         ) from error
     return ImageReward(name, module.requires_grad_(False).eval().to(device), bert_tokenizer)
+
+
+def _model(width: int, depth: int, settings: Mapping[str, Any]) -> ImageRewardModel:
+    return ImageRewardModel(Blip(vision_width=width, vision_depth=depth, text=settings), settings["hidden_size"])
 
 
 def _first_lines(error: RuntimeError) -> str:

@@ -22,6 +22,8 @@ _Size = Annotated[int, Field(ge=0)]
 _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Time = Annotated[float, Field(ge=0, le=2e11, allow_inf_nan=False)]  # until the year 8307, which a date can show
 _Number = Annotated[int, Field(ge=0, lt=10**6)]
+LARGEST = 3.4028234663852886e38
+"""Of a metric or a reward, which were numbers of fp32."""
 _COSTS = {"evaluations", "cpu_seconds"}
 
 
@@ -106,7 +108,7 @@ class AboutRecord(Record):
 
 
 class MetricsRecord(RootModel[dict[str, float]]):
-    """The metrics of a round. Rewards may be NaN, which a guard tells; what is added up may not."""
+    """The metrics of a round. Some may be infinite or NaN, which a guard tells; what is added up may not."""
 
     model_config = ConfigDict(strict=True)
 
@@ -115,6 +117,8 @@ class MetricsRecord(RootModel[dict[str, float]]):
         costs = [value for name, value in self.root.items() if name in _COSTS or name.startswith("seconds/")]
         if not (self.root.keys() >= _COSTS and all(0 <= value < math.inf for value in costs)):
             raise ValueError("a cost is missing, negative, infinite or no number")
+        if any(LARGEST < abs(value) < math.inf for value in self.root.values()):
+            raise ValueError("a number is larger than any that was computed")
         return self
 
 

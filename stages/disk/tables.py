@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from g2rpo.messages import shown
 from stages.disk.files import atomic
+from stages.disk.unpacking import read_ours
 
 TENSOR = "tensor"
 """A column of Arrow's fixed_shape_tensor, fp32 (pictures: uint8); its shape is that of the data."""
@@ -244,12 +245,11 @@ def read_shard(folder: Path, shard: int, table: Table | None = None) -> pa.Table
     Raises:
         ValueError: If it is missing or damaged, has no row, or other columns than its table.
     """
-    table = table or TABLES.get(folder.name)
-    path = shard_path(folder, shard)
+    table, path = table or TABLES.get(folder.name), shard_path(folder, shard)
     if not path.is_file():
         raise ValueError(f"Shard {shard} of {folder.name} is required, got no file {path}. Run its stage.")
     try:
-        rows = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
+        rows = read_ours(path)
         if table:
             check_rows(table, rows)
             if not rows.num_rows:

@@ -18,9 +18,13 @@ def evaluated_rounds(run: Run, params: Params) -> list[int]:
 
 
 def held_out_history(run: Run, params: Params) -> dict[int, dict[str, float]]:
-    """Return the means of the evaluations during the run with its current parameters, by policy round."""
+    """Return the means of the evaluations during the run with its current parameters, by policy round.
+
+    Raises:
+        ValueError: If one of them is damaged.
+    """
     folders = {n: run.evaluation_folder(n, params.evaluate.split) for n in evaluated_rounds(run, params)}
-    return {n: evaluation_metrics(folder) for n, folder in folders.items()}
+    return {n: evaluation_metrics(folder, params.evaluate.rewards) for n, folder in folders.items()}
 
 
 def best_round(run: Run, params: Params, *, below: int | None = None) -> int:

@@ -1,17 +1,24 @@
 """Metrics of a round and of an evaluation: numbers computed from the tables, so that they can be rebuilt."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from g2rpo.messages import listed
 from stages.contract.declared_stages import EVALUATE, ROUND_STAGES, Stage
 from stages.disk.foreign_keys import check_parents
+from stages.disk.records import LARGEST
 from stages.disk.tables import ADVANTAGES, read_table
+from stages.params.record import Params
 from stages.store.manifest import is_complete, read_manifest
 from stages.store.run import Run
+
+REPORTED = ("kl", "grad_norm", "clip_frac", "loss")
+"""What a report shows of a round's update."""
+_LARGEST_EXPONENT = 88.0  # whose exponential is a number of fp32
 
 
 def round_metrics(run: Run, number: int) -> dict[str, float]:
@@ -83,7 +90,8 @@ def _first_ratio_gap(updates: pd.DataFrame) -> float:
     The update computes the old log-probabilities itself, so their gap to the rollout's counts too.
     """
     first = {name: float(updates[name].to_numpy()[0]) for name in ("ratio_min", "ratio_max", "log_prob_gap")}
-    return max(1 - first["ratio_min"], first["ratio_max"] - 1, math.expm1(first["log_prob_gap"]))
+    gap = math.expm1(min(first["log_prob_gap"], _LARGEST_EXPONENT))
+    return max(1 - first["ratio_min"], first["ratio_max"] - 1, gap)
 
 
 def _means(name: str, groups: Sequence[Mapping[Hashable, Any]], column: str) -> dict[str, float]:
@@ -112,15 +120,68 @@ def whole_evaluations(run: Run) -> list[tuple[int, str]]:
     return [one for one, manifest in manifests.items() if manifest and is_complete(manifest, folders[one])]
 
 
-def evaluation_metrics(folder: Path) -> dict[str, float]:
+def evaluation_metrics(folder: Path, rewards: Collection[str] = ()) -> dict[str, float]:
     """Return the mean of each reward over an evaluation, by reward name.
 
     With several numbers of inference steps the first keeps the plain name, the others read `name/steps_12`.
+
+    Args:
+        folder: The folder of the evaluation.
+        rewards: Names that must be among those of the result.
+
+    Raises:
+        ValueError: As `evaluation_rows`.
     """
-    table = read_table(folder / "evaluations").to_pandas()
+    table = evaluation_rows(folder)
     means = table.groupby(["num_steps", "reward"], sort=False)["value"].mean()
     first = table["num_steps"].tolist()[0]
-    return {
+    found = {
         (reward if num_steps == first else f"{reward}/steps_{num_steps}"): value
         for (num_steps, reward), value in means.to_dict().items()
     }
+    if missing := sorted(set(rewards) - found.keys()):
+        raise _altered(folder, f"no {listed(missing)}")
+    return found
+
+
+def evaluation_rows(folder: Path) -> pd.DataFrame:
+    """Return the table of an evaluation, in which each reward has a finite number for each prompt.
+
+    Raises:
+        ValueError: If it is damaged, or made so that its digests fit: with a number that no reward gives, or rows
+            missing.
+    """
+    table = read_table(folder / "evaluations").to_pandas()
+    odd = table["value"][~(table["value"].abs() <= LARGEST)]
+    if len(odd):
+        raise _altered(folder, f"{odd.tolist()[0]:g}")
+    # one is NaN where there is no row
+    sizes = table.groupby(["num_steps", "reward"]).size().unstack().to_numpy()
+    if not (sizes == sizes[0, 0]).all():
+        raise _altered(folder, "rewards that lack prompts")
+    return table
+
+
+def _altered(folder: Path, got: str) -> ValueError:
+    return ValueError(
+        f"{folder} must be an evaluation as it was written, with a finite number of each reward for each prompt, got "
+        f"{got}. Remove the folder, and run the command that made the run again: it evaluates anew."
+    )
+
+
+def reported_rounds(run: Run, params: Params) -> list[dict[str, float]]:
+    """Return the metrics of the finished rounds up to `run.rounds`, each with all that a report shows of it.
+
+    Raises:
+        ValueError: If one of their files is damaged or missing, or lacks a metric.
+    """
+    rounds, rewards = run.metrics()[: params.run.rounds], params.score.rewards
+    needed = {*(f"reward/{name}/mean" for name in rewards), *(f"update/{name}" for name in REPORTED)}
+    for number, row in enumerate(rounds):
+        missing = sorted(needed - row.keys())
+        if missing or row.get("round") != number + 1:
+            raise ValueError(
+                f"{run.metrics_path(number)} must hold the metrics of round {number + 1}, got no "
+                f"{listed(missing) or 'such round'}. Run `g2rpo repair --run {run.key[:8]}`: it writes them anew."
+            )
+    return rounds

@@ -29,6 +29,7 @@ from g2rpo.messages import listed, plain, shown
 from g2rpo.model_files.reading import is_deep
 from stages.disk.files import value_digest
 from stages.disk.tables import read_shard, shard_stamp
+from stages.disk.unpacking import TooLargeError, read_bounded
 from stages.params.decoding import control_in, decoded
 
 TEXT_FIELDS = ("prompt", "text", "caption")
@@ -39,8 +40,8 @@ NO_METADATA = "{}"
 LONGEST = 20_000
 """Characters of a prompt; the longest that an encoder reads, 512 tokens, has some 3,000."""
 _MOST_BYTES = 2**29
-"""Of a file that is read whole, which takes up to twenty times its size; the 1.8 million prompts of DiffusionDB have
-300 MB."""
+"""Of a file that is read whole, which takes up to twenty times its size, or of the values in one of Parquet; the 1.8
+million prompts of DiffusionDB have 300 MB."""
 _DEEPEST = 20
 """Lists and objects within each other in metadata; every later reader of a table has to follow them."""
 
@@ -200,7 +201,9 @@ def _parquet(path: Path, field: str | None) -> PromptList:
         schema = file.schema_arrow
         key = _text_field(schema.names, field, str(path))
         others = [f.name for f in schema if f.name not in (key, "__index_level_0__") and "binary" not in str(f.type)]
-        rows = file.read([key, *others], use_threads=False)
+        rows = read_bounded(path, most=_MOST_BYTES, columns=[key, *others])
+    except TooLargeError as error:
+        raise ValueError(f"{path}: {error}. Divide it, or drop columns.") from error
     except (OSError, pa.ArrowException) as error:
         raise ValueError(
             f"{path}: a whole Parquet file is required, got: {plain(str(error))}. Fetch it again."

@@ -43,8 +43,12 @@ def write_scores(folder, *, policy_round, num_steps=4, shard=0, **scores):
 
 
 def judge(run, params, policy_round, *, finally_too=None, **scores):
-    """Note that a policy was judged with these scores, and with others on the captions of the report."""
-    for by, found in ((params, scores), (for_report(params), finally_too)):
+    """Note that a policy was judged with these scores, and with others on the captions of the report.
+
+    The rewards of `evaluate.rewards` that are not named get 0.
+    """
+    rest = dict.fromkeys(params.evaluate.rewards, [0.0] * len(next(iter(scores.values()))))
+    for by, found in ((params, rest | scores), (for_report(params), finally_too)):
         if found:
             folder = run.evaluation_folder(policy_round, by.evaluate.split)
             write_scores(folder, policy_round=policy_round, **found)

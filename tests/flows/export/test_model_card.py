@@ -1,9 +1,11 @@
 import re
+import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 from exports import BY_JPEG
-from handmade import begun, finish, judge
+from handmade import begun, finish, forge, judge, without
 from markdown_it import MarkdownIt
 from methods import METHODS
 from PIL import Image
@@ -14,7 +16,7 @@ from flows.export.model_card import Exported, Result, write_card
 from stages.params.file import load_params
 from stages.params.record import for_report
 from stages.params.rewards import RemoteParams
-from stages.store.run import open_run
+from stages.store.run import Run, open_run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = "https://huggingface.co"
@@ -231,3 +233,10 @@ def test_a_folder_whose_weights_were_all_trained_is_named_as_code(flux, tmp_path
     whole = changed(flux, policy={"path": "/models/a`b", "lora": None})
     text = card(Exported(whole.run, whole.params, 1, as_lora=False), tmp_path)
     assert "\n`` /models/a`b ``, with all weights of its transformer trained,\n" in text
+
+
+def test_a_card_of_a_forged_evaluation_is_refused(shapes, tmp_path):
+    run = Run(shutil.copytree(shapes.run.path, tmp_path / shapes.run.path.name))
+    forge(run.evaluation_folder(1, "test"), "evaluations", without("judge_b"))
+    with pytest.raises(ValueError, match="0001-test must be an evaluation as it was written, .*, got no judge_b"):
+        card(replace(shapes, run=run), tmp_path)

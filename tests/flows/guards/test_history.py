@@ -25,9 +25,11 @@ def test_fewer_than_twenty_rounds_have_no_first_and_last_ten(rounds, told):
 
 def test_scores_are_those_of_the_first_number_of_steps_in_the_order_of_prompts(tmp_path):
     write_scores(tmp_path, policy_round=0, num_steps=8, judge_a=[0.3, 0.1, 0.2], rule_soft=[1.0, 0.0, 0.5])
-    write_scores(tmp_path, policy_round=0, num_steps=4, shard=1, judge_a=[0.9, 0.9, 0.9])
-    found = scores(tmp_path)
+    write_scores(tmp_path, policy_round=0, num_steps=4, shard=1, judge_a=[0.9, 0.9, 0.9], rule_soft=[0.9, 0.9, 0.9])
+    found = scores(tmp_path, ["rule_soft"])
     assert {name: of.tolist() for name, of in found.items()} == {
         "judge_a": [0.3, 0.1, 0.2],
         "rule_soft": [1.0, 0.0, 0.5],
     }
+    with pytest.raises(ValueError, match="must be an evaluation as it was written, .*, got no judge_b"):
+        scores(tmp_path, ["judge_a", "judge_b"])

@@ -118,6 +118,14 @@ def test_bars_lie_between_the_least_and_the_most_of_both_runs():
     ]
 
 
+def test_a_round_whose_reward_is_no_finite_number_has_a_question_mark():
+    def sparks(*values):
+        return _sparks([SimpleNamespace(run=SimpleNamespace(key="a" * 8), curve=lambda _: list(values))], "r")[0]
+
+    assert sparks(0.0, float("nan"), float("inf"), 1.0) == "r, aaaaaaaa    ▁??█  0.000 to 1.000"
+    assert sparks(float("nan")) == "r, aaaaaaaa    ?  nan to nan"
+
+
 def test_a_long_curve_is_thinned_to_forty_means():
     assert _thinned([float(n) for n in range(80)]) == [2 * n + 0.5 for n in range(40)]
     assert _thinned([1.0, 2.0]) == [1.0, 2.0]

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from handmade import TEXTS, begun, finish, judge
+from handmade import TEXTS, begun, finish, first_value, forge, images, judge, without
 from manifests import manifest
 from PIL import Image
 
@@ -132,3 +132,41 @@ def test_a_run_without_manifests_of_its_first_round_is_refused():
     (run.round_folder(0) / "complete.json").unlink()
     with pytest.raises(ValueError, match="Stage complete must be done in .*, got no complete manifest. Run it."):
         measure(run, params, FinalEvaluations.within(run, params))
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "change"),
+    [
+        ((1, "tuning"), "evaluations", without("rule_soft")),
+        ((1, "tuning"), "evaluations", without("judge_b")),
+        ((2, "test"), "evaluations", without("judge_b")),
+        ((2, "test"), "evaluations", first_value(float("nan"))),
+        ((0, "test"), "evaluations", first_value(1e300)),
+        ((2, "test"), "pictures", images(4, 4, 5)),
+        ((2, "test"), "pictures", lambda rows: rows.slice(0, 1)),
+    ],
+)
+def test_a_report_of_a_forged_evaluation_is_refused_in_a_line(tmp_path, place, name, change):
+    run, params = made()
+    forge(run.evaluation_folder(*place), name, change)
+    with pytest.raises(ValueError, match=r"(must be an evaluation|are required in) .*Remove") as told:
+        write_report(run, params, FinalEvaluations.within(run, params), tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_a_reward_that_nobody_trained_on_is_no_column_of_the_rounds(tmp_path):
+    run, params = made()
+    finish(run, {"reward/rule_soft/mean": 0.5, "reward/other/mean": 0.5})
+    more = params.with_values({"run.rounds": 4})
+    judge(run, params, 4, "test", judge_a=[0.5, 0.5], rule_soft=[0.5, 0.5])
+    write_report(run, more, FinalEvaluations.within(run, more), tmp_path)
+    assert "other" not in rows(tmp_path / "rounds.csv")[3]
+
+
+def test_a_report_at_more_numbers_of_steps_than_the_training_had_is_written(tmp_path):
+    run, params = made()
+    for number in (0, 1, 2):
+        judge(run, params, number, "test", num_steps=(4, 8), judge_a=[0.25, 0.5])
+    write_report(run, params, FinalEvaluations.within(run, params), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("judge_a/steps_8") == 1  # in the first table alone

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from handmade import TEXTS, begun, finish, judge
+from handmade import TEXTS, begun, finish, forge, images, judge
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -114,3 +114,38 @@ def test_curves_show_what_was_trained_what_was_judged_the_spread_and_the_movemen
     assert picture.shape == (715, 1210, 3)
     panels = [half for rows in (picture[:357], picture[357:]) for half in (rows[:, :605], rows[:, 605:])]
     assert [lines(panel) for panel in panels] == [[True, False], [True, True], [True, True], [True, False]]
+
+
+def test_a_page_shows_at_most_128_small_pictures():
+    shown = kept(1000, 1).for_a_page()
+    assert (len(shown.ids), shown.ids[:2], shown.ids[-1]) == (128, ["id 0", "id 7"], "id 992")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        images(4),
+        images(4, 4),
+        images(4, 4, 1),
+        images(4, 4, 4),
+        images(1, 4, 4, 3),
+        images(4, 4, 3, kind=np.float32),
+        images(1, 8193, 3),
+        images(8193, 1, 3),
+    ],
+)
+def test_what_is_no_picture_of_three_colours_is_refused(change):
+    run, params = begun()
+    folder = judge(run, params, 0)
+    forge(folder, "pictures", change)
+    with pytest.raises(ValueError, match="Pictures of 1 to 8192 pixels a side in three colours of 8 bits are required"):
+        Kept.of(folder)
+
+
+def test_pictures_of_other_prompts_are_not_put_side_by_side(tmp_path):
+    run, params = begun()
+    base, aligned = (judge(run, params, number, "test") for number in (0, 2))
+    forge(aligned, "pictures", lambda rows: rows.take([1, 0]))
+    with pytest.raises(ValueError, match=f"Pictures of the same prompts are required in {base} and {aligned}, got"):
+        before_after(base, aligned, params, tmp_path / "two.png")
+    assert not (tmp_path / "two.png").exists()

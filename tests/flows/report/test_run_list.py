@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from damage import edit, replace
-from handmade import begun, finish, judge
+from handmade import begun, finish, first_value, forge, judge, without
 
 from flows.report.run_list import listed
 from stages.integrity.damage import Damage, mark
@@ -93,6 +93,15 @@ def test_a_run_that_cannot_be_read_says_so_and_ends_the_list_for_no_other(odd):
     first, last = listed()
     assert (first["key"], last["key"]) == (whole.key, other.path.name)
     assert last["state"].startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize("change", [without("rule_soft"), first_value(float("inf"))])
+def test_a_run_whose_evaluation_is_forged_is_listed_as_damaged_and_hides_no_other(change):
+    (whole, _), (other, params) = begun(), begun("run.seed=1")
+    forge(judge(other, params, 0), "evaluations", change)
+    first, last = listed()
+    assert (first["key"], last["key"]) == (whole.key, other.path.name)
+    assert "0000-tuning must be an evaluation as it was written" in last["state"]
 
 
 def test_what_is_no_run_is_not_listed(own_store):

@@ -1,5 +1,6 @@
 """Links, JSON and configurations of a model's folder that somebody else made."""
 
+import json
 import os
 
 import pytest
@@ -118,12 +119,18 @@ def test_what_is_no_flat_object_of_json_is_refused(folder, content, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "number"),
-    [('{"num_layers": 1000000000}', "num_layers"), ('{"text_config": {"num_hidden_layers": -1}}', "num_hidden_layers")],
+    ("text", "told"),
+    [
+        ('{"num_layers": 1000000000}', "num_layers: 0 to 1000"),
+        ('{"text_config": {"num_hidden_layers": -1}}', "num_hidden_layers: 0 to 1000"),
+        (json.dumps({"down_block_types": ["DownEncoderBlock2D"] * 1001}), "down_block_types: 0 to 1000"),
+        ('{"num_labels": 100000000}', "num_labels: 0 to 30000"),
+        ('{"vision_config": {"num_labels": 30001}}', "num_labels: 0 to 30000"),
+    ],
 )
-def test_a_network_of_too_many_layers_is_refused_before_it_is_built(folder, text, number):
+def test_a_network_of_too_many_layers_or_labels_is_refused_before_it_is_built(folder, text, told):
     (folder / "config.json").write_text(text)
-    with pytest.raises(ValueError, match=f"{number}: 0 to 1000 is required in .*config.json"):
+    with pytest.raises(ValueError, match=f"{told} is required in .*config.json"):
         read_config(folder / "config.json", folder)
 
 

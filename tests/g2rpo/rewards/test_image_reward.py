@@ -200,6 +200,13 @@ def test_weights_that_do_not_fit_are_refused(files, tmp_path, change, message):
         load_image_reward("image_reward", **files | {"weights": tmp_path / "other.pt"})
 
 
+@pytest.mark.parametrize("key", ["intermediate_size", "max_position_embeddings"])
+def test_a_configuration_of_a_far_larger_network_than_the_weights_takes_no_memory(files, tmp_path, key):
+    (tmp_path / "med_config.json").write_text(json.dumps(CONFIG | {key: 10**9}))
+    with pytest.raises(ValueError, match=r"Weights of [0-9,]{14,} numbers are required by .*med_config.json, got"):
+        load_image_reward("image_reward", **files | {"config": tmp_path / "med_config.json"})
+
+
 def test_weights_that_would_run_code_are_refused(files, tmp_path):
     torch.save({"blip": pytest.approx}, tmp_path / "code.pt")
     with pytest.raises(ValueError, match="code.pt"):

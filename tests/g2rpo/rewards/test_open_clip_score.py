@@ -129,6 +129,15 @@ def test_weights_that_do_not_fit_the_config_are_refused(
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "key", ["text_cfg.vocab_size", "text_cfg.context_length", "embed_dim", "vision_cfg.image_size"]
+)
+def test_a_config_of_a_far_larger_network_than_the_weights_takes_no_memory(key: str, tmp_path: Path):
+    folder = write(tmp_path, **{f"model_cfg.{key}": 10**9})
+    with pytest.raises(ValueError, match=r"Weights of [0-9,]{14,} numbers are required by the CLIP in the config, got"):
+        load(folder)
+
+
 def test_weights_that_would_run_code_are_refused_and_not_run(tmp_path: Path):
     torch.save({"logit_scale": Touch(tmp_path / "run")}, write(tmp_path) / "open_clip_pytorch_model.bin")
     with pytest.raises(ValueError, match="cannot be read as one"):

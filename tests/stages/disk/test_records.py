@@ -50,9 +50,12 @@ def test_a_record_is_read_under_its_seal(tmp_path):
     assert read_record(tmp_path / "nothing", MetricsRecord) is None
 
 
-def test_metrics_have_costs_that_can_be_added_up_and_any_reward():
+def test_metrics_have_costs_that_can_be_added_up_and_any_reward_that_can_be_computed():
     costs = {"evaluations": 92.0, "cpu_seconds": 0.5}
     assert is_record(costs | {"reward/judge_a/mean": math.nan, "seconds/score": 0.0}, MetricsRecord)
     for changed in ({"evaluations": math.inf}, {"cpu_seconds": math.nan}, {"seconds/score": -1.0}):
         assert not is_record(costs | changed, MetricsRecord)
+    for changed in ({"update/kl": math.inf}, {"update/loss": -3.4e38}):
+        assert is_record(costs | changed, MetricsRecord)
+    assert not is_record(costs | {"update/loss": -3.5e38}, MetricsRecord)  # which is drawn nowhere
     assert not is_record({"evaluations": 92.0}, MetricsRecord)

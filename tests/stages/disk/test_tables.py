@@ -204,3 +204,15 @@ def test_a_shard_that_tells_no_number_of_evaluations_is_refused(tmp_path, told):
     pq.write_table(table.replace_schema_metadata(table.schema.metadata | {b"g2rpo.evaluations": told}), path)
     with pytest.raises(ValueError, match=r"part-00000.parquet must tell its number of evaluations, got b"):
         shard_evaluations(tmp_path, 0)
+
+
+def test_a_shard_that_takes_far_more_memory_than_it_has_bytes_is_damaged(tmp_path):
+    rows, count = prompts("p"), 300_000
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["x" * 10_000]))
+    many = pa.table({name: pa.repeat(rows[name][0], count) for name in rows.column_names})
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    pq.write_table(many.set_column(1, "text", texts), shard_path(folder, 0), store_schema=False, compression="none")
+    assert shard_path(folder, 0).stat().st_size < 10**7
+    with pytest.raises(ValueError, match=r"part-00000\.parquet must be as .* got a damaged file: values of at most 2"):
+        read_table(folder)

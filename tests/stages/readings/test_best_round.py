@@ -1,5 +1,5 @@
 import pytest
-from handmade import begun, finish, judge
+from handmade import begun, finish, forge, judge, without
 from tiny import tiny_params
 
 from stages.disk.files import write_json
@@ -71,3 +71,11 @@ def test_the_history_has_the_mean_of_each_reward_by_policy_round(evaluated):
     history = held_out_history(*evaluated)
     assert list(history) == [0, 1, 2, 3, 4]
     assert history[2] == {"judge_a": 0.2, "judge_b": 0.0, "rule_soft": 0.75, "rule_strict": 0.0}
+
+
+def test_an_evaluation_without_the_reward_that_chooses_is_refused(evaluated):
+    run, params = evaluated
+    forge(run.evaluation_folder(3, "tuning"), "evaluations", without("rule_soft"))
+    for read in (best_round, best_trained_round, held_out_history):
+        with pytest.raises(ValueError, match="0003-tuning must be an evaluation .*, got no rule_soft"):
+            read(run, params)

@@ -1,9 +1,10 @@
 from math import expm1, log, sqrt
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from damage import edit, lose, replace
-from handmade import begun, judge
+from handmade import begun, finish, first_value, forge, judge, without
 
 from stages.contract.declared_stages import STAGES
 from stages.readings.metrics import (
@@ -11,6 +12,7 @@ from stages.readings.metrics import (
     _first_ratio_gap,
     evaluation_metrics,
     finished_manifest,
+    reported_rounds,
     round_metrics,
     trained_rewards,
     whole_evaluations,
@@ -62,7 +64,13 @@ def test_trained_rewards_are_the_means_over_a_rounds_pictures():
 
 @pytest.mark.parametrize(
     ("ratios", "log_prob_gap", "gap"),
-    [((0.75, 1.5), 0.0, 0.5), ((0.25, 1.5), 0.0, 0.75), ((1.0, 1.0), log(3), 2.0), ((1.0, 1.0), 1e-5, expm1(1e-5))],
+    [
+        ((0.75, 1.5), 0.0, 0.5),
+        ((0.25, 1.5), 0.0, 0.75),
+        ((1.0, 1.0), log(3), 2.0),
+        ((1.0, 1.0), 1e-5, expm1(1e-5)),
+        ((1.0, 1.0), 1e3, expm1(88)),
+    ],
 )
 def test_the_gap_is_the_furthest_of_the_first_steps_ratios_from_1(ratios, log_prob_gap, gap):
     steps = {"ratio_min": [ratios[0], 0.0], "ratio_max": [ratios[1], 9.0], "log_prob_gap": [log_prob_gap, 9.0]}
@@ -111,3 +119,44 @@ def test_evaluations_count_whose_manifest_and_tables_are_there(linked):
     lose(run.evaluation_folder(1, "tuning") / "pictures/part-00000.parquet")
     replace(run.evaluation_folder(2, "tuning") / "evaluate.json", b"{")
     assert whole_evaluations(run) == [one for one in all_of_them if one not in ((1, "tuning"), (2, "tuning"))]
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (first_value(float("inf")), "inf"),
+        (first_value(float("nan")), "nan"),
+        (first_value(-1.7e308), "-1.7e[+]308"),
+        (without("rule_soft"), "no rule_soft"),
+        (lambda rows: rows.slice(1), "rewards that lack prompts"),
+        (lambda rows: rows.slice(0, 8).filter(pa.array([True] * 7 + [False])), "rewards that lack prompts"),
+    ],
+)
+def test_an_evaluation_that_only_looks_like_one_is_refused(change, got):
+    run, params = begun("evaluate.rewards=[judge_a, rule_soft]")
+    folder = judge(run, params, 0, rule_soft=[0.5] * 4)
+    forge(folder, "evaluations", change)
+    assert whole_evaluations(run) == [(0, "tuning")]
+    with pytest.raises(ValueError, match=f"{folder} must be an evaluation as it was written, .*, got {got}. Remove"):
+        evaluation_metrics(folder, params.evaluate.rewards)
+
+
+def test_an_evaluation_may_have_more_rewards_than_are_asked_for():
+    run, params = begun("evaluate.rewards=[judge_a, rule_soft]")
+    assert evaluation_metrics(judge(run, params, 0), ["rule_soft"]) == {"judge_a": 0.0, "rule_soft": 0.0}
+
+
+def test_the_rounds_of_a_report_are_those_that_were_asked_for():
+    run, params = begun("run.rounds=2")
+    for _ in range(3):
+        finish(run)
+    assert [row["round"] for row in reported_rounds(run, params)] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("changed", [{"update/kl": None}, {"reward/judge_a/mean": None}, {"round": 7.0}])
+def test_a_round_that_lacks_what_a_report_shows_is_refused(changed):
+    run, params = begun()
+    finish(run)
+    finish(run, changed)
+    with pytest.raises(ValueError, match=r"metrics/0001.json must hold the metrics of round 2, got no .*Run `g2rpo"):
+        reported_rounds(run, params)

@@ -249,6 +249,14 @@ def test_a_file_too_large_for_memory_is_refused_before_it_is_read(tmp_path, kind
         read_file(path)
 
 
+def test_parquet_of_a_few_bytes_and_gigabytes_of_texts_is_refused_before_it_is_read(tmp_path):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 600_000, pa.int32()), pa.array(["a cat" * 200]))
+    path = parquet(tmp_path / "train.parquet", text=texts)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ValueError, match=r"train.parquet: values of at most 536,870,912 bytes .* got .* Divide it"):
+        read_file(path)
+
+
 def test_texts_without_ink_are_blank_and_others_are_not():
     assert all(map(is_blank, ("", " \t\n", "\u200b\ufeff", "\u3000\xa0")))
     assert not any(map(is_blank, ("a", "\u200ba", "漢", "😀", ".")))
