@@ -14,8 +14,11 @@ from stages.disk.files import write_json, write_text
 from stages.disk.tables import read_table
 from stages.params.record import Params
 from stages.readings.best_round import best_round, held_out_history
-from stages.readings.metrics import REPORTED, evaluation_metrics, finished_manifest, reported_rounds
+from stages.readings.metrics import evaluation_metrics, finished_manifest, reported_rounds
 from stages.store.run import Run
+
+_UPDATES = ("kl", "grad_norm", "clip_frac", "loss")
+"""What rounds.csv has of a round's update."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def measure(run: Run, params: Params, judged: FinalEvaluations) -> Report:
     Raises:
         ValueError: If a metric of a round is missing, or an evaluation is damaged or has other rewards than the base's.
     """
-    metrics = reported_rounds(run, params)
+    metrics = reported_rounds(run, params, _UPDATES)
     spent = sum(row["evaluations"] for row in metrics)
     details = {
         "rounds": len(metrics),
@@ -103,7 +106,7 @@ def write_report(run: Run, params: Params, judged: FinalEvaluations, out: Path) 
     report = measure(run, params, judged)
     history = held_out_history(run, params)
     write_json(out / "metrics.json", report.values)
-    write_csv(out / "rounds.csv", [_round(row, params) for row in reported_rounds(run, params)])
+    write_csv(out / "rounds.csv", [_round(row, params) for row in reported_rounds(run, params, _UPDATES)])
     write_csv(out / "held_out.csv", [{"round": number} | means for number, means in history.items()])
     before_after(judged.base, judged.aligned, params, out / "before_after.png")
     curves(run, params, out / "curves.png")
@@ -126,5 +129,5 @@ def _round(metrics: Mapping[str, float], params: Params) -> dict[str, float]:
     rewards = {name: metrics[f"reward/{name}/mean"] for name in params.score.rewards}
     weights = params.integrate.reward_weights
     weighted = sum(weights[name] * value for name, value in rewards.items()) / sum(weights.values())
-    moved = {name: metrics[f"update/{name}"] for name in REPORTED}
+    moved = {name: metrics[f"update/{name}"] for name in _UPDATES}
     return {"round": int(metrics["round"]), "trained_reward": weighted} | rewards | moved

@@ -150,7 +150,7 @@ def _compare(
 
 def curves(run: Run, params: Params, path: Path) -> None:
     """Draw trained reward, held-out rewards, spread by step and the policy's movement over rounds."""
-    metrics = reported_rounds(run, params)
+    metrics = reported_rounds(run, params, ["kl"])
     rounds = [row["round"] for row in metrics]
     held = held_out_history(run, params)
     figure = Figure(figsize=(11, 6.5), layout="constrained")

@@ -16,8 +16,6 @@ from stages.params.record import Params
 from stages.store.manifest import is_complete, read_manifest
 from stages.store.run import Run
 
-REPORTED = ("kl", "grad_norm", "clip_frac", "loss")
-"""What a report shows of a round's update."""
 _LARGEST_EXPONENT = 88.0  # whose exponential is a number of fp32
 
 
@@ -155,9 +153,7 @@ def evaluation_rows(folder: Path) -> pd.DataFrame:
     odd = table["value"][~(table["value"].abs() <= LARGEST)]
     if len(odd):
         raise _altered(folder, f"{odd.tolist()[0]:g}")
-    # one is NaN where there is no row
-    sizes = table.groupby(["num_steps", "reward"]).size().unstack().to_numpy()
-    if not (sizes == sizes[0, 0]).all():
+    if table.groupby(["num_steps", "reward"]).size().nunique() > 1:
         raise _altered(folder, "rewards that lack prompts")
     return table
 
@@ -169,14 +165,19 @@ def _altered(folder: Path, got: str) -> ValueError:
     )
 
 
-def reported_rounds(run: Run, params: Params) -> list[dict[str, float]]:
-    """Return the metrics of the finished rounds up to `run.rounds`, each with all that a report shows of it.
+def reported_rounds(run: Run, params: Params, updates: Collection[str]) -> list[dict[str, float]]:
+    """Return the metrics of the finished rounds up to `run.rounds`, each with the means of its trained rewards.
+
+    Args:
+        run: The run.
+        params: Its parameters.
+        updates: Metrics of the update that each must have, such as `kl`.
 
     Raises:
         ValueError: If one of their files is damaged or missing, or lacks a metric.
     """
     rounds, rewards = run.metrics()[: params.run.rounds], params.score.rewards
-    needed = {*(f"reward/{name}/mean" for name in rewards), *(f"update/{name}" for name in REPORTED)}
+    needed = {*(f"reward/{name}/mean" for name in rewards), *(f"update/{name}" for name in updates)}
     for number, row in enumerate(rounds):
         missing = sorted(needed - row.keys())
         if missing or row.get("round") != number + 1:

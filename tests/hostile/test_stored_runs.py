@@ -94,7 +94,8 @@ def do(change, run, outside):
         case "put":
             put(more[0], path, outside / ("deep" if path.is_dir() or ".tmp" in name else "id_rsa"))
         case "lose":
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -42,12 +42,12 @@ def write_scores(folder, *, policy_round, num_steps=4, shard=0, **scores):
     write_shard(folder / "evaluations", shard, EVALUATIONS, arrow(EVALUATIONS, columns), stamp="1")
 
 
-def judge(run, params, policy_round, *, finally_too=None, **scores):
+def judge(run, params, policy_round, *, finally_too=None, others_too=True, **scores):
     """Note that a policy was judged with these scores, and with others on the captions of the report.
 
-    The rewards of `evaluate.rewards` that are not named get 0.
+    The other rewards of `evaluate.rewards` get 0, or with `others_too=False` nothing.
     """
-    rest = dict.fromkeys(params.evaluate.rewards, [0.0] * len(next(iter(scores.values()))))
+    rest = dict.fromkeys(params.evaluate.rewards, [0.0] * len(next(iter(scores.values())))) if others_too else {}
     for by, found in ((params, rest | scores), (for_report(params), finally_too)):
         if found:
             folder = run.evaluation_folder(policy_round, by.evaluate.split)

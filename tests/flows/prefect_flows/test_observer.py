@@ -47,10 +47,10 @@ def test_the_bar_shows_how_much_is_done_and_moves_with_each_round(shown, api):
 
 def test_the_table_has_a_row_a_round_with_each_column_wherever_one_is_known(shown, api):
     run, params, observer = shown
-    judge(run, params, 2, judge_a=[0.25, 0.5], rule_soft=[1.0, 0.0])
+    judge(run, params, 2, others_too=False, judge_a=[0.25, 0.5], rule_soft=[1.0, 0.0])
     observer.round_finished(1, metrics(0.5))
     observer.evaluated(Evaluated(2, "tuning", run.evaluation_folder(2, "tuning")))
-    judge(run, params, 0, judge_a=[0.25])
+    judge(run, params, 0, others_too=False, judge_a=[0.25])
     observer.evaluated(Evaluated(0, "tuning", run.evaluation_folder(0, "tuning")))
     known = {"kl": 0.0625, "grad_norm": 0.5, "clip_frac": 0.1}
     nothing = dict.fromkeys(("reward judge_a", "kl", "grad_norm", "clip_frac", "tuning rule_soft"), "")

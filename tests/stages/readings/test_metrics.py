@@ -150,7 +150,7 @@ def test_the_rounds_of_a_report_are_those_that_were_asked_for():
     run, params = begun("run.rounds=2")
     for _ in range(3):
         finish(run)
-    assert [row["round"] for row in reported_rounds(run, params)] == [1.0, 2.0]
+    assert [row["round"] for row in reported_rounds(run, params, ["kl"])] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("changed", [{"update/kl": None}, {"reward/judge_a/mean": None}, {"round": 7.0}])
@@ -159,4 +159,4 @@ def test_a_round_that_lacks_what_a_report_shows_is_refused(changed):
     finish(run)
     finish(run, changed)
     with pytest.raises(ValueError, match=r"metrics/0001.json must hold the metrics of round 2, got no .*Run `g2rpo"):
-        reported_rounds(run, params)
+        reported_rounds(run, params, ["kl"])
