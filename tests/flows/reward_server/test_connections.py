@@ -30,12 +30,13 @@ def connected(server, count=1, sent=b""):
 
 def protocol_of(server, connection):
     """The server's side of a connection."""
-    port, found = connection.getsockname()[1], []
-    wait_for(
-        lambda: (
-            found.extend(one for one in list(server.server.server_state.connections) if one.client[1] == port) or found
-        )
-    )
+    address, found = connection.getsockname(), []
+
+    def is_there():
+        found.extend(one for one in list(server.server.server_state.connections) if one.client == address)
+        return found  # the server adds one before it knows its client
+
+    wait_for(is_there)
     return found[0]
 
 
