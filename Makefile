@@ -17,9 +17,9 @@ check: .venv/dev-installed ## lint, types, import contracts, unit tests of the m
 
 units-method units-stages: .venv/dev-installed
 units-method:
-	$(BIN)/python -m pytest -m '$(QUICK)' tests/test_house.py tests/g2rpo --ignore=tests/g2rpo/rewards
-units-stages: # with the rewards, so that both halves take alike
-	$(BIN)/python -m pytest -m '$(QUICK)' tests/g2rpo/rewards tests/stages
+	$(BIN)/python -m pytest -m '$(QUICK)' tests/test_house.py tests/g2rpo --ignore-glob='tests/g2rpo/test_*.py'
+units-stages: # with the method's top files, so that both halves take alike
+	$(BIN)/python -m pytest -m '$(QUICK)' tests/g2rpo/test_*.py tests/stages
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/python -m pytest $(FOUR)
