@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.disk.tables import read_table, where
 from stages.params.guards import GuardsParams
 from stages.params.record import Params
-from stages.readings.metrics import evaluation_metrics
+from stages.readings.metrics import evaluation_rows, require_rewards
 
 Scores = Mapping[str, np.ndarray[Any, Any]]
 """The scores of an evaluation by reward, in the order of its prompts, which is the same in each evaluation."""
@@ -55,7 +54,8 @@ def scores(evaluation: Path, rewards: Collection[str]) -> Scores:
     Raises:
         ValueError: If it is damaged, or lacks one of the rewards.
     """
-    evaluation_metrics(evaluation, rewards)
-    table = read_table(evaluation / "evaluations")
-    first = where(table, num_steps=table["num_steps"][0].as_py())
-    return {name: where(first, reward=name)["value"].to_numpy() for name in first["reward"].unique().to_pylist()}
+    table = evaluation_rows(evaluation)
+    first = table[table["num_steps"] == table["num_steps"].to_numpy()[0]]
+    found = {str(name): rows["value"].to_numpy() for name, rows in first.groupby("reward", sort=False)}
+    require_rewards(evaluation, found, rewards)
+    return found

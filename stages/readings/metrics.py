@@ -137,8 +137,7 @@ def evaluation_metrics(folder: Path, rewards: Collection[str] = ()) -> dict[str,
         (reward if num_steps == first else f"{reward}/steps_{num_steps}"): value
         for (num_steps, reward), value in means.to_dict().items()
     }
-    if missing := sorted(set(rewards) - found.keys()):
-        raise _altered(folder, f"no {listed(missing)}")
+    require_rewards(folder, found, rewards)
     return found
 
 
@@ -156,6 +155,16 @@ def evaluation_rows(folder: Path) -> pd.DataFrame:
     if table.groupby(["num_steps", "reward"]).size().nunique() > 1:
         raise _altered(folder, "rewards that lack prompts")
     return table
+
+
+def require_rewards(folder: Path, found: Collection[str], rewards: Collection[str]) -> None:
+    """Refuse an evaluation in which one of the rewards was not found.
+
+    Raises:
+        ValueError: With those that are missing.
+    """
+    if missing := sorted(set(rewards) - set(found)):
+        raise _altered(folder, f"no {listed(missing)}")
 
 
 def _altered(folder: Path, got: str) -> ValueError:
